@@ -1,0 +1,9 @@
+"""Run, store, compare."""
+
+from ckd.bench.networks import NETWORKS, network
+from ckd.bench.result import Result, load, save
+from ckd.bench.run import run
+from ckd.bench.spec import RunSpec, plan
+from ckd.bench.suite import run_suite, table
+
+__all__ = ["NETWORKS", "Result", "RunSpec", "load", "network", "plan", "run", "run_suite", "save", "table"]

@@ -1,0 +1,85 @@
+"""The networks of the published protocols, and a small one for CPUs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from torch import nn
+
+from ckd.errors import ConfigError, UnknownNameError
+
+Shape = tuple[int, ...]
+
+
+def mlp(input_shape: Shape, n_classes: int) -> nn.Module:
+    """Two hidden layers of 100 ReLU units (Buzzega et al. 2020, arXiv:2004.07211, as on permuted MNIST)."""
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(math.prod(input_shape), 100),
+        nn.ReLU(),
+        nn.Linear(100, 100),
+        nn.ReLU(),
+        nn.Linear(100, n_classes),
+    )
+
+
+def convnet(input_shape: Shape, n_classes: int) -> nn.Module:
+    """Three convolutions of 32, 64 and 128 channels with BatchNorm: about 95,000 parameters, fit for a CPU."""
+    channels = _image(input_shape)[0]
+    layers: list[nn.Module] = []
+    for width in (32, 64, 128):
+        layers += [
+            nn.Conv2d(channels, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        ]
+        channels = width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, n_classes))
+
+
+def resnet18(input_shape: Shape, n_classes: int) -> nn.Module:
+    """ResNet18 for 32 x 32 images, 64 filters, as in the published CIFAR protocols (Avalanche's implementation)."""
+    from avalanche.models import SlimResNet18
+
+    _image(input_shape)
+    model: nn.Module = SlimResNet18(n_classes, nf=64)
+    return model
+
+
+def slim_resnet18(input_shape: Shape, n_classes: int) -> nn.Module:
+    """ResNet18 with 20 filters, as in the online protocols (Lopez-Paz & Ranzato 2017, arXiv:1706.08840)."""
+    from avalanche.models import SlimResNet18
+
+    _image(input_shape)
+    model: nn.Module = SlimResNet18(n_classes, nf=20)
+    return model
+
+
+NETWORKS: dict[str, Callable[[Shape, int], nn.Module]] = {
+    "mlp": mlp,
+    "convnet": convnet,
+    "resnet18": resnet18,
+    "slim-resnet18": slim_resnet18,
+}
+
+
+def network(name: str, input_shape: Shape, n_classes: int) -> nn.Module:
+    """The network called `name` for inputs of this shape.
+
+    Raises:
+        UnknownNameError: no such network.
+        ConfigError: a convolutional network for inputs that are not images.
+    """
+    if name not in NETWORKS:
+        raise UnknownNameError.of("network", name, NETWORKS)
+    return NETWORKS[name](input_shape, n_classes)
+
+
+def _image(shape: Shape) -> Shape:
+    if len(shape) != 3:
+        raise ConfigError(
+            "network", expected="images (C, H, W)", received=f"inputs of shape {shape}", fix="Use the mlp."
+        )
+    return shape

@@ -1,0 +1,118 @@
+"""What a run found, as a file that says how it was made."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ckd.bench.spec import RunSpec
+from ckd.errors import DataError
+from ckd.evaluation import AccuracyMatrix
+
+FILE = "result.json"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run.
+
+    Attributes:
+        spec: what was run.
+        matrix: the accuracy matrix.
+        losses: mean of each named loss, (iteration, value) pairs by name.
+        seconds: wall time in training and in evaluation.
+        memory_bytes: state held for the method at the end: inputs, labels, logits, teachers.
+        made: versions and machine.
+    """
+
+    spec: RunSpec
+    matrix: AccuracyMatrix
+    losses: dict[str, list[tuple[int, float]]]
+    seconds: dict[str, float]
+    memory_bytes: dict[str, int]
+    made: dict[str, str]
+
+    @property
+    def forgetting(self) -> float | None:
+        """Forgetting, where it is defined."""
+        return self.matrix.forgetting() if self.matrix.sequential else None
+
+
+def save(result: Result, out: Path) -> Path:
+    """Write `result.json` under `out`, whole or not at all; returns its path.
+
+    Raises:
+        DataError: a folder that cannot be written.
+    """
+    file = out / result.spec.folder / FILE
+    matrix = json.loads(result.matrix.to_json())
+    content = {
+        **asdict(result.spec),
+        "accuracy_matrix": matrix["rows"],
+        "initial_accuracy": matrix["initial"],
+        "average_accuracy": result.matrix.average_accuracy(),
+        "forgetting": result.forgetting,
+        "seconds": result.seconds,
+        "memory_bytes": result.memory_bytes,
+        "losses": result.losses,
+        "made": result.made,
+    }
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".part", delete=False) as part:
+            part.write(json.dumps(content, indent=1))
+        os.replace(part.name, file)
+    except OSError as error:
+        raise writable_error(out, error) from error
+    return file
+
+
+def load(file: Path) -> Result:
+    """The result in `file`.
+
+    Raises:
+        DataError: not a result that this version wrote.
+    """
+    try:
+        content = json.loads(file.read_text())
+        spec = RunSpec(**{name: content[name] for name in RunSpec.__dataclass_fields__})
+        matrix = {"rows": content["accuracy_matrix"], "initial": content["initial_accuracy"]}
+        return Result(
+            spec,
+            AccuracyMatrix.from_json(json.dumps(matrix)),
+            content["losses"],
+            content["seconds"],
+            content["memory_bytes"],
+            content["made"],
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"result {file}",
+            expected="a result.json of this version",
+            received=repr(error),
+            fix="Use --force.",
+        ) from error
+
+
+def writable_error(out: Path, error: object) -> DataError:
+    """The error for an output folder that cannot be written."""
+    return DataError(
+        f"output folder {out}",
+        expected="a folder that can be written",
+        received=error,
+        fix="Name another folder with --out.",
+    )
+
+
+def provenance() -> dict[str, str]:
+    """Versions and machine."""
+    packages = ("avalanche-ckd", "avalanche-lib", "torch", "torchvision", "numpy")
+    found: dict[str, Any] = {name: version(name) for name in packages}
+    machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    return {**found, "python": platform.python_version(), "system": platform.system(), "machine": machine}

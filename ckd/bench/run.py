@@ -1,0 +1,103 @@
+"""One run: a recipe trained on a benchmark in an ordinary Avalanche loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ckd.bench.networks import network
+from ckd.bench.result import Result, provenance
+from ckd.bench.spec import RunSpec
+from ckd.data import as_benchmark, tensor_stream
+from ckd.objective import Objective
+from ckd.recipes import get
+
+Progress = Callable[[int, int], None]
+"""progress(experiences learnt, of how many)"""
+
+
+def run(
+    spec: RunSpec,
+    *,
+    data_root: str | Path | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> Result:
+    """Train as `spec` says; evaluate on every test experience before training and after each experience.
+
+    The global random state is seeded and afterwards as it was.
+
+    Args:
+        spec: what to run.
+        data_root: where data sets are kept.
+        device: for the model and the data.
+        progress: called after each experience.
+
+    Raises:
+        CkdError: a setting or data that cannot work.
+    """
+    stream = tensor_stream(
+        spec.benchmark,
+        n_experiences=spec.n_experiences,
+        seed=spec.seed,
+        data_root=data_root,
+        validate=spec.validate,
+    )
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if device.startswith("cuda") else []):
+        torch.manual_seed(spec.seed)
+        model = network(spec.network, stream.input_shape, stream.n_classes)
+        return _train(spec, as_benchmark(stream), model, _objective(spec), torch.device(device), progress)
+
+
+def _objective(spec: RunSpec) -> Objective:
+    recipe = get(spec.recipe)
+    own = {"memory_size": spec.memory_size, "seed": spec.seed}
+    return recipe.build(**spec.settings, **{k: v for k, v in own.items() if k in recipe.defaults})
+
+
+def _train(
+    spec: RunSpec,
+    benchmark: Any,
+    model: nn.Module,
+    objective: Objective,
+    device: torch.device,
+    progress: Progress | None,
+) -> Result:
+    from avalanche.training import Cumulative, JointTraining, Naive
+
+    from ckd.plugins import AccuracyRecorder, SelfDistillation
+
+    strategies = {"Naive": Naive, "Cumulative": Cumulative, "JointTraining": JointTraining}
+    recorder = AccuracyRecorder()
+    strategy = strategies[get(spec.recipe).strategy](
+        model=model,
+        optimizer=torch.optim.SGD(model.parameters(), lr=spec.lr),
+        criterion=nn.CrossEntropyLoss(),
+        train_mb_size=spec.batch_size,
+        train_epochs=spec.epochs,
+        eval_mb_size=1000,
+        device=device,
+        plugins=[SelfDistillation(objective)],
+        evaluator=recorder,
+    )
+    seconds = {"training": 0.0, "evaluation": 0.0}
+
+    def timed(what: str, act: Callable[[Any], Any], on: Any) -> None:
+        start = time.perf_counter()
+        act(on)
+        seconds[what] += time.perf_counter() - start
+
+    timed("evaluation", strategy.eval, benchmark.test_stream)
+    together = get(spec.recipe).strategy == "JointTraining"
+    lessons = [benchmark.train_stream] if together else list(benchmark.train_stream)
+    for i, lesson in enumerate(lessons):
+        timed("training", strategy.train, lesson)
+        timed("evaluation", strategy.eval, benchmark.test_stream)
+        if progress is not None:
+            progress(i + 1, len(lessons))
+    return Result(spec, recorder.matrix(), recorder.losses, seconds, objective.nbytes(), provenance())

@@ -1,0 +1,104 @@
+"""What a run is: everything that decides its result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ckd.data.registry import find
+from ckd.errors import ConfigError
+from ckd.recipes import get, protocol
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run: a recipe on a benchmark with a seed, every hyper-parameter decided.
+
+    Attributes:
+        benchmark, recipe: names.
+        seed: of the stream, the network's initial weights, the shuffling and the memory.
+        memory_size: samples remembered; 0 for recipes without a memory.
+        n_experiences: None for the benchmark's own number.
+        epochs, batch_size, lr, network: how it is trained, with plain SGD.
+        settings: hyper-parameters of the recipe.
+        validate: test on held-out training data.
+        source: where the protocol comes from.
+    """
+
+    benchmark: str
+    recipe: str
+    seed: int
+    memory_size: int
+    n_experiences: int | None
+    epochs: int
+    batch_size: int
+    lr: float
+    network: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    validate: bool = False
+    source: str = ""
+
+    @property
+    def label(self) -> str:
+        """How the method is called in tables and plots."""
+        return f"{self.recipe}, memory {self.memory_size}" if self.memory_size else self.recipe
+
+    @property
+    def folder(self) -> Path:
+        """Where its result belongs, relative to the output folder: another setting, another folder."""
+        decided = {k: v for k, v in asdict(self).items() if k not in ("seed", "source")}
+        digest = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:8]
+        memory = f"-{self.memory_size}" if self.memory_size else ""
+        return Path(Path(self.benchmark).stem) / f"{self.recipe}{memory}-{digest}" / f"seed{self.seed}"
+
+
+def plan(
+    benchmark: str,
+    recipe: str,
+    *,
+    seed: int,
+    memory_size: int = 200,
+    n_experiences: int | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    network: str | None = None,
+    settings: dict[str, Any] | None = None,
+    validate: bool = False,
+) -> RunSpec:
+    """Decide every hyper-parameter: what is given here, else the protocol table, else the recipe's defaults.
+
+    Raises:
+        UnknownNameError: no such benchmark, recipe or hyper-parameter.
+        ConfigError: a number that cannot work.
+    """
+    find(benchmark)
+    chosen = get(recipe)
+    remembers = "memory_size" in chosen.defaults
+    if memory_size < 0:
+        raise ConfigError("memory size", expected="0 or more samples", received=memory_size, fix="Try 200.")
+    rule = protocol(benchmark, recipe, memory_size)
+    wanted = chosen.settings(**{**rule.settings, **(settings or {})})
+    for own in ("memory_size", "seed"):
+        wanted.pop(own, None)
+    spec = RunSpec(
+        benchmark=benchmark,
+        recipe=recipe,
+        seed=seed,
+        memory_size=memory_size if remembers else 0,
+        n_experiences=n_experiences,
+        epochs=rule.epochs if epochs is None else epochs,
+        batch_size=rule.batch_size if batch_size is None else batch_size,
+        lr=rule.lr if lr is None else lr,
+        network=network or rule.network,
+        settings=wanted,
+        validate=validate,
+        source=rule.source,
+    )
+    for name, value in (("epochs", spec.epochs), ("batch size", spec.batch_size), ("learning rate", spec.lr)):
+        if not value > 0:
+            raise ConfigError(name, expected="above 0", received=value, fix="Leave it out to use the protocol's.")
+    return spec

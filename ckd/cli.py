@@ -1,0 +1,153 @@
+"""The `ckd` command."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from ckd import __version__
+from ckd.errors import CkdError, ConfigError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status: 0, or 2 for an error that ckd explains."""
+    arguments = parser().parse_args(argv)
+    try:
+        arguments.act(arguments)
+    except CkdError as error:
+        print(f"ckd: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("ckd: interrupted; finished runs are kept", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="ckd", description="Continual learning by self-distillation, for Avalanche.")
+    top.add_argument("--version", action="version", version=__version__)
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="compare four recipes on embedded data, in under a minute")
+    demo.add_argument("--out", default="runs/demo", metavar="DIR", help="where results go (default: %(default)s)")
+    demo.add_argument("--force", action="store_true", help="run again what is finished")
+    demo.set_defaults(act=_demo)
+
+    listing = commands.add_parser("list", help="benchmarks, recipes and networks")
+    listing.set_defaults(act=_list)
+
+    run = commands.add_parser(
+        "run",
+        help="train recipes on a benchmark and compare them",
+        description="Train recipes on a benchmark, one run for each seed. What is finished is kept.",
+    )
+    run.add_argument("benchmark", metavar="BENCHMARK", help="a name from `ckd list`, or FILE.npz with your own arrays")
+    run.add_argument("--recipe", action="append", required=True, metavar="R", help="may be given several times")
+    run.add_argument("--memory-size", type=int, default=200, metavar="N", help="samples remembered (default: 200)")
+    run.add_argument("--seeds", type=int, default=1, metavar="K", help="seeds 0 to K-1 (default: 1)")
+    run.add_argument("--data-root", metavar="D", help="where data sets are kept (default: ~/.cache/ckd)")
+    run.add_argument("--out", default="runs", metavar="DIR", help="where results go (default: %(default)s)")
+    run.add_argument("--epochs", type=int, metavar="E", help="passes over each experience")
+    run.add_argument("--experiences", type=int, metavar="N", help="experiences in the stream")
+    run.add_argument("--batch-size", type=int, metavar="B", help="samples in a mini-batch of the stream")
+    run.add_argument("--lr", type=float, metavar="L", help="learning rate of SGD")
+    run.add_argument("--network", metavar="NAME", help="a network from `ckd list`")
+    run.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a hyper-parameter of the recipes that have it",
+    )
+    run.add_argument("--validate", action="store_true", help="test on a tenth of the training data, held out")
+    run.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    run.add_argument("--force", action="store_true", help="run again what is finished")
+    run.set_defaults(act=_run)
+    return top
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    from ckd.bench import plan, run_suite
+
+    recipes = ("naive", "lwf", "er", "der++")
+    specs = [plan("split-digits", r, seed=s, memory_size=100) for r in recipes for s in range(3)]
+    _limit_threads()
+    run_suite(specs, arguments.out, force=arguments.force)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from ckd.bench import plan, run_suite
+    from ckd.recipes import get
+
+    if arguments.seeds < 1:
+        raise ConfigError("seeds", expected="1 or more", received=arguments.seeds, fix="Use 5 to report a mean.")
+    settings = dict(map(_setting, arguments.set))
+    recipes = list(dict.fromkeys(arguments.recipe))
+    mine = {r: {k: v for k, v in settings.items() if k in get(r).defaults} for r in recipes}
+    for name in settings.keys() - {k for found in mine.values() for k in found}:
+        get(recipes[-1]).settings(**{name: None})  # no recipe has it: raises, with near names
+    specs = [
+        plan(
+            arguments.benchmark,
+            recipe,
+            seed=seed,
+            memory_size=arguments.memory_size,
+            n_experiences=arguments.experiences,
+            epochs=arguments.epochs,
+            batch_size=arguments.batch_size,
+            lr=arguments.lr,
+            network=arguments.network,
+            settings=mine[recipe],
+            validate=arguments.validate,
+        )
+        for recipe in recipes
+        for seed in range(arguments.seeds)
+    ]
+    _limit_threads()
+    run_suite(specs, arguments.out, data_root=arguments.data_root, device=arguments.device, force=arguments.force)
+
+
+def _list(_: argparse.Namespace) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from ckd.bench.networks import NETWORKS
+    from ckd.data import BENCHMARKS
+    from ckd.recipes import RECIPES
+
+    benchmarks = Table("benchmark", "what it is", "experiences", title="benchmarks", title_justify="left")
+    for b in BENCHMARKS.values():
+        benchmarks.add_row(b.name, b.summary, str(b.n_experiences))
+    benchmarks.add_row("FILE.npz", "your own x_train, y_train, x_test, y_test, split by classes", "5 if it divides")
+    recipes = Table("recipe", "what it does", "stores", "hyper-parameters", title="recipes", title_justify="left")
+    for r in RECIPES.values():
+        own = {k: v for k, v in r.defaults.items() if k not in ("memory_size", "memory_batch_size", "seed")}
+        recipes.add_row(r.name, r.summary, r.stores, ", ".join(f"{k}={v}" for k, v in own.items()))
+    console = Console()
+    console.print(benchmarks, recipes)
+    console.print(f"networks: {', '.join(NETWORKS)}")
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    try:
+        if equals:
+            return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        pass
+    raise ConfigError("--set", expected="NAME=NUMBER", received=repr(text), fix="For example --set alpha=0.3.")
+
+
+def _limit_threads() -> None:
+    """One thread: the networks are small, and more only wait for each other."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

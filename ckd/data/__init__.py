@@ -1,0 +1,45 @@
+"""Streams of experiences held as tensors, and as ordinary Avalanche benchmarks.
+
+>>> from ckd.data import benchmark
+>>> stream = benchmark("split-digits").train_stream  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ckd.data.arrays import Arrays, arrays
+from ckd.data.benchmark import as_benchmark
+from ckd.data.registry import BENCHMARKS, Root, tensor_stream
+from ckd.data.stream import TensorStream
+from ckd.data.streams import permuted, rotated, split
+
+__all__ = [
+    "BENCHMARKS",
+    "Arrays",
+    "TensorStream",
+    "arrays",
+    "as_benchmark",
+    "benchmark",
+    "permuted",
+    "rotated",
+    "split",
+    "tensor_stream",
+]
+
+
+def benchmark(
+    name: str,
+    *,
+    n_experiences: int | None = None,
+    seed: int = 0,
+    data_root: Root = None,
+    validate: bool = False,
+    task_labels: bool = False,
+) -> Any:
+    """The Avalanche benchmark called `name` (see `ckd list`), or of the arrays in an `.npz` file.
+
+    Arguments and errors are those of `tensor_stream` and `as_benchmark`.
+    """
+    stream = tensor_stream(name, n_experiences=n_experiences, seed=seed, data_root=data_root, validate=validate)
+    return as_benchmark(stream, task_labels=task_labels)

@@ -1,0 +1,101 @@
+"""The benchmarks by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckd.data.arrays import Arrays
+from ckd.data.sources import cifar10, cifar100, digits, mnist, npz
+from ckd.data.stream import TensorStream
+from ckd.data.streams import permuted, rotated, split
+from ckd.errors import UnknownNameError
+
+Root = str | Path | None
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """How a stream is made.
+
+    Attributes:
+        name: as on the command line.
+        source: the data, given the data root.
+        make: (arrays, number of experiences, seed) to the stream.
+        n_experiences: unless another number is asked for.
+        summary: one line.
+    """
+
+    name: str
+    source: Callable[[Root], Arrays]
+    make: Callable[[Arrays, int, int], TensorStream]
+    n_experiences: int
+    summary: str
+
+
+def _digits(data_root: Root) -> Arrays:
+    return digits()
+
+
+BENCHMARKS = {
+    b.name: b
+    for b in (
+        Benchmark("split-digits", _digits, split, 5, "scikit-learn's digits, 2 new classes at a time; embedded"),
+        Benchmark("permuted-digits", _digits, permuted, 10, "scikit-learn's digits, pixels permuted; embedded"),
+        Benchmark("permuted-mnist", mnist, permuted, 20, "MNIST, pixels permuted anew in every experience"),
+        Benchmark("rotated-mnist", mnist, rotated, 20, "MNIST, turned by an angle of every experience's own"),
+        Benchmark("split-mnist", mnist, split, 5, "MNIST, 2 new classes at a time"),
+        Benchmark("split-cifar10", cifar10, split, 5, "CIFAR-10, 2 new classes at a time"),
+        Benchmark("split-cifar100", cifar100, split, 10, "CIFAR-100, 10 new classes at a time"),
+    )
+}
+
+
+def find(name: str) -> Benchmark:
+    """The benchmark called `name`; a path that ends in `.npz` is your own arrays, split by classes.
+
+    Raises:
+        UnknownNameError: no such benchmark; the nearest names are in the message.
+    """
+    if name.endswith(".npz"):
+        return Benchmark(Path(name).stem, lambda _: npz(name), split, 0, f"the arrays in {name}, split by classes")
+    if name not in BENCHMARKS:
+        raise UnknownNameError.of("benchmark", name, [*BENCHMARKS, "FILE.npz"])
+    return BENCHMARKS[name]
+
+
+def tensor_stream(
+    name: str,
+    *,
+    n_experiences: int | None = None,
+    seed: int = 0,
+    data_root: Root = None,
+    validate: bool = False,
+) -> TensorStream:
+    """The stream of the benchmark called `name`.
+
+    Args:
+        name: of a benchmark, or the path of an `.npz` file.
+        n_experiences: the benchmark's own number unless given; for an npz file as many as divide the classes, up
+            to 5.
+        seed: of what is random about the stream (permutations, angles).
+        data_root: where data sets are kept; `~/.cache/ckd` unless given.
+        validate: hold out a tenth of the training data and test on that instead, for choosing settings.
+
+    Raises:
+        UnknownNameError: no such benchmark.
+        DataError: data that is not there or cannot be used.
+        ConfigError: a number of experiences that the data cannot be cut into.
+    """
+    benchmark = find(name)
+    arrays = benchmark.source(data_root)
+    if validate:
+        arrays = arrays.holding_out()
+    if n_experiences is None:
+        n_experiences = benchmark.n_experiences or _divisor(arrays.n_classes)
+    return benchmark.make(arrays, n_experiences, seed)
+
+
+def _divisor(n_classes: int) -> int:
+    return next(n for n in (5, 4, 3, 2, n_classes) if n_classes % n == 0)

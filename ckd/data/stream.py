@@ -1,0 +1,42 @@
+"""A stream: experiences in order, for training and for testing, with what turns samples into inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ckd.data.arrays import Arrays
+from ckd.data.experience import TensorExperience
+from ckd.data.preparation import Preparation
+
+
+@dataclass(frozen=True)
+class TensorStream:
+    """What a benchmark holds as tensors.
+
+    Attributes:
+        train: the training experiences, in order.
+        test: the test experiences, as many.
+        n_classes: classes over the whole stream.
+        input_shape: shape of one network input.
+        prepare_train: raw samples to inputs, with augmentation.
+        prepare_test: the same without.
+    """
+
+    train: tuple[TensorExperience, ...]
+    test: tuple[TensorExperience, ...]
+    n_classes: int
+    input_shape: tuple[int, ...]
+    prepare_train: Preparation
+    prepare_test: Preparation
+
+
+def stream_of(arrays: Arrays, train: list[TensorExperience], test: list[TensorExperience]) -> TensorStream:
+    """The stream of these experiences, cut from `arrays`."""
+    return TensorStream(
+        tuple(train),
+        tuple(test),
+        arrays.n_classes,
+        arrays.input_shape,
+        arrays.prepare_train,
+        arrays.prepare,
+    )

@@ -1,0 +1,32 @@
+"""Streams in which every experience shows all the data, changed in its own way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from ckd.data.arrays import Arrays
+from ckd.data.experience import Change, TensorExperience, Workspace
+from ckd.data.stream import TensorStream, stream_of
+from ckd.errors import ConfigError
+
+
+def changed(arrays: Arrays, changes: Sequence[Change]) -> TensorStream:
+    """One experience for each of the `changes`; one workspace for all that train, one for all that test.
+
+    Raises:
+        ConfigError: no change at all.
+    """
+    if not changes:
+        raise ConfigError("number of experiences", expected="1 or more", received=0, fix="20 are customary.")
+    return stream_of(
+        arrays,
+        _experiences(arrays.x_train, arrays.y_train, changes),
+        _experiences(arrays.x_test, arrays.y_test, changes),
+    )
+
+
+def _experiences(x: Tensor, y: Tensor, changes: Sequence[Change]) -> list[TensorExperience]:
+    workspace = Workspace()
+    return [TensorExperience(x, y, change=change, workspace=workspace) for change in changes]

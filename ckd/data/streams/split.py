@@ -1,0 +1,42 @@
+"""Class-incremental streams: each experience brings classes of its own."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ckd.data.arrays import Arrays
+from ckd.data.experience import TensorExperience
+from ckd.data.stream import TensorStream, stream_of
+from ckd.errors import ConfigError
+
+
+def split(arrays: Arrays, n_experiences: int, seed: int = 0) -> TensorStream:
+    """The classes in ascending order, as published orders are, in `n_experiences` equal groups.
+
+    Args:
+        arrays: the data.
+        n_experiences: must divide the number of classes.
+        seed: unused, since the order is fixed; here so that all streams are built alike.
+
+    Raises:
+        ConfigError: a number of experiences that does not divide the number of classes.
+    """
+    if n_experiences < 1 or arrays.n_classes % n_experiences:
+        raise ConfigError(
+            "number of experiences",
+            expected=f"a divisor of {arrays.n_classes}, the number of classes",
+            received=n_experiences,
+            fix="Every experience must bring equally many classes.",
+        )
+    per_experience = arrays.n_classes // n_experiences
+    return stream_of(
+        arrays,
+        [_cut(arrays.x_train, arrays.y_train, i, per_experience) for i in range(n_experiences)],
+        [_cut(arrays.x_test, arrays.y_test, i, per_experience) for i in range(n_experiences)],
+    )
+
+
+def _cut(x: Tensor, y: Tensor, i: int, per_experience: int) -> TensorExperience:
+    mine = torch.div(y, per_experience, rounding_mode="floor") == i
+    return TensorExperience(x, y, rows=mine.nonzero()[:, 0])

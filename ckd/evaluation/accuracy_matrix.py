@@ -1,0 +1,129 @@
+"""The accuracy matrix and what follows from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ckd.errors import DataError
+
+
+class AccuracyMatrix:
+    """R[i, j]: accuracy on test experience j after training on experience i.
+
+    Args:
+        rows: (N, T) accuracies in [0, 1]; N is T after a whole stream, 1 after joint training. NaN where nothing was
+            evaluated.
+        initial: accuracies (T,) of the untrained model, for forward transfer.
+
+    Raises:
+        DataError: not a table of numbers between 0 and 1.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Sequence[float]] | NDArray[np.float64],
+        initial: Sequence[float] | NDArray[np.float64] | None = None,
+    ):
+        self.values: NDArray[np.float64] = np.array(rows, dtype=np.float64)
+        self.initial = None if initial is None else np.array(initial, dtype=np.float64)
+        known = self.values[~np.isnan(self.values)]
+        width = self.values.shape[1] if self.values.ndim == 2 else -1
+        right = width > 0 and len(self.values) <= width and bool(((known >= 0) & (known <= 1)).all())
+        if not right or (self.initial is not None and self.initial.shape != (width,)):
+            raise DataError(
+                "accuracy matrix",
+                expected="rows (N, T) with N <= T and values in [0, 1], and T initial values if any",
+                received=f"shape {self.values.shape}",
+                fix="Evaluate every test experience after every training experience.",
+            )
+
+    def __repr__(self) -> str:
+        return f"AccuracyMatrix({self.values.round(4).tolist()})"
+
+    @property
+    def _square(self) -> NDArray[np.float64]:
+        """R of a whole stream.
+
+        Raises:
+            DataError: fewer rows than experiences, as after joint training.
+        """
+        if self.values.shape[0] != self.values.shape[1]:
+            raise DataError(
+                "accuracy matrix",
+                expected="a row for each experience",
+                received=f"shape {self.values.shape}",
+                fix="Train and evaluate experience by experience; joint training has no forgetting.",
+            )
+        return self.values
+
+    @property
+    def sequential(self) -> bool:
+        """Whether there is a row for each experience, so that forgetting is defined."""
+        rows, columns = self.values.shape
+        return bool(rows == columns)
+
+    def average_accuracy(self) -> float:
+        """Mean over j of R[T-1, j] (Lopez-Paz & Ranzato 2017, arXiv:1706.08840)."""
+        return float(self.values[-1].mean())
+
+    def average_accuracies(self) -> NDArray[np.float64]:
+        """Mean of R[i, 0..i] for every i, (T,): the curve of average accuracy over what was taught so far."""
+        return np.array([row[: i + 1].mean() for i, row in enumerate(self._square)])
+
+    def average_anytime_accuracy(self) -> float:
+        """Mean over i of the mean of R[i, 0..i] (Caccia et al. 2020, arXiv:2003.05856)."""
+        return float(self.average_accuracies().mean())
+
+    def learning_accuracy(self) -> float:
+        """Mean of the diagonal: accuracy on each experience just after it (Riemer et al. 2019, arXiv:1810.11910)."""
+        return float(self._square.diagonal().mean())
+
+    def forgetting(self) -> float:
+        """Mean over j < T-1 of max over i < T-1 of R[i, j], minus R[T-1, j] (Chaudhry et al. 2018, arXiv:1801.10112).
+
+        0 for a single experience.
+        """
+        r = self._square
+        return float((r[:-1, :-1].max(0) - r[-1, :-1]).mean()) if len(r) > 1 else 0.0
+
+    def backward_transfer(self) -> float:
+        """Mean over j < T-1 of R[T-1, j] - R[j, j] (Lopez-Paz & Ranzato 2017); 0 for a single experience."""
+        r = self._square
+        return float((r[-1, :-1] - r.diagonal()[:-1]).mean()) if len(r) > 1 else 0.0
+
+    def forward_transfer(self) -> float:
+        """Mean over j > 0 of R[j-1, j] - initial[j] (Lopez-Paz & Ranzato 2017); 0 for a single experience.
+
+        Raises:
+            DataError: no accuracies of the untrained model.
+        """
+        r = self._square
+        if self.initial is None:
+            raise DataError(
+                "forward transfer",
+                expected="the accuracies of the untrained model",
+                received="none",
+                fix="Evaluate once before training.",
+            )
+        return float((r.diagonal(1) - self.initial[1:]).mean()) if len(r) > 1 else 0.0
+
+    def to_json(self) -> str:
+        """The matrix as JSON; NaN is written as null."""
+
+        def plain(values: NDArray[np.float64]) -> object:
+            return json.loads(json.dumps(values.tolist()).replace("NaN", "null"))
+
+        initial = None if self.initial is None else plain(self.initial)
+        return json.dumps({"rows": plain(self.values), "initial": initial})
+
+    @classmethod
+    def from_json(cls, text: str) -> AccuracyMatrix:
+        """The matrix that `to_json` wrote, exactly."""
+        found = json.loads(text)
+        initial = found["initial"]
+        rows = np.array(found["rows"], dtype=np.float64)
+        return cls(rows, None if initial is None else np.array(initial, dtype=np.float64))

@@ -1,0 +1,41 @@
+"""Restricting logits to a set of classes, before any softmax."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ckd.errors import ConfigError
+
+
+def full_precision(logits: Tensor) -> Tensor:
+    """Half and bfloat16 logits as float32; others as they are."""
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+
+
+def only(logits: Tensor, classes: Tensor | None) -> Tensor:
+    """Logits (B, C) with every class outside `classes` at the lowest finite value: no mass, no gradient."""
+    logits = full_precision(logits)
+    return logits if classes is None else logits.masked_fill(~classes, torch.finfo(logits.dtype).min)
+
+
+def check_temperature(temperature: float) -> None:
+    """Raise unless `temperature` is a positive number."""
+    if not temperature > 0:
+        raise ConfigError(
+            "temperature",
+            expected="a number above 0",
+            received=temperature,
+            fix="Use 2 for LwF, 1 to 4 as a rule.",
+        )
+
+
+def check_same_shape(student: Tensor, target: Tensor) -> None:
+    """Raise unless both are logits (B, C) of one shape."""
+    if student.shape != target.shape or student.dim() != 2:
+        raise ConfigError(
+            "logits to compare",
+            expected=f"two tensors of shape (batch, classes), the target's {tuple(target.shape)}",
+            received=f"student logits of shape {tuple(student.shape)}",
+            fix="Slice both to the classes that they share.",
+        )

@@ -1,0 +1,127 @@
+"""A small memory of the stream, for rehearsal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ckd.errors import ConfigError
+from ckd.memory.columns import Rows, allocate, write
+from ckd.memory.policy import Policy
+from ckd.memory.reservoir import Reservoir
+from ckd.part import Part, Update, tensor_bytes
+
+
+class Memory(Part):
+    """At most `size` samples, copied out of the stream into preallocated tensors.
+
+    The inputs are stored as they arrive (uint8 images stay uint8: 200 of MNIST take 157 kB), so that the data of
+    old experiences can be freed and each draw can be prepared and augmented anew.
+
+    Args:
+        size: how many samples; 0 remembers nothing.
+        policy: who enters and who leaves; a `Reservoir` unless given.
+        keep_logits: also store the answer given when the sample was seen.
+        device: where the columns live; that of the first samples unless given.
+        seed: of the memory's own generator, which admission and draws use.
+
+    Raises:
+        ConfigError: a negative size.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        policy: Policy | None = None,
+        keep_logits: bool = False,
+        device: torch.device | str | None = None,
+        seed: int = 0,
+    ) -> None:
+        if size < 0:
+            raise ConfigError(
+                "memory size", expected="0 or more samples", received=size, fix="200 and 500 are customary."
+            )
+        self.size = size
+        self.policy = policy or Reservoir()
+        self.keep_logits = keep_logits
+        self.device = torch.device(device) if device is not None else None
+        self.generator = torch.Generator().manual_seed(seed)
+        self._table: Rows | None = None
+        self._filled = 0
+
+    def __len__(self) -> int:
+        return self._filled
+
+    @property
+    def rows(self) -> Rows:
+        """The samples stored so far, as views of the columns."""
+        if self._table is None:
+            raise RuntimeError("the memory is empty: add samples first")
+        return Rows(**{name: column[: self._filled] for name, column in self._table.items()})
+
+    def add(self, incoming: Rows) -> None:
+        """Offer a batch; the policy decides what is copied in, and in whose place."""
+        if self.size == 0 or not len(incoming):
+            return
+        if not self.keep_logits:
+            incoming = Rows(incoming.raw, incoming.targets, incoming.tasks, incoming.experiences)
+        if self._table is None:
+            self._table = allocate(incoming, self.size, self.device or incoming.raw.device)
+        rows, slots = self.policy.admit(incoming, self.rows, self.size, self.generator)
+        if not len(rows):
+            return
+        device = self._table.raw.device
+        chosen = incoming.take(rows.to(incoming.raw.device)).to(device)
+        self._table = write(self._table, slots.to(device), chosen)
+        self._filled = max(self._filled, int(slots.max()) + 1)
+
+    def after_update(self, update: Update) -> None:
+        """Offer the stream's batch, with the answers that the step already computed."""
+        tasks = torch.zeros_like(update.targets) if update.tasks is None else update.tasks
+        experiences = torch.full_like(update.targets, update.experience)
+        self.add(Rows(update.raw, update.targets, tasks, experiences, update.logits))
+
+    def sample(self, n: int) -> Rows:
+        """Copies of `n` rows drawn without replacement, all of them if there are fewer."""
+        index = torch.randperm(self._filled, generator=self.generator)[:n]
+        return self.rows.take(index.to(self.rows.raw.device))
+
+    def nbytes(self) -> dict[str, int]:
+        """Bytes of the columns as allocated: inputs, logits, and labels (targets, tasks, experiences)."""
+        if self._table is None:
+            return {}
+        sizes = {name: tensor_bytes(column) for name, column in self._table.items()}
+        labels = sizes["targets"] + sizes["tasks"] + sizes["experiences"]
+        return {"inputs": sizes["raw"], "labels": labels, "logits": sizes.get("logits", 0)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Columns, policy and generator: all that the next draw depends on."""
+        columns: dict[str, Tensor] = {} if self._table is None else dict(self._table.items())
+        return {
+            "columns": {name: column.clone() for name, column in columns.items()},
+            "filled": self._filled,
+            "policy": self.policy.state_dict(),
+            "generator": self.generator.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned, bit for bit.
+
+        Raises:
+            ConfigError: the state of a memory of another size.
+        """
+        columns = {name: column.clone() for name, column in state["columns"].items()}
+        if columns and len(columns["raw"]) != self.size:
+            raise ConfigError(
+                "state of a memory",
+                expected=f"{self.size} rows",
+                received=f"{len(columns['raw'])} rows",
+                fix="Load it into a memory of the size it was saved from.",
+            )
+        self._table = Rows(**columns) if columns else None
+        self._filled = state["filled"]
+        self.policy.load_state_dict(state["policy"])
+        self.generator.set_state(state["generator"])

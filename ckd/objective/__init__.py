@@ -1,0 +1,36 @@
+"""The term, the sum of terms, and who must be asked what."""
+
+from ckd.objective.batch import Batch, join
+from ckd.objective.context import Context
+from ckd.objective.draws import Draw, memory, old_heads, stream, union
+from ckd.objective.groups import all_classes, current, old, present, seen
+from ckd.objective.objective import Objective
+from ckd.objective.step import STREAM, Question, Step
+from ckd.objective.targets import Target, labels, stored_logits, teacher
+from ckd.objective.term import Loss, Term
+
+__all__ = [
+    "STREAM",
+    "Batch",
+    "Context",
+    "Draw",
+    "Loss",
+    "Objective",
+    "Question",
+    "Step",
+    "Target",
+    "Term",
+    "all_classes",
+    "current",
+    "join",
+    "labels",
+    "memory",
+    "old",
+    "old_heads",
+    "present",
+    "seen",
+    "stored_logits",
+    "stream",
+    "teacher",
+    "union",
+]

@@ -1,0 +1,34 @@
+"""What a step knows of the run around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ckd.classes import Classes
+from ckd.teachers.snapshot import Ask
+
+Prepare = Callable[[Tensor, torch.Generator], Tensor]
+"""Turns raw samples (B, ...) into network inputs (B, ...); augmentation draws from the generator."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """The moment of a training step.
+
+    Attributes:
+        experience: index of the experience, counted by task boundaries crossed.
+        iteration: optimiser steps taken before this one, over all experiences.
+        classes: which classes are old, current and seen.
+        ask: how a model of this kind is called: (model, inputs, task labels or None) -> logits.
+        prepare: how remembered samples become network inputs.
+    """
+
+    experience: int
+    iteration: int
+    classes: Classes
+    ask: Ask
+    prepare: Prepare

@@ -1,0 +1,48 @@
+"""Over which classes a loss runs: functions of a step that return one mask for each softmax."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ckd.classes import ClassSet
+
+if TYPE_CHECKING:
+    from ckd.objective.batch import Batch
+    from ckd.objective.step import Step
+
+Groups = Callable[["Step", "Batch", int], list[Tensor | None]]
+"""(step, batch, width of the head) -> masks, bool (C,) or (B, C); None means every class."""
+
+
+def all_classes(step: Step, batch: Batch, width: int) -> list[Tensor | None]:
+    """One softmax over the whole head."""
+    return [None]
+
+
+def seen(step: Step, batch: Batch, width: int) -> list[Tensor | None]:
+    """Classes met so far, the current ones included."""
+    return [_mask(step.context.classes.seen, batch, width)]
+
+
+def old(step: Step, batch: Batch, width: int) -> list[Tensor | None]:
+    """Classes of experiences that have ended."""
+    return [_mask(step.context.classes.old, batch, width)]
+
+
+def current(step: Step, batch: Batch, width: int) -> list[Tensor | None]:
+    """Classes of the experience that runs."""
+    return [_mask(step.context.classes.current, batch, width)]
+
+
+def present(step: Step, batch: Batch, width: int) -> list[Tensor | None]:
+    """Classes that occur in the batch (Caccia et al. 2022, arXiv:2104.05025)."""
+    mask = torch.zeros(width, dtype=torch.bool, device=batch.targets.device)
+    return [mask.index_fill_(0, batch.targets, True)]
+
+
+def _mask(classes: ClassSet, batch: Batch, width: int) -> Tensor | None:
+    return classes.mask(width, batch.tasks, batch.targets.device)

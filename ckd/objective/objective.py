@@ -1,0 +1,117 @@
+"""The sum of terms, with the memory and the teachers that the terms speak of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from ckd.classes import Classes
+from ckd.errors import ConfigError
+from ckd.memory import Memory
+from ckd.objective.batch import Batch
+from ckd.objective.context import Context
+from ckd.objective.step import Step
+from ckd.objective.term import Term
+from ckd.part import Part, Update
+from ckd.teachers import Snapshot
+
+
+class Objective:
+    """What a learner minimises beside, or instead of, its strategy's criterion.
+
+    Args:
+        name: for messages and reports.
+        terms: added to the criterion.
+        criterion: replaces the strategy's stream/labels term; None leaves it as it is.
+        memory: what `memory(...)` and `union(...)` draw from.
+        teachers: what `teacher(name)` asks, by name.
+        memory_batch_size: samples in a draw from memory; as many as the stream's batch unless given.
+        joint_with_batchnorm: whether a network with BatchNorm sees stream and memory in one forward pass (one set
+            of batch statistics) or in one each. Networks without BatchNorm always join them: it is the same
+            mathematics and faster.
+
+    Raises:
+        ConfigError: terms that share a name, or that need a memory, a teacher or a loss that is not there.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        terms: Sequence[Term] = (),
+        *,
+        criterion: Term | None = None,
+        memory: Memory | None = None,
+        teachers: Mapping[str, Snapshot] | None = None,
+        memory_batch_size: int | None = None,
+        joint_with_batchnorm: bool = False,
+    ) -> None:
+        self.name = name
+        self.terms = tuple(terms)
+        self.criterion = criterion
+        self.memory = memory
+        self.teachers = dict(teachers or {})
+        self.memory_batch_size = memory_batch_size
+        self.joint_with_batchnorm = joint_with_batchnorm
+        self.classes = Classes()
+        self.experience = 0
+        self.generator = memory.generator if memory is not None else torch.Generator().manual_seed(0)
+        self._check()
+        if memory is not None and any(term.target.stored_logits for term in self.terms):
+            memory.keep_logits = True
+
+    @property
+    def parts(self) -> list[Part]:
+        """Everything with a life cycle."""
+        return [*self.teachers.values(), *([self.memory] if self.memory is not None else [])]
+
+    def begin(self, by_task: dict[int, frozenset[int]], *, per_task: bool) -> None:
+        """Meet the classes of an experience, by task label; `per_task` for models with a head for each."""
+        self.classes.meet(by_task, per_task=per_task)
+
+    def step(self, stream: Batch, context: Context) -> Step:
+        """Begin a training step on the stream's batch."""
+        return Step(self, stream, context)
+
+    def after_update(self, update: Update) -> None:
+        """Let every part follow an optimiser step."""
+        for part in self.parts:
+            part.after_update(update)
+
+    def end(self, model: nn.Module) -> None:
+        """Cross a task boundary: teachers are taken, classes become old."""
+        for part in self.parts:
+            part.end(model, self.classes.seen)
+        self.classes.close()
+        self.experience += 1
+
+    def nbytes(self) -> dict[str, int]:
+        """Bytes of state held for the method: inputs, labels and logits in memory, teachers."""
+        total = {"inputs": 0, "labels": 0, "logits": 0, "teachers": 0}
+        for part in self.parts:
+            for what, size in part.nbytes().items():
+                total[what] = total.get(what, 0) + size
+        return total
+
+    def _check(self) -> None:
+        names = [term.name for term in self.terms]
+        if len(set(names)) < len(names) or "criterion" in names:
+            self._refuse("names of the terms", "different names, none of them 'criterion'", names, "Rename one.")
+        if self.memory_batch_size is not None and self.memory_batch_size < 1:
+            self._refuse("memory batch size", "1 or more", self.memory_batch_size, "None follows the stream's.")
+        for term in self.terms:
+            if term.loss is None:
+                self._refuse(f"term {term.name!r}", "a loss", "none", "Give it one of ckd.losses, per sample.")
+            if (term.draw.remembers or term.target.stored_logits) and self.memory is None:
+                self._refuse(f"term {term.name!r}", "a memory", "none", "Pass memory=Memory(200).")
+            if term.target.stored_logits and not term.draw.remembers:
+                self._refuse(f"term {term.name!r}", "a draw from memory", term.draw, "Use draw=memory('a').")
+            if term.target.teacher is not None and term.target.teacher not in self.teachers:
+                known = ", ".join(self.teachers) or "no teachers"
+                fix = f"Pass teachers={{{term.target.teacher!r}: Snapshot()}}."
+                self._refuse(f"teacher of term {term.name!r}", known, repr(term.target.teacher), fix)
+
+    def _refuse(self, what: str, expected: object, received: Any, fix: str) -> None:
+        raise ConfigError(f"objective {self.name!r}, {what}", expected=expected, received=received, fix=fix)

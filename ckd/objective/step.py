@@ -1,0 +1,126 @@
+"""One training step: what must be drawn and answered, each once, and what the terms make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ckd.objective.batch import Batch
+from ckd.objective.context import Context
+from ckd.objective.draws import Draw, Stream, View
+from ckd.objective.term import Term
+
+if TYPE_CHECKING:
+    from ckd.objective.objective import Objective
+
+
+@dataclass(frozen=True)
+class Question:
+    """A draw as it is shown to a network."""
+
+    draw: Draw
+    view: View | None = None
+
+
+STREAM = Question(Stream())
+
+
+class Step:
+    """Draws, answers and targets of one step, memoised.
+
+    Terms that name the same draw and view share its samples, the student's answer and each teacher's.
+    """
+
+    def __init__(self, objective: Objective, stream: Batch, context: Context) -> None:
+        self.objective, self.stream, self.context = objective, stream, context
+        weighed = [(term, term.weigh(context)) for term in objective.terms]
+        self.terms = [(term, weight) for term, weight in weighed if weight != 0 and self._possible(term)]
+        self._batches: dict[Question, Batch] = {STREAM: stream}
+        self._answers: dict[Question, Tensor] = {}
+        self._taught: dict[tuple[str, Question], Tensor] = {}
+
+    def _possible(self, term: Term) -> bool:
+        if term.draw.remembers and not self.has_memory:
+            return False
+        return term.target.teacher is None or self.objective.teachers[term.target.teacher].ready
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether there is anything to remember."""
+        return self.objective.memory is not None and len(self.objective.memory) > 0
+
+    # what is drawn ---------------------------------------------------------------------------------------------
+
+    def question(self, term: Term) -> Question:
+        """What the term asks the student."""
+        parts = term.draw.parts(self) if term.view is None else ()
+        return Question(parts[0]) if len(parts) == 1 else Question(term.draw, term.view)
+
+    def questions(self) -> list[Question]:
+        """What the student must be asked beside the stream itself, in the order of the terms."""
+        criterion = [self.objective.criterion] if self.objective.criterion else []
+        wanted: dict[Question, None] = {}
+        for term in [*criterion, *(term for term, _ in self.terms)]:
+            question = self.question(term)
+            leaves = [question] if question.view else [Question(part) for part in question.draw.parts(self)]
+            wanted.update(dict.fromkeys(leaves))
+        wanted.pop(STREAM, None)
+        return list(wanted)
+
+    def batch(self, question: Question | Draw) -> Batch:
+        """The samples of a question, as the networks see them."""
+        question = question if isinstance(question, Question) else Question(question)
+        if question not in self._batches:
+            batch = question.draw.realise(self)
+            self._batches[question] = batch if question.view is None else question.view(batch, self.objective.generator)
+        return self._batches[question]
+
+    def remember(self) -> Batch:
+        """A new draw from memory, on the stream's device."""
+        assert self.objective.memory is not None
+        n = self.objective.memory_batch_size or len(self.stream.targets)
+        rows = self.objective.memory.sample(n).to(self.stream.inputs.device)
+        inputs = self.context.prepare(rows.raw, self.objective.generator)
+        return Batch(inputs, rows.targets, None if self.stream.tasks is None else rows.tasks, rows.logits)
+
+    # what is answered ------------------------------------------------------------------------------------------
+
+    def answer(self, question: Question, logits: Tensor) -> None:
+        """Note the student's answer (B, C) to one of the `questions`, or to `STREAM`."""
+        self._answers[question] = logits
+
+    def student(self, question: Question) -> Tensor:
+        """The student's logits (B, C), with their graph."""
+        if question not in self._answers:
+            parts = question.draw.parts(self)
+            self._answers[question] = torch.cat([self._answers[Question(part)] for part in parts])
+        return self._answers[question]
+
+    def ask(self, teacher: str, question: Question) -> Tensor:
+        """The teacher's logits (B, C), without a graph."""
+        key = (teacher, question)
+        if key not in self._taught:
+            batch = self.batch(question)
+            asked = self.objective.teachers[teacher]
+            self._taught[key] = asked.answer(self.context.ask, batch.inputs, batch.tasks)
+        return self._taught[key]
+
+    # what it is worth ------------------------------------------------------------------------------------------
+
+    def criterion(self, own: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """The stream/labels term, a scalar: the strategy's `own` criterion unless the objective replaces it."""
+        term = self.objective.criterion
+        if term is None:
+            return own(self.student(STREAM), self.stream.targets)
+        if term.loss is not None:
+            return term.value(self)
+        question = self.question(term)
+        return own(self.student(question), self.batch(question).targets)
+
+    def losses(self) -> dict[str, Tensor]:
+        """The weighted value of every active term, scalars by name; the criterion is not among them."""
+        return {term.name: weight * term.value(self) for term, weight in self.terms}

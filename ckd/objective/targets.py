@@ -1,0 +1,86 @@
+"""What a term's answers are compared with: labels, stored answers, or a teacher's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from ckd.objective.step import Question, Step
+
+
+@dataclass(frozen=True)
+class Target:
+    """A function over a step. What it needs is told up front, so that a term without it is not even drawn."""
+
+    @property
+    def teacher(self) -> str | None:
+        """The teacher that must be ready, by name."""
+        return None
+
+    @property
+    def stored_logits(self) -> bool:
+        """Whether the memory must keep answers."""
+        return False
+
+    def values(self, step: Step, question: Question) -> tuple[Tensor, Tensor | None]:
+        """The target of each row, and the classes for which it is valid.
+
+        Returns:
+            (values, valid): labels (B,) or logits (B, C); bool (C,) or (B, C), None where all classes are valid.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Labels(Target):
+    """The true classes."""
+
+    def values(self, step: Step, question: Question) -> tuple[Tensor, None]:
+        """Labels (B,)."""
+        return step.batch(question).targets, None
+
+
+@dataclass(frozen=True)
+class StoredLogits(Target):
+    """The answers that were stored with remembered samples; valid where a unit was live at that time."""
+
+    @property
+    def stored_logits(self) -> bool:
+        """True."""
+        return True
+
+    def values(self, step: Step, question: Question) -> tuple[Tensor, Tensor]:
+        """Logits (B, C) and their valid classes (B, C)."""
+        logits = step.batch(question).logits
+        assert logits is not None  # the objective made the memory keep them
+        return logits, ~logits.isnan()
+
+
+@dataclass(frozen=True)
+class TeacherAnswer(Target):
+    """A teacher's logits; valid for the classes that it was taught."""
+
+    name: str
+
+    @property
+    def teacher(self) -> str:
+        """The teacher's name."""
+        return self.name
+
+    def values(self, step: Step, question: Question) -> tuple[Tensor, Tensor | None]:
+        """Logits (B, C) and the classes taught, (C,), (B, C) or None for all."""
+        logits = step.ask(self.name, question)
+        taught = step.objective.teachers[self.name].taught
+        return logits, taught.mask(logits.shape[1], step.batch(question).tasks, logits.device)
+
+
+labels = Labels()
+stored_logits = StoredLogits()
+
+
+def teacher(name: str) -> TeacherAnswer:
+    """The answer of the objective's teacher called `name`."""
+    return TeacherAnswer(name)

@@ -1,0 +1,92 @@
+"""A term: weight · mean of loss(student(view(draw)), target, groups)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from torch import Tensor
+
+from ckd.errors import ConfigError
+from ckd.objective.context import Context
+from ckd.objective.draws import Draw, View
+from ckd.objective.groups import Groups, all_classes
+from ckd.objective.targets import Target, labels
+
+if TYPE_CHECKING:
+    from ckd.objective.step import Step
+
+Weight = float | Callable[[Context], float]
+
+
+class Loss(Protocol):
+    """A loss per sample: (B, C) logits and their target to (B,), over the `classes` given as a mask or None."""
+
+    def __call__(self, student: Tensor, target: Tensor, /, *, classes: Tensor | None = None) -> Tensor:
+        """The loss of each sample, (B,)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Term:
+    """One summand of an objective.
+
+    Args:
+        name: under which its value is logged.
+        draw: where the samples come from.
+        target: what the answers are compared with.
+        loss: how; per sample, such as `ckd.losses.cross_entropy_per_sample`. None means the strategy's own
+            criterion, which only the objective's criterion term may use.
+        weight: a number, or a function of the `Context`. A term of weight 0 is not drawn, asked or computed.
+        groups: over which classes; several groups get a softmax each and their losses add up.
+        view: what the network is shown of the draw; as it is unless given.
+
+    Raises:
+        ConfigError: a weight that is not a finite number.
+    """
+
+    name: str
+    draw: Draw
+    target: Target = labels
+    loss: Loss | None = None
+    weight: Weight = 1.0
+    groups: Groups = all_classes
+    view: View | None = None
+
+    def __post_init__(self) -> None:
+        if not callable(self.weight) and not math.isfinite(self.weight):
+            raise ConfigError(
+                f"weight of term {self.name!r}",
+                expected="a finite number or a function of the context",
+                received=self.weight,
+                fix="Use 0 to switch the term off.",
+            )
+
+    def weigh(self, context: Context) -> float:
+        """The weight at this moment."""
+        return self.weight(context) if callable(self.weight) else self.weight
+
+    def value(self, step: Step) -> Tensor:
+        """The term without its weight, a scalar: the sum over groups of the mean over samples."""
+        assert self.loss is not None  # checked by the objective
+        question = step.question(self)
+        batch, student = step.batch(question), step.student(question)
+        target, valid = self.target.values(step, question)
+        if target.dim() == 2:  # a teacher may be narrower than a student that has grown since
+            width = min(student.shape[1], target.shape[1])
+            student, target = student[:, :width], target[:, :width]
+            valid = None if valid is None else valid[..., :width]
+        per_group = [
+            self.loss(student, target, classes=_both(valid, group)).sum()
+            for group in self.groups(step, batch, student.shape[1])
+        ]
+        total = per_group[0] if len(per_group) == 1 else sum(per_group[1:], per_group[0])
+        return total / batch.samples
+
+
+def _both(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    if one is None or other is None:
+        return one if other is None else other
+    return one & other

@@ -1,0 +1,136 @@
+"""Mini-batches from tensors that stay on the device, for any Avalanche strategy."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from avalanche.benchmarks.utils.data_loader import MultiDatasetDataLoader
+from avalanche.core import SupervisedPlugin
+from avalanche.distributed.distributed_helper import DistributedHelper
+from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
+
+from ckd.plugins.conflicts import refuse_two_loaders
+from ckd.plugins.residency import NotResidentError, read
+from ckd.plugins.resident_loader import ResidentLoader, Source
+
+
+class LoaderWarning(UserWarning):
+    """A data loader was left as it is."""
+
+
+class TensorLoader(SupervisedPlugin):  # type: ignore[misc]
+    """Replaces the strategy's data loader, in training and evaluation, by one that gathers whole batches.
+
+    Add it to the plugins of any strategy; the batches, their order and the global random state stay as they were,
+    bit for bit, unless the transforms are random (crop and flip are then drawn for each sample from a generator of
+    the loader's own). It reads ckd's benchmarks, TensorDataset, and torchvision's MNIST and CIFAR with ToTensor,
+    Normalize, RandomCrop and RandomHorizontalFlip, and it converts the loader of a ReplayPlugin. What it cannot read
+    it leaves to the old loader and says so once, with the reason (`LoaderWarning`).
+
+    Args:
+        seed: of the generator for augmentation.
+
+    Raises:
+        LoaderConflictError: when training starts, if two plugins of the strategy both provide the data loader.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(seed)
+        self._said: set[str] = set()
+
+    def before_training(self, strategy: Any, **kwargs: Any) -> None:
+        """Refuse a second provider of mini-batches."""
+        refuse_two_loaders(strategy.plugins)
+
+    def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+        """Take over after every plugin has had its say in before_training_exp."""
+        self._take_over(strategy)
+
+    def before_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Take over the evaluation's loader."""
+        self._take_over(strategy)
+
+    def _take_over(self, strategy: Any) -> None:
+        if isinstance(strategy.dataloader, ResidentLoader):
+            return
+        try:
+            strategy.dataloader = convert(strategy.dataloader, strategy.device, self.generator)
+        except NotResidentError as reason:
+            if str(reason) not in self._said:
+                self._said.add(str(reason))
+                warnings.warn(f"TensorLoader leaves a data loader as it is: {reason}", LoaderWarning, stacklevel=2)
+
+
+def convert(loader: Any, device: torch.device, generator: torch.Generator) -> ResidentLoader:
+    """A resident loader with the batches of `loader`.
+
+    Raises:
+        NotResidentError: with the reason, if it cannot be done.
+    """
+    if DistributedHelper.is_distributed:
+        raise NotResidentError("training is distributed")
+    if isinstance(loader, MultiDatasetDataLoader):
+        resident = _from_avalanche(loader, device, generator)
+        datasets, collate = loader.datasets, loader.loader_kwargs["collate_fn"]
+    elif type(loader) is DataLoader:
+        resident = _from_torch(loader, device, generator)
+        datasets, collate = [loader.dataset], loader.collate_fn
+    else:
+        raise NotResidentError(f"a {type(loader).__name__} is not known")
+    if any(source.data.preparation != resident.preparation for source in resident.sources):
+        raise NotResidentError("its data sets have different transforms")
+    for i, dataset in enumerate(datasets):
+        _probe(resident, i, dataset, collate)
+    return resident
+
+
+def _from_avalanche(loader: Any, device: torch.device, generator: torch.Generator) -> ResidentLoader:
+    if loader.never_ending:
+        raise NotResidentError("it never ends")
+    unknown = set(loader.loader_kwargs) & {"sampler", "batch_sampler", "generator", "worker_init_fn"}
+    if unknown:
+        raise NotResidentError(f"it was given a {unknown.pop()}")
+    sources = [
+        Source(read(data).to(device), size) for data, size in zip(loader.datasets, loader.batch_sizes, strict=True)
+    ]
+    return ResidentLoader(
+        sources,
+        shuffle=loader.loader_kwargs.get("shuffle", False),
+        drop_last=loader.loader_kwargs.get("drop_last", False),
+        ends=loader.termination_dataset,
+        oversample=loader.oversample_small_datasets,
+        generator=generator,
+    )
+
+
+def _from_torch(loader: DataLoader[Any], device: torch.device, generator: torch.Generator) -> ResidentLoader:
+    sampler: Any = loader.sampler
+    shuffled = type(sampler) is RandomSampler and not sampler.replacement and sampler.generator is None
+    if not (shuffled or type(sampler) is SequentialSampler) or loader.batch_size is None:
+        raise NotResidentError(f"its sampler, a {type(sampler).__name__}, is not known")
+    source = Source(read(loader.dataset).to(device), loader.batch_size)
+    return ResidentLoader(
+        [source], shuffle=shuffled, drop_last=loader.drop_last, ends=0, oversample=False, generator=generator
+    )
+
+
+def _probe(resident: ResidentLoader, i: int, dataset: Any, collate: Any) -> None:
+    """Compare a few samples with what the old loader serves, so that a misread data set is never trained on."""
+    n = len(dataset)
+    if not n:
+        return
+    index = torch.tensor(sorted({0, n // 2, n - 1}))
+    before = resident.generator.get_state()
+    with torch.random.fork_rng(devices=[]):
+        wanted = collate([dataset[int(j)] for j in index])
+    got = resident.batch([(i, index.to(resident.sources[i].data.columns[0].device))])
+    resident.generator.set_state(before)
+    same = len(wanted) == len(got) and all(
+        w.shape == g.shape and w.dtype == g.dtype for w, g in zip(wanted, got, strict=True)
+    )
+    exact = zip(wanted[1:], got[1:], strict=True) if resident.preparation.random else zip(wanted, got, strict=True)
+    if not same or not all(torch.equal(w, g.cpu()) for w, g in exact):
+        raise NotResidentError("its samples differ from what the batched reading gives")

@@ -1,0 +1,213 @@
+"""Reading an Avalanche data set as whole tensors: which it can, and for which it says why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from avalanche.benchmarks.datasets.external_datasets.mnist import TensorMNIST
+from avalanche.benchmarks.utils.data import AvalancheDataset, _FlatDataWithTransform
+from avalanche.benchmarks.utils.flat_data import ConstantSequence
+from avalanche.benchmarks.utils.transforms import MultiParamCompose, TupleTransform
+from torch import Tensor
+from torch.utils.data import Dataset, Subset, TensorDataset
+from torchvision import transforms as tv
+from torchvision.datasets import CIFAR10, MNIST
+
+from ckd.data.experience import TensorExperience
+from ckd.data.preparation import (
+    Normalise,
+    PerSample,
+    Preparation,
+    PreparationStep,
+    RandomCrop,
+    RandomFlip,
+    Scale,
+)
+
+Steps = tuple[PreparationStep, ...]
+
+
+class NotResidentError(Exception):
+    """Why a data set or loader cannot be served from tensors."""
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A data set without Avalanche's wrapping: its tensors, and all the steps that its samples go through."""
+
+    owner: object
+    raw: Callable[[], Tensor]
+    targets: Tensor
+    steps: Steps
+
+
+@dataclass
+class Resident:
+    """One data set as tensors.
+
+    Attributes:
+        raw: returns the raw samples (R, ...); asked before every batch, since experiences may share a buffer.
+        rows: rows (N,) of `raw` that make up the data set, int64; None means all, in order.
+        columns: labels and further columns of a mini-batch, (N,) each.
+        preparation: raw samples to network inputs.
+    """
+
+    raw: Callable[[], Tensor]
+    rows: Tensor | None
+    columns: list[Tensor]
+    preparation: Preparation
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    def take(self, index: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Raw samples (B, ...) and columns (B,) at `index` (B,)."""
+        rows = index if self.rows is None else self.rows.index_select(0, index)
+        return self.raw().index_select(0, rows), [c.index_select(0, index) for c in self.columns]
+
+    def to(self, device: torch.device) -> Resident:
+        """The same on `device`."""
+        if device.type == "cpu":
+            return self
+        raw = self.raw().to(device)
+        rows = None if self.rows is None else self.rows.to(device)
+        return Resident(lambda: raw, rows, [c.to(device) for c in self.columns], self.preparation)
+
+
+def read(dataset: AvalancheDataset[Any]) -> Resident:
+    """The data set as tensors, with the transforms of its current group as batched steps.
+
+    Raises:
+        NotResidentError: with the reason, if a part of it is not known.
+    """
+    flat = dataset._flat_data
+    leaves: list[Leaf] = []
+    which, row = _walk(flat, flat._transform_groups.current_group, leaves, ())
+    if not leaves:
+        raise NotResidentError("the data set is empty")
+    if any(leaf.steps != leaves[0].steps for leaf in leaves):
+        raise NotResidentError("its parts have different transforms")
+    targets = torch.empty(len(row), dtype=leaves[0].targets.dtype)
+    for i, leaf in enumerate(leaves):
+        mine = which == i
+        targets[mine] = leaf.targets[row[mine]]
+    columns = [
+        targets,
+        *(_column(a, len(row)) for a in dataset._data_attributes.values() if a.use_in_getitem),
+    ]
+    preparation = Preparation(leaves[0].steps)
+    if len(leaves) == 1:
+        whole = len(row) == len(leaves[0].targets) and bool((row == torch.arange(len(row))).all())
+        return Resident(leaves[0].raw, None if whole else row, columns, preparation)
+    return Resident(_gathered(leaves, which, row), None, columns, preparation)
+
+
+def _gathered(leaves: list[Leaf], which: Tensor, row: Tensor) -> Callable[[], Tensor]:
+    """The samples of several leaves as one tensor: a copy, as experiences may share a buffer."""
+    first = leaves[0].raw()
+    gathered = torch.empty((len(row), *first.shape[1:]), dtype=first.dtype)
+    for i, leaf in enumerate(leaves):
+        mine = (which == i).nonzero()[:, 0]
+        samples = leaf.raw()
+        if samples.shape[1:] != first.shape[1:] or samples.dtype != first.dtype:
+            raise NotResidentError("its parts have samples of different kinds")
+        gathered[mine] = samples[row[mine]]
+    return lambda: gathered
+
+
+def _walk(node: Any, group: str, leaves: list[Leaf], outer: Steps) -> tuple[Tensor, Tensor]:
+    """Leaf number and row of every sample below `node`; `outer` are the transforms that follow."""
+    if isinstance(node, AvalancheDataset):
+        node = node._flat_data
+    if isinstance(node, _FlatDataWithTransform):
+        groups = (node._frozen_transform_groups, node._transform_groups)
+        own = [step for g in groups for step in _steps(g.transform_groups.get(group))]
+        found = [_walk(child, group, leaves, (*own, *outer)) for child in node._datasets]
+        which = torch.cat([w for w, _ in found])
+        row = torch.cat([r for _, r in found])
+        return _select(which, row, node._indices)
+    if isinstance(node, Subset):
+        which, row = _walk(node.dataset, group, leaves, outer)
+        return _select(which, row, node.indices)
+    leaf, row = _leaf(node, outer)
+    same = (i for i, known in enumerate(leaves) if known.owner is leaf.owner and known.steps == leaf.steps)
+    number = next(same, len(leaves))
+    if number == len(leaves):
+        leaves.append(leaf)
+    return torch.full((len(row),), number), row
+
+
+def _select(which: Tensor, row: Tensor, indices: Sequence[int] | None) -> tuple[Tensor, Tensor]:
+    if indices is None:
+        return which, row
+    chosen = torch.tensor(list(indices), dtype=torch.int64)
+    return which[chosen], row[chosen]
+
+
+def _leaf(dataset: Dataset[Any], outer: Steps) -> tuple[Leaf, Tensor]:
+    """The tensors of a data set that is known, and its rows."""
+    if isinstance(dataset, TensorExperience):
+        rows = torch.arange(len(dataset)) if dataset.rows is None else dataset.rows
+        return Leaf(dataset, dataset.raw, _by_row(dataset), outer), rows
+    if isinstance(dataset, TensorDataset):
+        if len(dataset.tensors) != 2:
+            raise NotResidentError(f"a TensorDataset of {len(dataset.tensors)} tensors (expected inputs and labels)")
+        inputs, targets = dataset.tensors
+        return Leaf(dataset, lambda: inputs, targets, outer), torch.arange(len(targets))
+    if isinstance(dataset, MNIST | CIFAR10):
+        if getattr(dataset, "target_transform", None) is not None:
+            raise NotResidentError("its labels are transformed")
+        own = _steps(dataset.transform)
+        if isinstance(dataset, TensorMNIST):
+            own = (Scale(255.0), *own)
+        elif not any(isinstance(step, Scale) for step in (*own, *outer)):
+            raise NotResidentError("its samples are PIL images that no ToTensor turns into tensors")
+        images, targets = _images(dataset), torch.as_tensor(dataset.targets)
+        return Leaf(dataset, lambda: images, targets, (*own, *outer)), torch.arange(len(targets))
+    raise NotResidentError(f"it holds a {type(dataset).__name__}, whose tensors are not known")
+
+
+def _by_row(experience: TensorExperience) -> Tensor:
+    """Labels by row of the base tensor."""
+    if experience.rows is None:
+        return experience.targets
+    targets = torch.zeros(len(experience.base), dtype=experience.targets.dtype)
+    targets[experience.rows] = experience.targets
+    return targets
+
+
+def _images(dataset: Any) -> Tensor:
+    """Raw images as (N, C, H, W), uint8."""
+    data = torch.as_tensor(dataset.data)
+    return data[:, None] if data.dim() == 3 else data.permute(0, 3, 1, 2).contiguous()
+
+
+def _steps(transform: Any) -> Steps:
+    """A transform as batched steps."""
+    match transform:
+        case None:
+            return ()
+        case PerSample(preparation):
+            return preparation.steps
+        case tv.Compose(transforms=parts) | MultiParamCompose(transforms=parts):
+            return tuple(step for part in parts for step in _steps(part))
+        case TupleTransform(transforms=[first, *rest]) if not any(rest):
+            return _steps(first)
+        case tv.ToTensor():
+            return (Scale(255.0),)
+        case tv.Normalize(mean=mean, std=std):
+            return (Normalise(tuple(map(float, mean)), tuple(map(float, std))),)
+        case tv.RandomHorizontalFlip(p=p):
+            return (RandomFlip(p),)
+        case tv.RandomCrop(padding=int(padding), fill=0, padding_mode="constant"):
+            return (RandomCrop(padding),)
+    raise NotResidentError(f"it is transformed by {transform}, which has no batched counterpart here")
+
+
+def _column(attribute: Any, n: int) -> Tensor:
+    if isinstance(attribute.data, ConstantSequence):
+        return torch.full((n,), attribute.data[0])
+    return torch.as_tensor(list(attribute.data))

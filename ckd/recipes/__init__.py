@@ -1,0 +1,31 @@
+"""Named sums of terms, with the hyper-parameters that their papers used."""
+
+from ckd.recipes.cumulative import cumulative
+from ckd.recipes.der import der
+from ckd.recipes.der_plus_plus import der_plus_plus
+from ckd.recipes.er import er
+from ckd.recipes.er_ace import er_ace
+from ckd.recipes.joint import joint
+from ckd.recipes.lwf import lwf
+from ckd.recipes.naive import naive
+from ckd.recipes.protocols import Protocol, protocol
+from ckd.recipes.registry import RECIPES, Recipe, get, recipe
+from ckd.recipes.self_distillation import self_distillation
+
+__all__ = [
+    "RECIPES",
+    "Protocol",
+    "Recipe",
+    "cumulative",
+    "der",
+    "der_plus_plus",
+    "er",
+    "er_ace",
+    "get",
+    "joint",
+    "lwf",
+    "naive",
+    "protocol",
+    "recipe",
+    "self_distillation",
+]

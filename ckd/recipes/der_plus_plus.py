@@ -1,0 +1,24 @@
+"""DER++: DER plus labels. Buzzega et al. 2020, arXiv:2004.07211, eq. 6.
+
+The labels' draw is independent of the logits' draw, as in the paper's algorithm 2.
+"""
+
+from ckd.losses import cross_entropy_per_sample
+from ckd.objective import Objective, Term, memory
+from ckd.recipes.der import der
+from ckd.recipes.registry import recipe
+
+
+@recipe("der++", paper="Buzzega et al. 2020, arXiv:2004.07211", stores="inputs, labels, logits")
+def der_plus_plus(
+    *,
+    memory_size: int = 200,
+    alpha: float = 0.5,
+    beta: float = 0.5,
+    memory_batch_size: int | None = None,
+    seed: int = 0,
+) -> Objective:
+    """Match stored logits on one draw from memory and labels on another."""
+    base = der(memory_size=memory_size, alpha=alpha, memory_batch_size=memory_batch_size, seed=seed)
+    labels = Term("labels", draw=memory("b"), loss=cross_entropy_per_sample, weight=beta)
+    return Objective("der++", [*base.terms, labels], memory=base.memory, memory_batch_size=memory_batch_size)

@@ -1,0 +1,25 @@
+"""Learning without Forgetting. Li & Hoiem 2016, arXiv:1606.09282, eq. 2 and 3.
+
+The paper's modified cross entropy is written here as T² · KL, which has the same gradient; T = 2 and λ = 1 are its
+values. Each old head gets a softmax of its own; a shared head gets one over the old classes.
+"""
+
+from functools import partial
+
+from ckd.losses import kd_per_sample
+from ckd.objective import Objective, Term, old_heads, teacher
+from ckd.recipes.registry import recipe
+from ckd.teachers import Snapshot
+
+
+@recipe("lwf", paper="Li & Hoiem 2016, arXiv:1606.09282", stores="a snapshot")
+def lwf(*, distill_weight: float = 1.0, temperature: float = 2.0) -> Objective:
+    """Match the snapshot's answers about old classes, on the new data."""
+    distillation = Term(
+        "distillation",
+        draw=old_heads,
+        target=teacher("snapshot"),
+        loss=partial(kd_per_sample, temperature=temperature),
+        weight=distill_weight,
+    )
+    return Objective("lwf", [distillation], teachers={"snapshot": Snapshot()})

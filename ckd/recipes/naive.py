@@ -1,0 +1,10 @@
+"""Fine-tuning: what forgetting looks like."""
+
+from ckd.objective import Objective
+from ckd.recipes.registry import recipe
+
+
+@recipe("naive", paper="the lower bound", stores="nothing")
+def naive() -> Objective:
+    """Fine-tune on each experience; the lower bound."""
+    return Objective("naive")
