@@ -119,6 +119,11 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         else:
             self._prepare_with(strategy.dataloader.preparation)
 
+    def before_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Serve the evaluation's mini-batches from tensors too."""
+        if self._loader is not None:
+            self._loader.before_eval_exp(strategy)
+
     def _prepare_with(self, preparation: Preparation) -> None:
         memory = self.objective.memory
         if memory is not None and len(memory) and preparation != self._preparation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,17 @@ from ckd.data.preparation import (
     Scale,
 )
 
-Steps = tuple[PreparationStep, ...]
+
+@dataclass(frozen=True)
+class Transforms:
+    """What happens to a sample on its way out of a data set: batched steps for the input, functions of the label."""
+
+    steps: tuple[PreparationStep, ...] = ()
+    relabel: tuple[Callable[[int], int], ...] = ()
+
+    def then(self, later: Transforms) -> Transforms:
+        """These, followed by `later`."""
+        return Transforms((*self.steps, *later.steps), (*self.relabel, *later.relabel))
 
 
 class NotResidentError(Exception):
@@ -36,12 +47,24 @@ class NotResidentError(Exception):
 
 @dataclass(frozen=True)
 class Leaf:
-    """A data set without Avalanche's wrapping: its tensors, and all the steps that its samples go through."""
+    """A data set without Avalanche's wrapping: its tensors, and all that its samples go through."""
 
     owner: object
     raw: Callable[[], Tensor]
     targets: Tensor
-    steps: Steps
+    transforms: Transforms
+
+    def labels(self) -> Tensor:
+        """The targets as they come out, (R,)."""
+        if not self.transforms.relabel:
+            return self.targets
+        values, place = torch.unique(self.targets, return_inverse=True)
+        return torch.tensor([self._label(int(v)) for v in values], dtype=torch.int64)[place]
+
+    def _label(self, value: int) -> int:
+        for relabel in self.transforms.relabel:
+            value = relabel(value)
+        return value
 
 
 @dataclass
@@ -85,20 +108,20 @@ def read(dataset: AvalancheDataset[Any]) -> Resident:
     """
     flat = dataset._flat_data
     leaves: list[Leaf] = []
-    which, row = _walk(flat, flat._transform_groups.current_group, leaves, ())
+    which, row = _walk(flat, flat._transform_groups.current_group, leaves, Transforms())
     if not leaves:
         raise NotResidentError("the data set is empty")
-    if any(leaf.steps != leaves[0].steps for leaf in leaves):
+    if any(leaf.transforms.steps != leaves[0].transforms.steps for leaf in leaves):
         raise NotResidentError("its parts have different transforms")
     targets = torch.empty(len(row), dtype=leaves[0].targets.dtype)
     for i, leaf in enumerate(leaves):
         mine = which == i
-        targets[mine] = leaf.targets[row[mine]]
+        targets[mine] = leaf.labels()[row[mine]].to(targets.dtype)
     columns = [
         targets,
         *(_column(a, len(row)) for a in dataset._data_attributes.values() if a.use_in_getitem),
     ]
-    preparation = Preparation(leaves[0].steps)
+    preparation = Preparation(leaves[0].transforms.steps)
     if len(leaves) == 1:
         whole = len(row) == len(leaves[0].targets) and bool((row == torch.arange(len(row))).all())
         return Resident(leaves[0].raw, None if whole else row, columns, preparation)
@@ -118,14 +141,14 @@ def _gathered(leaves: list[Leaf], which: Tensor, row: Tensor) -> Callable[[], Te
     return lambda: gathered
 
 
-def _walk(node: Any, group: str, leaves: list[Leaf], outer: Steps) -> tuple[Tensor, Tensor]:
+def _walk(node: Any, group: str, leaves: list[Leaf], outer: Transforms) -> tuple[Tensor, Tensor]:
     """Leaf number and row of every sample below `node`; `outer` are the transforms that follow."""
     if isinstance(node, AvalancheDataset):
         node = node._flat_data
     if isinstance(node, _FlatDataWithTransform):
-        groups = (node._frozen_transform_groups, node._transform_groups)
-        own = [step for g in groups for step in _steps(g.transform_groups.get(group))]
-        found = [_walk(child, group, leaves, (*own, *outer)) for child in node._datasets]
+        frozen, free = (g.transform_groups.get(group) for g in (node._frozen_transform_groups, node._transform_groups))
+        outer = _transforms(frozen).then(_transforms(free)).then(outer)
+        found = [_walk(child, group, leaves, outer) for child in node._datasets]
         which = torch.cat([w for w, _ in found])
         row = torch.cat([r for _, r in found])
         return _select(which, row, node._indices)
@@ -133,7 +156,7 @@ def _walk(node: Any, group: str, leaves: list[Leaf], outer: Steps) -> tuple[Tens
         which, row = _walk(node.dataset, group, leaves, outer)
         return _select(which, row, node.indices)
     leaf, row = _leaf(node, outer)
-    same = (i for i, known in enumerate(leaves) if known.owner is leaf.owner and known.steps == leaf.steps)
+    same = (i for i, known in enumerate(leaves) if known.owner is leaf.owner and known.transforms == leaf.transforms)
     number = next(same, len(leaves))
     if number == len(leaves):
         leaves.append(leaf)
@@ -147,7 +170,7 @@ def _select(which: Tensor, row: Tensor, indices: Sequence[int] | None) -> tuple[
     return which[chosen], row[chosen]
 
 
-def _leaf(dataset: Dataset[Any], outer: Steps) -> tuple[Leaf, Tensor]:
+def _leaf(dataset: Dataset[Any], outer: Transforms) -> tuple[Leaf, Tensor]:
     """The tensors of a data set that is known, and its rows."""
     if isinstance(dataset, TensorExperience):
         rows = torch.arange(len(dataset)) if dataset.rows is None else dataset.rows
@@ -158,15 +181,14 @@ def _leaf(dataset: Dataset[Any], outer: Steps) -> tuple[Leaf, Tensor]:
         inputs, targets = dataset.tensors
         return Leaf(dataset, lambda: inputs, targets, outer), torch.arange(len(targets))
     if isinstance(dataset, MNIST | CIFAR10):
-        if getattr(dataset, "target_transform", None) is not None:
-            raise NotResidentError("its labels are transformed")
-        own = _steps(dataset.transform)
+        relabel = () if dataset.target_transform is None else (dataset.target_transform,)
+        own = Transforms(_transforms(dataset.transform).steps, relabel).then(outer)
         if isinstance(dataset, TensorMNIST):
-            own = (Scale(255.0), *own)
-        elif not any(isinstance(step, Scale) for step in (*own, *outer)):
+            own = Transforms((Scale(255.0),)).then(own)
+        elif not any(isinstance(step, Scale) for step in own.steps):
             raise NotResidentError("its samples are PIL images that no ToTensor turns into tensors")
         images, targets = _images(dataset), torch.as_tensor(dataset.targets)
-        return Leaf(dataset, lambda: images, targets, (*own, *outer)), torch.arange(len(targets))
+        return Leaf(dataset, lambda: images, targets, own), torch.arange(len(targets))
     raise NotResidentError(f"it holds a {type(dataset).__name__}, whose tensors are not known")
 
 
@@ -185,25 +207,25 @@ def _images(dataset: Any) -> Tensor:
     return data[:, None] if data.dim() == 3 else data.permute(0, 3, 1, 2).contiguous()
 
 
-def _steps(transform: Any) -> Steps:
-    """A transform as batched steps."""
+def _transforms(transform: Any) -> Transforms:
+    """A transform as batched steps and functions of the label."""
     match transform:
         case None:
-            return ()
+            return Transforms()
         case PerSample(preparation):
-            return preparation.steps
+            return Transforms(preparation.steps)
         case tv.Compose(transforms=parts) | MultiParamCompose(transforms=parts):
-            return tuple(step for part in parts for step in _steps(part))
-        case TupleTransform(transforms=[first, *rest]) if not any(rest):
-            return _steps(first)
+            return functools.reduce(Transforms.then, map(_transforms, parts), Transforms())
+        case TupleTransform(transforms=[of_input, *of_label]) if not any(of_label[1:]):
+            return _transforms(of_input).then(Transforms((), tuple(f for f in of_label if f is not None)))
         case tv.ToTensor():
-            return (Scale(255.0),)
+            return Transforms((Scale(255.0),))
         case tv.Normalize(mean=mean, std=std):
-            return (Normalise(tuple(map(float, mean)), tuple(map(float, std))),)
+            return Transforms((Normalise(tuple(map(float, mean)), tuple(map(float, std))),))
         case tv.RandomHorizontalFlip(p=p):
-            return (RandomFlip(p),)
+            return Transforms((RandomFlip(p),))
         case tv.RandomCrop(padding=int(padding), fill=0, padding_mode="constant"):
-            return (RandomCrop(padding),)
+            return Transforms((RandomCrop(padding),))
     raise NotResidentError(f"it is transformed by {transform}, which has no batched counterpart here")
 
 
