@@ -58,6 +58,12 @@ class ClassSet:
             self._tables[key] = torch.stack(table).to(device)  # the last row is for tasks never met
         return self._tables[key].index_select(0, tasks.clamp(max=self._n_tasks))
 
+    def known(self, tasks: Tensor) -> Tensor:
+        """The `tasks` (B,) with a label of the set in the place of each that is not in it."""
+        lookup = [task if task in self.by_task else self.tasks[0] for task in range(self._n_tasks)]
+        table = torch.tensor([*lookup, self.tasks[0]], device=tasks.device)
+        return table.index_select(0, tasks.clamp(max=self._n_tasks))
+
 
 def _row(classes: Iterable[int], width: int) -> Tensor:
     row = torch.zeros(width, dtype=torch.bool)

@@ -57,7 +57,11 @@ def benchmark_of() -> Callable:
         benchmark = benchmark_from_datasets(train=data, test=data)
         if task_labels != "none":
             benchmark = with_task_labels(benchmark)
-        return with_classes_timeline(benchmark)
+        benchmark = with_classes_timeline(benchmark)
+        for stream in (benchmark.train_stream, benchmark.test_stream):
+            for experience in stream:  # Avalanche's masked multi-head classifier cannot index with a set
+                experience.classes_in_this_experience = sorted(experience.classes_in_this_experience)
+        return benchmark
 
     return make
 

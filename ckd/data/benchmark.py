@@ -47,5 +47,8 @@ def as_benchmark(stream: TensorStream, *, task_labels: bool = False) -> Any:
             )
         )
     )
+    for avalanche_stream in (benchmark.train_stream, benchmark.test_stream):
+        for experience in avalanche_stream:  # a list, as the classic benchmarks have: masked heads index with it
+            experience.classes_in_this_experience = sorted(experience.classes_in_this_experience)
     benchmark.tensors = stream
     return benchmark

@@ -22,9 +22,13 @@ class Draw:
     """A named source of samples. Two draws that are equal are one draw: drawn once and answered once a step."""
 
     @property
-    def remembers(self) -> bool:
-        """Whether a draw needs samples in memory."""
+    def uses_memory(self) -> bool:
+        """Whether the objective must have a memory."""
         return False
+
+    def available(self, step: Step) -> bool:
+        """Whether there is anything to draw at this step."""
+        return True
 
     def parts(self, step: Step) -> tuple[Draw, ...]:
         """The draws that the student answers one by one; itself unless it is a union."""
@@ -73,9 +77,13 @@ class FromMemory(Draw):
     name: str
 
     @property
-    def remembers(self) -> bool:
+    def uses_memory(self) -> bool:
         """True."""
         return True
+
+    def available(self, step: Step) -> bool:
+        """Once something is remembered."""
+        return step.has_memory
 
     def realise(self, step: Step) -> Batch:
         """A fresh draw, prepared for the network anew."""
@@ -87,6 +95,11 @@ class Union(Draw):
     """The stream and a draw from memory as one batch, so that one mean runs over both."""
 
     memory: FromMemory
+
+    @property
+    def uses_memory(self) -> bool:
+        """True; while it is empty, the union is the stream."""
+        return True
 
     def parts(self, step: Step) -> tuple[Draw, ...]:
         """The stream, and the memory once there is something in it."""

@@ -13,6 +13,7 @@ from ckd.errors import ConfigError
 from ckd.memory import Memory
 from ckd.objective.batch import Batch
 from ckd.objective.context import Context
+from ckd.objective.draws import FromMemory
 from ckd.objective.step import Step
 from ckd.objective.term import Term
 from ckd.part import Part, Update
@@ -104,10 +105,11 @@ class Objective:
         for term in self.terms:
             if term.loss is None:
                 self._refuse(f"term {term.name!r}", "a loss", "none", "Give it one of ckd.losses, per sample.")
-            if (term.draw.remembers or term.target.stored_logits) and self.memory is None:
-                self._refuse(f"term {term.name!r}", "a memory", "none", "Pass memory=Memory(200).")
-            if term.target.stored_logits and not term.draw.remembers:
+            if term.target.stored_logits and not isinstance(term.draw, FromMemory):
                 self._refuse(f"term {term.name!r}", "a draw from memory", term.draw, "Use draw=memory('a').")
+        for term in [*self.terms, *([self.criterion] if self.criterion else [])]:
+            if term.draw.uses_memory and self.memory is None:
+                self._refuse(f"term {term.name!r}", "a memory", "none", "Pass memory=Memory(200).")
             if term.target.teacher is not None and term.target.teacher not in self.teachers:
                 known = ", ".join(self.teachers) or "no teachers"
                 fix = f"Pass teachers={{{term.target.teacher!r}: Snapshot()}}."

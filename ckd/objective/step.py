@@ -44,7 +44,7 @@ class Step:
         self._taught: dict[tuple[str, Question], Tensor] = {}
 
     def _possible(self, term: Term) -> bool:
-        if term.draw.remembers and not self.has_memory:
+        if not term.draw.available(self):
             return False
         return term.target.teacher is None or self.objective.teachers[term.target.teacher].ready
 
@@ -75,8 +75,10 @@ class Step:
         """The samples of a question, as the networks see them."""
         question = question if isinstance(question, Question) else Question(question)
         if question not in self._batches:
-            batch = question.draw.realise(self)
-            self._batches[question] = batch if question.view is None else question.view(batch, self.objective.generator)
+            if question.view is None:
+                self._batches[question] = question.draw.realise(self)
+            else:
+                self._batches[question] = question.view(self.batch(question.draw), self.objective.generator)
         return self._batches[question]
 
     def remember(self) -> Batch:

@@ -9,15 +9,25 @@ from avalanche.benchmarks import OnlineCLExperience
 from ckd.errors import DataError
 
 
-def ends_task(experience: Any) -> bool:
-    """Whether a task boundary follows the experience.
+class TaskBoundaries:
+    """Follows a stream and says where a task ends.
 
-    Of an online stream only the last sub-experience, and only if the stream tells its boundaries: where it does not,
-    every mini-batch would look like a task of its own.
+    Of an online stream that is after the last sub-experience of a task, and only if the stream tells its boundaries:
+    where it does not, every mini-batch would look like a task of its own. Avalanche's splitter does not mark the last
+    sub-experience when all are of equal size, so they are counted too.
     """
-    if isinstance(experience, OnlineCLExperience):
-        return bool(experience.access_task_boundaries and experience.is_last_subexp)
-    return True
+
+    def __init__(self) -> None:
+        self._sub_experiences = 0
+
+    def ends_task(self, experience: Any) -> bool:
+        """Whether a task boundary follows the experience, which was just learnt."""
+        if not isinstance(experience, OnlineCLExperience):
+            return True
+        if not experience.access_task_boundaries:
+            return False
+        self._sub_experiences = 1 if experience.is_first_subexp else self._sub_experiences + 1
+        return bool(experience.is_last_subexp) or self._sub_experiences == experience.sub_stream_length
 
 
 def classes_by_task(experience: Any) -> dict[int, frozenset[int]]:

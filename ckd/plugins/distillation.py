@@ -15,7 +15,7 @@ from ckd.data.preparation import Preparation
 from ckd.errors import ConfigError, DataError, ModelError
 from ckd.objective import STREAM, Batch, Context, Objective, Question, Step, join
 from ckd.part import Update
-from ckd.plugins.boundaries import classes_by_task, ends_task
+from ckd.plugins.boundaries import TaskBoundaries, classes_by_task
 from ckd.plugins.conflicts import refuse_two
 from ckd.plugins.heads import ask, forget_dead, has_batchnorm, has_head_per_task, live_units
 from ckd.plugins.ledger import Ledger
@@ -67,6 +67,7 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         self._joint_wanted = joint
         self._loader = TensorLoader() if resident else None
         self._ledger = Ledger()
+        self._boundaries = TaskBoundaries()
         self._iteration = 0
         self._preparation: Preparation | None = None
         self._live: ClassSet | None = None
@@ -138,7 +139,7 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Cross the task boundary, if there is one here."""
         self._clear()
-        if ends_task(strategy.experience):
+        if self._boundaries.ends_task(strategy.experience):
             self.objective.end(strategy.model)
 
     # one training step -----------------------------------------------------------------------------------------

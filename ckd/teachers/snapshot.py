@@ -49,6 +49,8 @@ class Snapshot(Part):
     def answer(self, ask: Ask, inputs: Tensor, tasks: Tensor | None) -> Tensor:
         """Logits (B, C) for `inputs` (B, ...), without a graph.
 
+        Samples of a task that came after the snapshot are asked of another head; `taught` says not to believe it.
+
         Args:
             ask: how this kind of model is called: (model, inputs, task labels or None) -> logits.
             inputs: network inputs (B, ...).
@@ -56,6 +58,8 @@ class Snapshot(Part):
         """
         frozen = self.model
         frozen.keep_asleep()
+        if self.taught.per_task and tasks is not None:
+            tasks = self.taught.known(tasks)
         with torch.no_grad():
             return ask(frozen.module, inputs, tasks)
 

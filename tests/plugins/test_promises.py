@@ -1,0 +1,364 @@
+"""The promises of the design, kept in real Avalanche loops."""
+
+import copy
+import gc
+import io
+import pickle
+import weakref
+
+import pytest
+import torch
+from avalanche.benchmarks.scenarios.online import split_online_stream
+from avalanche.evaluation.metrics import loss_metrics
+from avalanche.logging import TextLogger
+from avalanche.models import IncrementalClassifier, MultiHeadClassifier, MultiTaskModule
+from avalanche.training.plugins import EvaluationPlugin
+from torch import nn
+
+from ckd import AccuracyRecorder, Memory, Objective, SelfDistillation, Snapshot, Term, recipes
+from ckd.data import arrays, as_benchmark, split
+from ckd.errors import ConfigError, DataError, ModelError, NonFiniteLossError
+from ckd.losses import cross_entropy_per_sample, kd_per_sample
+from ckd.objective import memory, old_heads, teacher
+
+
+class Growing(nn.Module):
+    """A head that grows with the classes; masked units answer -1000."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(nn.Linear(6, 16), nn.ReLU())
+        self.classifier = IncrementalClassifier(16, 2)
+
+    def forward(self, x):
+        return self.classifier(self.features(x))
+
+
+class MultiHead(MultiTaskModule):
+    """A head for each task."""
+
+    def __init__(self, masking=True):
+        super().__init__()
+        self.features = nn.Sequential(nn.Linear(6, 16), nn.ReLU())
+        self.classifier = MultiHeadClassifier(16, 2, masking=masking)
+
+    def forward(self, x, task_labels):
+        return self.classifier(self.features(x), task_labels)
+
+
+def state(module):
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+class Spy:
+    """Looks at a plugin's teacher, modes and losses at every iteration."""
+
+    def __init__(self, plugin):
+        self.plugin, self.teacher, self.modes, self.losses = plugin, [], set(), []
+
+    def after_training_iteration(self, strategy, **kwargs):
+        self.modes.add(all(m.training for m in strategy.model.modules()))
+        self.losses.append(strategy.loss.item())
+        snapshot = self.plugin.objective.teachers.get("snapshot")
+        if snapshot is not None and snapshot.ready:
+            strategy.model.train()
+            snapshot.model.train()
+            snapshot.model.module[0].train()  # what careless code does
+            self.teacher.append(state(snapshot.model))
+
+
+def test_a_teacher_never_changes_within_an_experience_and_the_student_stays_in_train_mode(
+    blobs, benchmark_of, network, naive
+):
+    plugin = SelfDistillation(memory_size=20)
+    spy = Spy(plugin)
+    strategy = naive(network(batchnorm=True), [plugin, spy])
+    experiences = list(benchmark_of(blobs()).train_stream)
+    strategy.train(experiences[0])
+    learnt = state(strategy.model)
+    strategy.train(experiences[1])
+    assert len(spy.teacher) == 5
+    assert all(equal(seen, {f"module.{k}": v for k, v in learnt.items()}) for seen in spy.teacher)
+    assert not equal(learnt, state(strategy.model))
+    assert spy.modes == {True}
+    assert not any(p.requires_grad for p in plugin.objective.teachers["snapshot"].model.parameters())
+
+
+def test_the_teacher_is_not_on_the_model_nor_in_its_optimiser(blobs, benchmark_of, network, naive):
+    plugin = SelfDistillation(memory_size=20)
+    strategy = naive(network(), [plugin])
+    strategy.train(benchmark_of(blobs()).train_stream)
+    mine = {id(p) for p in strategy.model.parameters()}
+    assert {id(p) for group in strategy.optimizer.param_groups for p in group["params"]} == mine
+    assert not mine & {id(p) for p in plugin.objective.teachers["snapshot"].model.parameters()}
+
+
+@pytest.mark.parametrize("recipe", ["lwf", "er", "er-ace", "der", "der++", "self-distillation"])
+@pytest.mark.parametrize("evaluate", [False, True])
+def test_a_growing_masked_head_never_lends_its_minus_thousand(recipe, evaluate, blobs, benchmark_of, naive, train):
+    plugin = SelfDistillation(recipes.get(recipe).build())
+    spy = Spy(plugin)
+    strategy = naive(Growing(), [plugin])
+    strategy.plugins.insert(1, spy)
+    spy.plugin = SelfDistillation(recipes.naive())  # only the losses are of interest here
+    train(strategy, benchmark_of(blobs()), evaluate=evaluate)
+    assert len(spy.losses) == 15
+    assert max(spy.losses) < 100
+
+
+def test_stored_logits_of_a_growing_head_know_which_units_were_live(blobs, benchmark_of, naive, train):
+    objective = recipes.der(memory_size=60)
+    train(naive(Growing(), [SelfDistillation(objective)]), benchmark_of(blobs()), evaluate=True)
+    rows = objective.memory.rows
+    live = ~rows.logits.isnan()
+    for experience in range(3):
+        of_it = live[rows.experiences == experience]
+        assert len(of_it)
+        assert torch.equal(of_it, (torch.arange(6) < 2 * experience + 2).expand_as(of_it))
+    assert rows.logits[live].abs().max() < 100
+
+
+def test_a_head_that_grew_in_evaluation_is_compared_on_old_classes_only(blobs, benchmark_of, naive):
+    plugin = SelfDistillation(recipes.lwf())
+    strategy = naive(Growing(), [plugin])
+    stream = benchmark_of(blobs())
+    strategy.train(stream.train_stream[0])
+    strategy.eval(stream.test_stream)  # the head is now 6 wide, the teacher 2
+    assert strategy.model.classifier.classifier.out_features == 6
+    snapshot = plugin.objective.teachers["snapshot"]
+    assert snapshot.model.module.classifier.classifier.out_features == 2
+    assert snapshot.taught.indices == [0, 1]
+    strategy.train(stream.train_stream[1])
+    assert snapshot.taught.indices == [0, 1, 2, 3]
+    assert all(p.isfinite().all() for p in strategy.model.parameters())
+
+
+def test_one_old_class_is_not_worth_zero(blobs, benchmark_of, network, naive):
+    recorder = AccuracyRecorder()
+    strategy = naive(network(), [SelfDistillation(recipes.lwf())], evaluator=recorder)
+    strategy.train(benchmark_of(blobs(per_experience=1)).train_stream[:2])
+    (_, distillation), *_ = recorder.losses["CKD_Loss/train_phase/train_stream/distillation"]
+    assert distillation > 1e-4
+
+
+def test_a_teacher_wider_than_it_was_taught_is_only_believed_about_what_it_was_taught():
+    student, wide = torch.zeros(4, 6, requires_grad=True), nn.Linear(3, 6)
+    snapshot = Snapshot()
+    objective = Objective(
+        "x", [Term("kd", draw=old_heads, target=teacher("t"), loss=kd_per_sample)], teachers={"t": snapshot}
+    )
+    objective.begin({0: frozenset({0, 1})}, per_task=False)
+    objective.end(wide)
+    objective.begin({0: frozenset({2, 3})}, per_task=False)
+    from ckd.objective import STREAM, Batch, Context
+
+    context = Context(1, 0, objective.classes, lambda m, x, t: m(x), lambda raw, g: raw)
+    step = objective.step(Batch(torch.randn(4, 3), torch.tensor([2, 3, 2, 3]), None), context)
+    step.answer(STREAM, student)
+    step.losses()["kd"].backward()
+    assert (student.grad[:, :2] != 0).all()
+    assert (student.grad[:, 2:] == 0).all()
+
+
+@pytest.mark.parametrize("masking", [True, False])
+@pytest.mark.parametrize("recipe", ["lwf", "er", "er-ace", "der", "der++", "self-distillation"])
+def test_multi_head_models(recipe, masking, blobs, benchmark_of, naive, train):
+    plugin = SelfDistillation(recipes.get(recipe).build())
+    strategy = naive(MultiHead(masking), [plugin])
+    losses = Spy(SelfDistillation(recipes.naive()))
+    strategy.plugins.insert(1, losses)
+    train(strategy, benchmark_of(blobs(), "index"))
+    assert max(losses.losses) < 100
+    if plugin.objective.teachers:
+        taught = plugin.objective.teachers["snapshot"].taught
+        assert taught.by_task == {0: {0, 1}, 1: {2, 3}, 2: {4, 5}}
+
+
+def test_lwf_on_a_multi_head_model_asks_every_old_head(blobs, benchmark_of, naive, network):
+    """Against a loop that asks each head in turn (Li & Hoiem 2016, eq. 3)."""
+    plugin = SelfDistillation(recipes.lwf())
+    strategy = naive(MultiHead(masking=False), [plugin])
+    stream = benchmark_of(blobs(), "index").train_stream
+    strategy.train(stream[:2])
+    old = copy.deepcopy(strategy.model).eval()
+    seen = []
+
+    class Compare:
+        def before_forward(self, strategy, **kwargs):
+            self.x = strategy.mb_x[: len(strategy.mb_y)].clone()
+
+        def after_forward(self, strategy, **kwargs):
+            x = strategy.mb_x
+            wanted = 0
+            for task, classes in ((0, [0, 1]), (1, [2, 3])):
+                z, q = (m(x, torch.full((len(x),), task))[:, classes] / 2 for m in (strategy.model, old))
+                p = q.softmax(1)
+                wanted += 4 * (p * (p.log() - z.log_softmax(1))).sum(1).mean()
+            seen.append(wanted.item())
+
+    recorder = AccuracyRecorder()
+    strategy.evaluator = recorder
+    plugin.log_every = 1
+    strategy.plugins.insert(1, Compare())
+    strategy.train(stream[2])
+    got = [value for _, value in recorder.losses["CKD_Loss/train_phase/train_stream/distillation"]]
+    assert got == pytest.approx(seen, rel=1e-4, abs=1e-7)
+    assert max(got) > 0
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_online_streams_are_snapshot_at_task_boundaries_only(known, blobs, benchmark_of, network, naive):
+    taken = []
+
+    class Counting(Snapshot):
+        def end(self, model, taught):
+            taken.append(taught.indices)
+            super().end(model, taught)
+
+    objective = Objective(
+        "online",
+        [Term("kd", draw=memory("a"), target=teacher("past"), loss=kd_per_sample)],
+        memory=Memory(20),
+        teachers={"past": Counting()},
+    )
+    stream = split_online_stream(benchmark_of(blobs()).train_stream, experience_size=8, access_task_boundaries=known)
+    naive(network(), [SelfDistillation(objective)]).train(stream)
+    assert taken == ([[0, 1], [0, 1, 2, 3], [0, 1, 2, 3, 4, 5]] if known else [])
+    assert len(objective.memory) == 20
+    assert objective.classes.seen.indices == [0, 1, 2, 3, 4, 5]
+
+
+def test_named_losses_reach_avalanches_loggers(blobs, benchmark_of, network, naive):
+    written = io.StringIO()
+    evaluator = EvaluationPlugin(loss_metrics(epoch=True), loggers=[TextLogger(written)], collect_all=True)
+    strategy = naive(network(), [SelfDistillation(memory_size=20)], evaluator=evaluator)
+    strategy.train(benchmark_of(blobs()).train_stream)
+    for name in ("criterion", "memory distillation", "stream distillation"):
+        assert f"CKD_Loss/train_phase/train_stream/{name}" in evaluator.get_all_metrics()
+        assert name in written.getvalue()
+
+
+def mnist_like(n=400, n_classes=6):
+    g = torch.Generator().manual_seed(0)
+    x = torch.randint(0, 256, (n, 28, 28), dtype=torch.uint8, generator=g)
+    y = torch.arange(n) % n_classes
+    return arrays(x, y, x[:50], y[:50])
+
+
+def big_mlp():
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(784, 100), nn.ReLU(), nn.Linear(100, 100), nn.ReLU(), nn.Linear(100, 6)
+    )
+
+
+def test_the_memory_is_small_and_so_is_the_pickled_plugin(naive):
+    objective = recipes.self_distillation(memory_size=200)
+    plugin = SelfDistillation(objective)
+    naive(big_mlp(), [plugin], batch=32).train(as_benchmark(split(mnist_like(), 3)).train_stream)
+    assert objective.memory.rows.raw.dtype == torch.uint8
+    size = objective.nbytes()
+    assert size["inputs"] == 200 * 784
+    assert sum(size.values()) - size["teachers"] < 200_000
+    assert size["teachers"] == sum(p.numel() for p in big_mlp().parameters()) * 4
+    assert len(pickle.dumps(plugin)) < 2_000_000
+
+
+def test_a_pickled_plugin_goes_on_as_if_nothing_had_happened(blobs, benchmark_of, network, naive):
+    experiences = list(benchmark_of(blobs()).train_stream)
+    ends = []
+    for interrupted in (False, True):
+        strategy = naive(network(), [SelfDistillation(memory_size=20)])
+        torch.manual_seed(0)
+        strategy.train(experiences[:2])
+        if interrupted:
+            plugin, model = pickle.loads(pickle.dumps((strategy.plugins[0], strategy.model)))
+            strategy = naive(model, [plugin])
+        torch.manual_seed(1)
+        strategy.train(experiences[2])
+        ends.append(state(strategy.model))
+    assert equal(*ends)
+
+
+def test_old_experiences_can_be_freed(naive):
+    torch.manual_seed(0)
+    plugin = SelfDistillation(memory_size=20)
+    strategy = naive(big_mlp(), [plugin], batch=32)
+    stream = as_benchmark(split(mnist_like(), 3))
+    pixels = weakref.ref(stream.tensors.train[0].base)
+    strategy.train(stream.train_stream)
+    del stream
+    gc.collect()
+    assert len(plugin.objective.memory) == 20
+    assert pixels() is None
+
+
+def test_a_model_that_returns_a_tuple_is_refused(blobs, benchmark_of, naive):
+    class Tuple(nn.Linear):
+        def forward(self, x):
+            return super().forward(x), x
+
+    with pytest.raises(ModelError, match=r"expected one tensor of logits.*received <class 'tuple'>"):
+        naive(Tuple(6, 6), [SelfDistillation()]).train(benchmark_of(blobs()).train_stream)
+
+
+def test_labels_beyond_the_head_are_refused_before_the_criterion_fails(blobs, benchmark_of, network, naive):
+    with pytest.raises(DataError, match=r"expected class indices from 0 to 3.*received a label 5"):
+        naive(network(width=4), [SelfDistillation()]).train(benchmark_of(blobs()).train_stream)
+
+
+def test_negative_labels_are_refused(blobs, benchmark_of, network, naive):
+    experiences = [(x, y - 1) for x, y in blobs()]
+    with pytest.raises(DataError, match="a label -1"):
+        naive(network(), [SelfDistillation()]).train(benchmark_of(experiences).train_stream)
+
+
+def test_a_nan_names_its_term_and_its_step_and_the_model_is_untouched(blobs, benchmark_of, network, naive):
+    calls = []
+
+    def breaks(student, target, /, *, classes=None):
+        calls.append(1)
+        return cross_entropy_per_sample(student, target) * (float("nan") if len(calls) == 4 else 1.0)
+
+    objective = Objective("breaks", [Term("fragile", draw=memory("a"), loss=breaks)], memory=Memory(20))
+    strategy = naive(network(), [SelfDistillation(objective)])
+    with pytest.raises(NonFiniteLossError, match="loss 'fragile' at iteration 4"):  # 0 had no memory yet
+        strategy.train(benchmark_of(blobs()).train_stream)
+    assert all(p.isfinite().all() for p in strategy.model.parameters())
+
+
+def test_a_strategy_with_a_loss_of_its_own_keeps_it_or_is_refused(blobs, benchmark_of, network, naive):
+    from avalanche.training import Naive
+
+    class Own(Naive):
+        def criterion(self):
+            return torch.nn.functional.cross_entropy(self.mb_output, self.mb_y)
+
+    naive(network(), [SelfDistillation(recipes.der())], strategy=Own).train(benchmark_of(blobs()).train_stream)
+    strategy = naive(network(), [SelfDistillation(recipes.er())], strategy=Own)
+    with pytest.raises(ConfigError, match="calls its criterion"):
+        strategy.train(benchmark_of(blobs()).train_stream)
+    assert isinstance(strategy._criterion, nn.CrossEntropyLoss)
+
+
+def test_an_objective_and_a_memory_size_are_one_too_many():
+    with pytest.raises(ConfigError, match="both"):
+        SelfDistillation(recipes.er(), memory_size=3)
+
+
+def test_experiences_with_other_transforms_are_refused(naive, benchmark_of):
+    x, y = torch.randint(0, 256, (40, 6), dtype=torch.uint8), torch.arange(40) % 4
+    one = as_benchmark(split(arrays(x, y, x, y), 2)).train_stream[0]
+    from dataclasses import replace
+
+    from ckd.data.preparation import Preparation, Scale
+
+    stream = replace(split(arrays(x, y, x, y), 2), prepare_train=Preparation((Scale(2.0),)))
+    other = as_benchmark(stream).train_stream[1]
+    strategy = naive(nn.Linear(6, 6), [SelfDistillation(memory_size=5)])
+    strategy.train(one)
+    with pytest.raises(DataError, match="same transforms"):
+        strategy.train(other)

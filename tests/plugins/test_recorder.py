@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+import torch
+from avalanche.evaluation.metrics import accuracy_metrics
+from avalanche.training.plugins import EvaluationPlugin
+
+from ckd import AccuracyRecorder
+
+
+def test_the_matrix_is_what_avalanches_own_metric_says(blobs, benchmark_of, network, naive):
+    recorder = AccuracyRecorder()
+    evaluator = EvaluationPlugin(accuracy_metrics(experience=True), collect_all=True)
+    strategy = naive(network(), [recorder], evaluator=evaluator)
+    stream = benchmark_of(blobs())
+    wanted = []
+    torch.manual_seed(0)
+    for lesson in [None, *stream.train_stream]:
+        if lesson is not None:
+            strategy.train(lesson)
+        found = strategy.eval(stream.test_stream)
+        name = "Top1_Acc_Exp/eval_phase/test_stream/Task000/Exp00{}"
+        wanted.append([found[name.format(j)] for j in range(3)])
+    matrix = recorder.matrix()
+    assert np.array_equal(matrix.values, np.array(wanted[1:]))
+    assert np.array_equal(matrix.initial, np.array(wanted[0]))
+
+
+def test_as_evaluator_it_returns_the_last_row(blobs, benchmark_of, network, naive):
+    strategy = naive(network(), evaluator=AccuracyRecorder())
+    stream = benchmark_of(blobs())
+    assert strategy.train(stream.train_stream[0]) == {}
+    assert list(strategy.eval(stream.test_stream)) == [f"accuracy/test/{j}" for j in range(3)]
+
+
+def test_what_was_not_evaluated_is_nan(blobs, benchmark_of, network, naive):
+    recorder = AccuracyRecorder()
+    strategy = naive(network(), evaluator=recorder)
+    stream = benchmark_of(blobs())
+    for i, lesson in enumerate(stream.train_stream):
+        strategy.train(lesson)
+        strategy.eval(stream.test_stream[: i + 1])
+    assert np.array_equal(np.isnan(recorder.matrix().values), np.triu(np.ones((3, 3), dtype=bool), 1))
+    assert recorder.matrix().average_accuracy() == pytest.approx(recorder.matrix().values[-1].mean())
+
+
+def test_other_streams_are_ignored(blobs, benchmark_of, network, naive):
+    recorder = AccuracyRecorder()
+    strategy = naive(network(), evaluator=recorder, eval_every=1)  # evaluates on the training experience
+    strategy.train(benchmark_of(blobs()).train_stream[0])
+    assert recorder.get_last_metrics() == {}

@@ -1,0 +1,58 @@
+"""What holds for every recipe."""
+
+import pickle
+
+import pytest
+import torch
+
+from ckd import AccuracyRecorder, SelfDistillation, recipes
+from ckd.errors import UnknownNameError
+from ckd.recipes import RECIPES
+
+NAMES = ["cumulative", "der", "der++", "er", "er-ace", "joint", "lwf", "naive", "self-distillation"]
+
+
+def test_the_registry():
+    assert sorted(RECIPES) == NAMES
+    assert all(r.summary.endswith(".") and r.paper and r.stores for r in RECIPES.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("task_labels", ["zero", "index", "none"])
+@pytest.mark.parametrize("same_classes", [False, True])
+def test_every_recipe_runs_on_every_stream(name, task_labels, same_classes, blobs, benchmark_of, network, naive, train):
+    recorder = AccuracyRecorder()
+    plugin = SelfDistillation(RECIPES[name].build())
+    strategy = naive(network(batchnorm=True), [plugin], evaluator=recorder)
+    stream = benchmark_of(blobs(same_classes=same_classes), task_labels)
+    train(strategy, stream, evaluate=True)
+    assert all(p.isfinite().all() for p in strategy.model.parameters())
+    assert recorder.matrix().values.shape == (3, 3)
+    held = plugin.objective.nbytes()
+    assert set(held) == {"inputs", "labels", "logits", "teachers"}
+    assert (held["teachers"] > 0) == bool(plugin.objective.teachers)
+    assert (held["inputs"] > 0) == (plugin.objective.memory is not None)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_recipe_can_be_pickled(name):
+    pickle.loads(pickle.dumps(RECIPES[name].build()))
+
+
+def test_an_unknown_recipe_or_setting_is_answered_with_near_names():
+    with pytest.raises(UnknownNameError, match=r"Did you mean 'der\+\+'"):
+        recipes.get("der+")
+    with pytest.raises(UnknownNameError, match="Did you mean 'alpha'"):
+        recipes.get("der++").settings(alhpa=1)
+
+
+def test_stream_distillation_waits_for_new_classes(blobs, benchmark_of, network, naive):
+    """On a stream whose classes stay, the default asks the snapshot about remembered samples alone."""
+    for same_classes in (False, True):
+        recorder = AccuracyRecorder()
+        strategy = naive(network(), [SelfDistillation(memory_size=20)], evaluator=recorder)
+        torch.manual_seed(0)
+        strategy.train(benchmark_of(blobs(same_classes=same_classes)).train_stream)
+        names = {name.rsplit("/", 1)[1] for name in recorder.losses}
+        assert "memory distillation" in names
+        assert ("stream distillation" in names) == (not same_classes)
