@@ -100,4 +100,5 @@ def _train(
         timed("evaluation", strategy.eval, benchmark.test_stream)
         if progress is not None:
             progress(i + 1, len(lessons))
-    return Result(spec, recorder.matrix(), recorder.losses, seconds, objective.nbytes(), provenance())
+    losses = {name.rsplit("/", 1)[1]: curve for name, curve in recorder.losses.items()}
+    return Result(spec, recorder.matrix(), losses, seconds, objective.nbytes(), provenance())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -15,6 +16,9 @@ from ckd.bench.run import run
 from ckd.bench.spec import RunSpec
 from ckd.evaluation import plot_forgetting
 
+Published = Mapping[tuple[str, int], float]
+"""Published average accuracies in percent, by (recipe, memory size)."""
+
 
 def run_suite(
     specs: Sequence[RunSpec],
@@ -23,6 +27,7 @@ def run_suite(
     data_root: str | Path | None = None,
     device: str = "cpu",
     force: bool = False,
+    published: Published | None = None,
     console: Console | None = None,
 ) -> list[Result]:
     """Run every spec that has no result under `out` yet, then print a table and write `forgetting.png`.
@@ -33,19 +38,21 @@ def run_suite(
         data_root: where data sets are kept.
         device: for models and data.
         force: run again what is finished.
+        published: numbers to show beside ours.
         console: where to print.
 
     Returns:
-        The results in the order of the specs.
+        The results in the order of the specs, those that are the same run once.
     """
     out, console = Path(out), console or Console()
+    specs = list({spec.folder: spec for spec in specs}.values())  # without a memory, one run serves all memory sizes
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise writable_error(out, error) from error
     with _progress(console) as bar:
         results = [_finished_or_run(spec, out, data_root, device, force, bar) for spec in specs]
-    console.print(table(results))
+    console.print(table(results, published))
     groups = by_method(results)
     plot_forgetting(
         {label: [r.matrix for r in found] for label, found in groups.items()},
@@ -87,36 +94,32 @@ def by_method(results: Iterable[Result]) -> dict[str, list[Result]]:
     return named
 
 
-def table(results: Iterable[Result]) -> Table:
-    """Mean and standard deviation over seeds, a row for each method."""
-    shown = Table(title="mean ± standard deviation over seeds", title_style="italic")
-    shown.add_column("method")
-    for column in (
-        "seeds",
-        "average accuracy (%)",
-        "forgetting (%)",
-        "learning accuracy (%)",
-        "seconds",
-        "state (kB)",
-    ):
-        shown.add_column(column, justify="right")
+def table(results: Iterable[Result], published: Published | None = None) -> Table:
+    """Mean and standard deviation over seeds, a row for each method; `published` adds a column."""
+    results = list(results)
+    seeds = len({r.spec.seed for r in results})
+    shown = Table(title=f"percent, mean ± standard deviation over {seeds} seed{'s' * (seeds > 1)}", box=box.SIMPLE_HEAD)
+    shown.add_column("method", no_wrap=True)
+    for column in ("memory", "accuracy", "forgetting", "s", "kB", *(["published"] if published else [])):
+        shown.add_column(column, justify="right", no_wrap=True)
     for label, found in by_method(results).items():
-        sequential = all(r.matrix.sequential for r in found)
-        seconds = [sum(r.seconds.values()) for r in found]
-        kilobytes = [sum(r.memory_bytes.values()) / 1000 for r in found]
-        shown.add_row(
-            label,
-            str(len(found)),
+        size = found[0].spec.memory_size
+        row = [
+            label.replace(f", memory {size}", ""),
+            str(size or "-"),
             _mean_sd([r.matrix.average_accuracy() for r in found]),
-            _mean_sd([r.matrix.forgetting() for r in found]) if sequential else "-",
-            _mean_sd([r.matrix.learning_accuracy() for r in found]) if sequential else "-",
-            f"{np.mean(seconds):.1f}",
-            f"{np.mean(kilobytes):.0f}",
-        )
+            _mean_sd([r.matrix.forgetting() for r in found if r.matrix.sequential]),
+            f"{np.mean([sum(r.seconds.values()) for r in found]):.1f}",
+            f"{np.mean([sum(r.memory_bytes.values()) / 1000 for r in found]):.0f}",
+        ]
+        known = (published or {}).get((found[0].spec.recipe, size))
+        shown.add_row(*row, *(["-" if known is None else f"{known:.2f}"] if published else []))
     return shown
 
 
 def _mean_sd(values: list[float]) -> str:
+    if not values:
+        return "-"
     percent = 100 * np.array(values)
     sd = f" ± {percent.std(ddof=1):.2f}" if len(values) > 1 else ""
     return f"{percent.mean():.2f}{sd}"

@@ -43,7 +43,7 @@ def plot_forgetting(runs: Curves, file: str | Path, *, title: str) -> None:
             left.axhline(level, color=colours[name], linestyle="--", label=f"{name} ({level:.1f})")
     _label(left, "Everything taught so far", "average accuracy (%)")
     _label(right, "The first experience alone", "accuracy (%)")
-    left.legend(loc="lower left", frameon=False, title="at the end")
+    left.legend(loc="lower left", frameon=False, title="average at the end (%)")
     figure.savefig(file, dpi=150)
 
 

@@ -1,0 +1,36 @@
+"""Split MNIST, class-incremental: 5 experiences of 2 digits, one head, one pass, batches of 10.
+
+    python benchmarks/split_mnist.py --seeds 3 --out runs/split-mnist
+
+The published numbers are those that the authors of DER report in their repository (ER and DER++; class-incremental).
+"""
+
+from options import options
+
+from ckd.bench import plan, run_suite
+
+RECIPES = ["naive", "lwf", "er", "er-ace", "der++", "self-distillation", "joint"]
+PUBLISHED = {
+    ("er", 200): 80.4,
+    ("er", 500): 86.1,
+    ("er", 5120): 93.4,
+    ("der++", 200): 85.6,
+    ("der++", 500): 91.0,
+    ("der++", 5120): 95.3,
+}
+
+
+def main() -> None:
+    """Run what is not finished yet, and compare."""
+    chosen = options(__doc__)
+    specs = [
+        plan("split-mnist", recipe, seed=seed, memory_size=size)
+        for recipe in RECIPES
+        for size in chosen.memory_size
+        for seed in range(chosen.seeds)
+    ]
+    run_suite(specs, chosen.out, data_root=chosen.data_root, device=chosen.device, published=PUBLISHED)
+
+
+if __name__ == "__main__":
+    main()
