@@ -20,7 +20,7 @@ class ClassSet:
         self.by_task = dict(by_task or {})
         self.per_task = per_task
         self._n_tasks = max(self.by_task, default=-1) + 1
-        self._rows: dict[tuple[int, torch.device], Tensor] = {}
+        self._rows: dict[tuple[int, torch.device], Tensor | None] = {}
         self._tables: dict[tuple[int, torch.device], Tensor] = {}
 
     @property
@@ -51,8 +51,9 @@ class ClassSet:
         key = (width, device)
         if not self.per_task or tasks is None:
             if key not in self._rows:
-                self._rows[key] = _row(self.indices, width).to(device)
-            return None if len(self) >= width else self._rows[key]
+                row = _row(self.indices, width)
+                self._rows[key] = None if row.all() else row.to(device)
+            return self._rows[key]
         if key not in self._tables:
             table = [_row(self.by_task.get(task, ()), width) for task in range(self._n_tasks + 1)]
             self._tables[key] = torch.stack(table).to(device)  # the last row is for tasks never met

@@ -28,18 +28,17 @@ class AccuracyMatrix:
         rows: Sequence[Sequence[float]] | NDArray[np.float64],
         initial: Sequence[float] | NDArray[np.float64] | None = None,
     ):
-        self.values: NDArray[np.float64] = np.array(rows, dtype=np.float64)
-        self.initial = None if initial is None else np.array(initial, dtype=np.float64)
-        known = self.values[~np.isnan(self.values)]
+        try:
+            self.values: NDArray[np.float64] = np.array(rows, dtype=np.float64)
+            self.initial = None if initial is None else np.array(initial, dtype=np.float64)
+        except ValueError as error:
+            raise _refused(error) from error
         width = self.values.shape[1] if self.values.ndim == 2 else -1
-        right = width > 0 and len(self.values) <= width and bool(((known >= 0) & (known <= 1)).all())
-        if not right or (self.initial is not None and self.initial.shape != (width,)):
-            raise DataError(
-                "accuracy matrix",
-                expected="rows (N, T) with N <= T and values in [0, 1], and T initial values if any",
-                received=f"shape {self.values.shape}",
-                fix="Evaluate every test experience after every training experience.",
-            )
+        if not 0 < len(self.values) <= width or (self.initial is not None and self.initial.shape != (width,)):
+            raise _refused(f"shape {self.values.shape}")
+        known = np.concatenate([self.values.ravel(), [] if self.initial is None else self.initial])
+        if bool(((known < 0) | (known > 1)).any()):
+            raise _refused(f"values from {np.nanmin(known)} to {np.nanmax(known)}")
 
     def __repr__(self) -> str:
         return f"AccuracyMatrix({self.values.round(4).tolist()})"
@@ -88,7 +87,10 @@ class AccuracyMatrix:
         0 for a single experience.
         """
         r = self._square
-        return float((r[:-1, :-1].max(0) - r[-1, :-1]).mean()) if len(r) > 1 else 0.0
+        if len(r) == 1:
+            return 0.0
+        best = np.fmax.reduce(r[:-1, :-1])  # what was not evaluated, before an experience was taught, does not count
+        return float((best - r[-1, :-1]).mean())
 
     def backward_transfer(self) -> float:
         """Mean over j < T-1 of R[T-1, j] - R[j, j] (Lopez-Paz & Ranzato 2017); 0 for a single experience."""
@@ -127,3 +129,12 @@ class AccuracyMatrix:
         initial = found["initial"]
         rows = np.array(found["rows"], dtype=np.float64)
         return cls(rows, None if initial is None else np.array(initial, dtype=np.float64))
+
+
+def _refused(received: object) -> DataError:
+    return DataError(
+        "accuracy matrix",
+        expected="rows (N, T) with 0 < N <= T and values in [0, 1], and T initial values if any",
+        received=received,
+        fix="Evaluate every test experience after every training experience.",
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -21,10 +23,10 @@ def only(logits: Tensor, classes: Tensor | None) -> Tensor:
 
 def check_temperature(temperature: float) -> None:
     """Raise unless `temperature` is a positive number."""
-    if not temperature > 0:
+    if not 0 < temperature < math.inf:
         raise ConfigError(
             "temperature",
-            expected="a number above 0",
+            expected="a finite number above 0",
             received=temperature,
             fix="Use 2 for LwF, 1 to 4 as a rule.",
         )

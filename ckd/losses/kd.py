@@ -26,7 +26,7 @@ def kd_per_sample(
             over one class is constant and would teach nothing.
 
     Returns:
-        (B,) non-negative values, in nats times T². float32 for half precision input.
+        (B,) values, in nats times T², not below zero but for rounding. float32 for half precision input.
 
     Raises:
         ConfigError: temperature not above 0, or shapes that differ.
@@ -55,7 +55,8 @@ def soft_cross_entropy_per_sample(
     value larger by T² times the teacher's entropy (Hinton et al. 2015, arXiv:1503.02531, eq. 1).
     """
     log_p_student, log_p_teacher = _log_softmaxes(student, teacher, temperature, classes)
-    return -(log_p_teacher.exp() * log_p_student).sum(-1) * temperature**2
+    losses = -(log_p_teacher.exp() * log_p_student).sum(-1) * temperature**2
+    return losses if classes is None else losses.masked_fill(~classes.any(-1), 0)
 
 
 def soft_cross_entropy(
@@ -87,4 +88,4 @@ def _lone_class(logits: Tensor, classes: Tensor | None) -> Tensor | None:
         return logits.new_zeros(len(logits), 1) if logits.shape[1] == 1 else None
     lone = classes.sum(-1, keepdim=True) == 1  # (1,) or (B, 1)
     lowest = torch.finfo(logits.dtype).min
-    return torch.where(lone, 0.0, lowest).to(logits.dtype).expand(len(logits), 1)
+    return logits.new_zeros(lone.shape).masked_fill(~lone, lowest).expand(len(logits), 1)

@@ -50,13 +50,11 @@ def allocate(like: Rows, capacity: int, device: torch.device) -> Rows:
     return Rows(**made)
 
 
-def write(table: Rows, slots: Tensor, rows: Rows) -> Rows:
-    """Copy `rows` into `slots` (M,) of `table`, in place where the shapes allow; returns the table.
-
-    A wider head widens the logits column: older rows get NaN for the classes that were not there.
+def check_kind(table: Rows, rows: Rows) -> None:
+    """Raise unless `rows` can be written into `table`.
 
     Raises:
-        DataError: rows of another kind than those already stored.
+        DataError: samples of another shape or dtype.
     """
     if rows.raw.shape[1:] != table.raw.shape[1:] or rows.raw.dtype != table.raw.dtype:
         raise DataError(
@@ -65,6 +63,13 @@ def write(table: Rows, slots: Tensor, rows: Rows) -> Rows:
             received=f"rows of {tuple(rows.raw.shape[1:])} {rows.raw.dtype}",
             fix="Give every experience the same kind of data set, or start a new memory.",
         )
+
+
+def write(table: Rows, slots: Tensor, rows: Rows) -> Rows:
+    """Copy `rows` into `slots` (M,) of `table`, in place where the shapes allow; returns the table.
+
+    A wider head widens the logits column: older rows get NaN for the classes that were not there.
+    """
     if table.logits is not None and rows.logits is not None:
         width = max(table.logits.shape[1], rows.logits.shape[1])
         table = replace(table, logits=_widen(table.logits, width))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ckd.errors import ConfigError
-from ckd.memory.columns import Rows, allocate, write
+from ckd.errors import ConfigError, DataError
+from ckd.memory.columns import Rows, allocate, check_kind, write
 from ckd.memory.policy import Policy
 from ckd.memory.reservoir import Reservoir
 from ckd.part import Part, Update, tensor_bytes
@@ -67,9 +68,14 @@ class Memory(Part):
         if self.size == 0 or not len(incoming):
             return
         if not self.keep_logits:
-            incoming = Rows(incoming.raw, incoming.targets, incoming.tasks, incoming.experiences)
+            incoming = replace(incoming, logits=None)
+        elif incoming.logits is None:
+            raise DataError(
+                "samples to remember", expected="logits, as keep_logits says", received="none", fix="Add them."
+            )
         if self._table is None:
             self._table = allocate(incoming, self.size, self.device or incoming.raw.device)
+        check_kind(self._table, incoming)  # before the policy counts a batch that is refused
         rows, slots = self.policy.admit(incoming, self.rows, self.size, self.generator)
         if not len(rows):
             return
@@ -85,7 +91,7 @@ class Memory(Part):
         self.add(Rows(update.raw, update.targets, tasks, experiences, update.logits))
 
     def sample(self, n: int) -> Rows:
-        """Copies of `n` rows drawn without replacement, all of them if there are fewer."""
+        """Copies of `n` >= 0 rows drawn without replacement, all of them if there are fewer."""
         index = torch.randperm(self._filled, generator=self.generator)[:n]
         return self.rows.take(index.to(self.rows.raw.device))
 

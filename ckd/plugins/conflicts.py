@@ -24,15 +24,3 @@ def refuse_two(plugins: Sequence[Any], kinds: type | tuple[type, ...], fix: str)
             received=" and ".join(found),
             fix=fix,
         )
-
-
-def refuse_two_loaders(plugins: Sequence[Any]) -> None:
-    """Raise if two plugins both want the data loader.
-
-    Raises:
-        LoaderConflictError: two replay plugins of Avalanche's, or two TensorLoaders.
-    """
-    from ckd.plugins.loader import TensorLoader
-
-    refuse_two(plugins, REPLACE_THE_LOADER, "Keep one; the last one's batches would silently win.")
-    refuse_two(plugins, TensorLoader, "Keep one TensorLoader; it serves every plugin.")

@@ -72,6 +72,7 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         self._preparation: Preparation | None = None
         self._live: ClassSet | None = None
         self._joint = False
+        self._stores_raw = False
         self._warned = False
         self._fresh = True  # no batch of this experience was answered yet
         self._clear()
@@ -108,17 +109,18 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         """Serve the mini-batches from tensors, once every plugin has set its loader."""
         if self._loader is not None:
             self._loader.before_training_epoch(strategy)
-        if not isinstance(strategy.dataloader, ResidentLoader):
-            self._prepare_with(Preparation())
-            if self.objective.memory is not None and not self._warned:
-                self._warned = True
-                warnings.warn(
-                    "the memory stores samples as the data loader serves them: one fixed, augmented, float view",
-                    LoaderWarning,
-                    stacklevel=2,
-                )
-        else:
-            self._prepare_with(strategy.dataloader.preparation)
+        memory, loader = self.objective.memory, strategy.dataloader
+        resident = isinstance(loader, ResidentLoader)
+        if memory is None or not len(memory):
+            self._stores_raw = resident
+        if memory is not None and not self._stores_raw and not self._warned:
+            self._warned = True
+            warnings.warn(
+                "the memory stores samples as the data loader serves them: one fixed, augmented, float view",
+                LoaderWarning,
+                stacklevel=2,
+            )
+        self._prepare_with(loader.preparation if resident and self._stores_raw else Preparation())
 
     def before_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Serve the evaluation's mini-batches from tensors too."""
@@ -218,9 +220,8 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         """Let memory and teachers follow the step."""
         step, loader, stream = self._current(), strategy.dataloader, self._current().stream
         logits = forget_dead(step.student(STREAM).detach(), self._live, stream.tasks)
-        raw = stream.inputs
-        if isinstance(loader, ResidentLoader) and loader.raw is not None:
-            raw = loader.raw
+        raw = loader.raw if self._stores_raw and isinstance(loader, ResidentLoader) else stream.inputs
+        assert raw is not None  # a batch was served
         self.objective.after_update(
             Update(strategy.model, raw, stream.targets, stream.tasks, logits, self.objective.experience)
         )

@@ -11,7 +11,7 @@ from avalanche.core import SupervisedPlugin
 from avalanche.distributed.distributed_helper import DistributedHelper
 from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 
-from ckd.plugins.conflicts import refuse_two_loaders
+from ckd.plugins.conflicts import REPLACE_THE_LOADER, refuse_two
 from ckd.plugins.residency import NotResidentError, read
 from ckd.plugins.resident_loader import ResidentLoader, Source
 
@@ -43,7 +43,8 @@ class TensorLoader(SupervisedPlugin):  # type: ignore[misc]
 
     def before_training(self, strategy: Any, **kwargs: Any) -> None:
         """Refuse a second provider of mini-batches."""
-        refuse_two_loaders(strategy.plugins)
+        refuse_two(strategy.plugins, REPLACE_THE_LOADER, "Keep one; the last one's batches would silently win.")
+        refuse_two(strategy.plugins, TensorLoader, "Keep one TensorLoader; it serves every plugin.")
 
     def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
         """Take over after every plugin has had its say in before_training_exp."""
@@ -132,5 +133,6 @@ def _probe(resident: ResidentLoader, i: int, dataset: Any, collate: Any) -> None
         w.shape == g.shape and w.dtype == g.dtype for w, g in zip(wanted, got, strict=True)
     )
     exact = zip(wanted[1:], got[1:], strict=True) if resident.preparation.random else zip(wanted, got, strict=True)
-    if not same or not all(torch.equal(w, g.cpu()) for w, g in exact):
+    equal = torch.equal if resident.raw is None or resident.raw.device.type == "cpu" else torch.allclose
+    if not same or not all(equal(w, g.cpu()) for w, g in exact):
         raise NotResidentError("its samples differ from what the batched reading gives")

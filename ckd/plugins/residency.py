@@ -146,7 +146,7 @@ def _walk(node: Any, group: str, leaves: list[Leaf], outer: Transforms) -> tuple
     if isinstance(node, AvalancheDataset):
         node = node._flat_data
     if isinstance(node, _FlatDataWithTransform):
-        frozen, free = (g.transform_groups.get(group) for g in (node._frozen_transform_groups, node._transform_groups))
+        frozen, free = (g[group] for g in (node._frozen_transform_groups, node._transform_groups))
         outer = _transforms(frozen).then(_transforms(free)).then(outer)
         found = [_walk(child, group, leaves, outer) for child in node._datasets]
         which = torch.cat([w for w, _ in found])

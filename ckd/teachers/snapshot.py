@@ -77,6 +77,7 @@ class Frozen(nn.Module):
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module.eval().requires_grad_(False)
+        self.training = False
         for parameter in module.parameters():
             parameter.grad = None
 

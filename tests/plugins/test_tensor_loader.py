@@ -109,7 +109,8 @@ def images(kind, transform, n=24):
 
 @pytest.mark.parametrize("kind", [MNIST, CIFAR10])
 @pytest.mark.parametrize("own", [True, False])
-def test_torchvision_images_are_read_bit_for_bit(kind, own, naive, train, same):
+@pytest.mark.parametrize("relabel", [True, False])
+def test_torchvision_images_are_read_bit_for_bit(kind, own, relabel, naive, train, same):
     from avalanche.benchmarks.scenarios.deprecated.generators import nc_benchmark
 
     channels, pixels = (1, 784) if kind is MNIST else (3, 3072)
@@ -125,7 +126,8 @@ def test_torchvision_images_are_read_bit_for_bit(kind, own, naive, train, same):
                 data,
                 data,
                 n_experiences=2,
-                task_labels=False,
+                task_labels=relabel,
+                class_ids_from_zero_in_each_exp=relabel,
                 seed=1,
                 **({} if own else dict.fromkeys(["train_transform", "eval_transform"], chain)),
             )
@@ -225,6 +227,15 @@ def test_an_unreadable_stream_is_remembered_as_it_arrives_with_one_warning(blobs
         naive(network(), [plugin], epochs=2).train(odd_stream(blobs).train_stream)
     assert sum("one fixed" in str(w.message) for w in said) == 1
     assert len(plugin.objective.memory) == 10
+
+
+def test_a_memory_that_began_with_served_samples_goes_on_with_them(blobs, benchmark_of, network, naive):
+    plugin = SelfDistillation(recipes.er(memory_size=10))
+    strategy = naive(network(), [plugin])
+    with pytest.warns(LoaderWarning):
+        strategy.train(odd_stream(blobs).train_stream[0])
+    strategy.train(benchmark_of(blobs()).train_stream[1])
+    assert set(plugin.objective.memory.rows.experiences.tolist()) == {0, 1}
 
 
 @pytest.mark.parametrize(

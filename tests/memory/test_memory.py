@@ -1,0 +1,333 @@
+"""What any memory keeps, whatever its policy."""
+
+import gc
+import io
+import pickle
+import random
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ckd.errors import CkdError, ConfigError, DataError
+from ckd.memory import Balanced, Memory, Reservoir, Rows
+from ckd.part import Update
+
+POLICIES = pytest.mark.parametrize(
+    "policy",
+    [Reservoir, Balanced, lambda: Balanced("task"), lambda: Balanced("both")],
+    ids=["reservoir", "class", "task", "both"],
+)
+
+
+def numbered(start, stop, *, width=None):
+    """Rows that carry their number i in every column: target i % 3, task i % 2, experience i // 10, logits i."""
+    i = torch.arange(start, stop)
+    logits = None if width is None else i[:, None].expand(-1, width).float()
+    return Rows(raw=i[:, None].clone(), targets=i % 3, tasks=i % 2, experiences=i // 10, logits=logits)
+
+
+def mnist(n):
+    """Rows shaped as MNIST's, uint8."""
+    rows = numbered(0, n)
+    rows.raw = torch.randint(256, (n, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return rows
+
+
+def columns(rows):
+    return [column for _, column in rows.items()]
+
+
+def numbers(rows):
+    return rows.raw[:, 0].tolist()
+
+
+def offer(memory, start, stop, *, batch=7, width=None):
+    for i in range(start, stop, batch):
+        memory.add(numbered(i, min(i + batch, stop), width=width))
+    return memory
+
+
+# what is stored ----------------------------------------------------------------------------------------------------
+
+
+def test_changing_the_source_does_not_change_the_memory():
+    source = numbered(0, 5, width=4)
+    memory = Memory(5, keep_logits=True)
+    memory.add(source)
+    for column in columns(source):
+        column.copy_(torch.full_like(column, 99))
+    stored, expected = dict(memory.rows.items()), dict(numbered(0, 5, width=4).items())
+    assert stored.keys() == expected.keys()
+    assert all(torch.equal(stored[name], expected[name]) for name in expected)
+
+
+@POLICIES
+def test_source_tensors_can_be_freed(policy):
+    source = mnist(30)
+    memory = Memory(20, policy=policy())
+    memory.add(source)
+    references = [weakref.ref(column) for column in columns(source)]
+    del source
+    gc.collect()
+    assert [reference() for reference in references] == [None] * 4
+
+
+def test_bytes_stay_bytes_and_200_mnist_samples_take_under_200_kb():
+    memory, source = Memory(200), mnist(200)
+    memory.add(source)
+    assert memory.rows.raw.dtype == torch.uint8
+    assert torch.equal(memory.rows.raw, source.raw)
+    assert memory.nbytes() == {"inputs": 200 * 784, "labels": 200 * 3 * 8, "logits": 0}
+    assert sum(memory.nbytes().values()) < 200_000
+
+
+def test_bytes_reported_are_those_of_the_storage_held():
+    memory = offer(Memory(10, keep_logits=True), 0, 50, width=6)
+    held = sum(column.untyped_storage().nbytes() for column in columns(memory.rows))
+    assert sum(memory.nbytes().values()) == held
+    assert memory.nbytes()["logits"] == 10 * 6 * 4
+
+
+@POLICIES
+def test_columns_of_a_row_stay_together(policy):
+    memory = offer(Memory(12, policy=policy(), keep_logits=True), 0, 100, width=2)
+    i = memory.rows.raw[:, 0]
+    assert len(set(i.tolist())) == len(memory) == 12
+    assert torch.equal(memory.rows.targets, i % 3)
+    assert torch.equal(memory.rows.tasks, i % 2)
+    assert torch.equal(memory.rows.experiences, i // 10)
+    assert torch.equal(memory.rows.logits, i[:, None].expand(-1, 2).float())
+
+
+@POLICIES
+def test_everything_is_kept_until_the_memory_is_full_and_never_more_than_its_size(policy):
+    memory = Memory(12, policy=policy())
+    for i in range(0, 40, 5):
+        memory.add(numbered(i, i + 5))
+        assert len(memory) == len(memory.rows) == min(i + 5, 12)
+        if i + 5 <= 12:
+            assert numbers(memory.rows) == list(range(i + 5))
+
+
+def test_logits_are_not_stored_unless_asked_for():
+    memory = offer(Memory(5), 0, 20, width=4)
+    assert memory.rows.logits is None
+    assert memory.sample(2).logits is None
+    assert memory.nbytes()["logits"] == 0
+
+
+def test_a_growing_head_gives_older_rows_nan_for_the_new_classes():
+    memory = Memory(3, keep_logits=True)
+    memory.add(numbered(1, 3, width=2))
+    memory.add(numbered(3, 4, width=4))
+    nan = float("nan")
+    np.testing.assert_array_equal(memory.rows.logits, [[1, 1, nan, nan], [2, 2, nan, nan], [3, 3, 3, 3]])
+
+
+def test_an_answer_of_a_narrower_head_gets_nan_for_the_classes_it_lacks():
+    memory = Memory(2, keep_logits=True)
+    memory.add(numbered(1, 2, width=3))
+    memory.add(numbered(2, 3, width=1))
+    np.testing.assert_array_equal(memory.rows.logits, [[1, 1, 1], [2, float("nan"), float("nan")]])
+
+
+def test_a_memory_of_size_zero_remembers_nothing():
+    memory = offer(Memory(0), 0, 20)
+    assert len(memory) == 0
+    assert memory.nbytes() == {}
+
+
+def test_after_update_stores_the_stream_with_its_answers():
+    memory = Memory(4, keep_logits=True)
+    raw, targets, logits = torch.arange(8).view(4, 2), torch.tensor([5, 6, 7, 8]), torch.rand(4, 9)
+    memory.after_update(Update(nn.Identity(), raw, targets, None, logits, experience=3))
+    assert torch.equal(memory.rows.raw, raw)
+    assert torch.equal(memory.rows.targets, targets)
+    assert memory.rows.tasks.tolist() == [0] * 4
+    assert memory.rows.experiences.tolist() == [3] * 4
+    assert torch.equal(memory.rows.logits, logits)
+
+
+def test_after_update_keeps_task_labels_where_there_are_some():
+    memory = Memory(2)
+    tasks = torch.tensor([1, 4])
+    memory.after_update(Update(nn.Identity(), torch.zeros(2, 1), tasks, tasks, torch.zeros(2, 5), experience=0))
+    assert memory.rows.tasks.tolist() == [1, 4]
+
+
+# draws -------------------------------------------------------------------------------------------------------------
+
+
+def test_draws_are_without_replacement_and_of_the_size_asked_for():
+    memory = offer(Memory(20), 0, 60)
+    for n in (1, 7, 19, 20):
+        drawn = numbers(memory.sample(n))
+        assert len(set(drawn)) == len(drawn) == n
+        assert set(drawn) <= set(numbers(memory.rows))
+
+
+def test_a_draw_beyond_what_is_stored_gives_all_of_it():
+    memory = offer(Memory(20), 0, 6)
+    assert sorted(numbers(memory.sample(50))) == list(range(6))
+
+
+def test_draws_differ_from_each_other_and_reach_every_row():
+    memory = offer(Memory(20), 0, 20)
+    drawn = [tuple(numbers(memory.sample(5))) for _ in range(40)]
+    assert len(set(drawn)) > 30
+    assert set().union(*drawn) == set(range(20))
+
+
+def test_draws_are_copies():
+    memory = offer(Memory(5), 0, 5)
+    memory.sample(5).raw.fill_(99)
+    assert numbers(memory.rows) == list(range(5))
+
+
+def test_an_empty_memory_has_nothing_to_draw():
+    with pytest.raises(RuntimeError, match="the memory is empty"):
+        Memory(5).sample(1)
+
+
+# randomness and state ----------------------------------------------------------------------------------------------
+
+
+@POLICIES
+def test_global_random_states_are_left_alone(policy):
+    before = torch.get_rng_state(), pickle.dumps(np.random.get_state()), random.getstate()  # noqa: NPY002
+    offer(Memory(10, policy=policy()), 0, 60).sample(5)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert pickle.dumps(np.random.get_state()) == before[1]  # noqa: NPY002
+    assert random.getstate() == before[2]
+
+
+@POLICIES
+def test_the_seed_alone_decides_what_is_kept_and_drawn(policy):
+    def kept_and_drawn(seed):
+        memory = offer(Memory(10, policy=policy(), seed=seed), 0, 60)
+        return numbers(memory.rows), numbers(memory.sample(5))
+
+    torch.manual_seed(1)
+    first = kept_and_drawn(seed=4)
+    torch.manual_seed(2)
+    assert kept_and_drawn(seed=4) == first
+    assert kept_and_drawn(seed=5) != first
+
+
+def future(memory):
+    """What a memory holds and draws while its stream goes on."""
+    seen = [memory.sample(4)]
+    for i in range(40, 80, 8):
+        memory.add(numbered(i, i + 8, width=3))
+        seen += [memory.sample(4), memory.rows.take(torch.arange(len(memory)))]
+    return [column for rows in seen for column in columns(rows)]
+
+
+def restored(state, policy):
+    memory = Memory(10, policy=policy(), keep_logits="logits" in state["columns"], seed=77)
+    memory.load_state_dict(state)
+    return memory
+
+
+def by_state(memory, policy):
+    return restored(memory.state_dict(), policy)
+
+
+def by_file(memory, policy):
+    file = io.BytesIO()
+    torch.save(memory.state_dict(), file)
+    file.seek(0)
+    return restored(torch.load(file, weights_only=True), policy)
+
+
+def by_pickle(memory, policy):
+    return pickle.loads(pickle.dumps(memory))
+
+
+@POLICIES
+@pytest.mark.parametrize("copied", [by_state, by_file, by_pickle])
+@pytest.mark.parametrize("offered", [6, 40], ids=["filling", "full"])
+def test_a_restored_memory_lives_on_bit_for_bit_as_the_first(policy, copied, offered):
+    memory = offer(Memory(10, policy=policy(), keep_logits=True), 0, offered, width=3)
+    twin = copied(memory, policy)
+    assert len(twin) == len(memory)
+    for a, b in zip(future(memory), future(twin), strict=True):
+        assert a.dtype == b.dtype
+        assert torch.equal(a, b)
+
+
+@POLICIES
+def test_state_is_a_copy_that_later_samples_do_not_reach(policy):
+    memory = offer(Memory(10, policy=policy()), 0, 40)
+    state, kept = memory.state_dict(), numbers(memory.rows)
+    offer(memory, 40, 400)
+    offer(restored(state, policy), 400, 800)  # nor does a restored memory write into the state
+    assert numbers(restored(state, policy).rows) == kept
+
+
+def test_state_of_an_empty_memory_restores_an_empty_one():
+    memory = offer(Memory(5), 0, 20)
+    memory.load_state_dict(Memory(5).state_dict())
+    assert len(memory) == 0
+    assert memory.nbytes() == {}
+
+
+# what is refused ---------------------------------------------------------------------------------------------------
+
+
+def test_a_negative_size_is_refused():
+    with pytest.raises(ConfigError, match="memory size: expected 0 or more samples; received -1") as caught:
+        Memory(-1)
+    assert isinstance(caught.value, CkdError)
+
+
+def test_state_of_a_memory_of_another_size_is_refused():
+    state = offer(Memory(5), 0, 20).state_dict()
+    with pytest.raises(ConfigError, match="expected 6 rows; received 5 rows"):
+        Memory(6).load_state_dict(state)
+
+
+ANOTHER_KIND = [
+    pytest.param(torch.zeros(3, 1), id="dtype"),
+    pytest.param(torch.zeros(3, 2, dtype=torch.int64), id="shape"),
+    pytest.param(torch.zeros(3, 1, 1, dtype=torch.int64), id="rank"),
+]
+
+
+@pytest.mark.parametrize("raw", ANOTHER_KIND)
+def test_samples_of_another_kind_are_refused(raw):
+    memory, odd = offer(Memory(10), 0, 4), numbered(4, 7)
+    odd.raw = raw
+    with pytest.raises(DataError, match=r"expected rows of \(1,\) torch.int64"):
+        memory.add(odd)
+
+
+def odd_rows(start, stop):
+    rows = numbered(start, stop)
+    rows.raw = rows.raw.float()
+    return rows
+
+
+@POLICIES
+def test_a_refused_batch_leaves_the_memory_as_it_was(policy):
+    memory, untouched = (offer(Memory(10, policy=policy()), 0, 4) for _ in range(2))
+    with pytest.raises(DataError):
+        memory.add(odd_rows(4, 7))
+    offer(memory, 4, 9)
+    offer(untouched, 4, 9)
+    assert numbers(memory.rows) == numbers(untouched.rows)
+
+
+def test_samples_of_another_kind_are_refused_even_if_none_would_enter():
+    memory = offer(Memory(1), 0, 5000, batch=5000)
+    with pytest.raises(DataError):
+        memory.add(odd_rows(5000, 5001))
+
+
+def test_samples_without_answers_are_refused_by_a_memory_that_keeps_them():
+    memory = offer(Memory(10, keep_logits=True), 0, 4, width=3)
+    with pytest.raises(DataError):
+        memory.add(numbered(4, 7))

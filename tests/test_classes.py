@@ -1,0 +1,158 @@
+"""Class bookkeeping: by index, not by width."""
+
+import pickle
+
+import pytest
+import torch
+
+from ckd.classes import Classes, ClassSet
+
+CPU = torch.device("cpu")
+
+
+def of(**by_task):
+    """of(t0={1, 2}, t3={4}): the classes by task label."""
+    return {int(task[1:]): frozenset(classes) for task, classes in by_task.items()}
+
+
+def mask(classes, width, tasks=None):
+    found = classes.mask(width, None if tasks is None else torch.tensor(tasks), CPU)
+    return None if found is None else found.int().tolist()
+
+
+def test_indices_are_those_of_all_tasks_in_order():
+    classes = ClassSet(of(t3={7, 0}, t1={2, 7}))
+    assert classes.indices == [0, 2, 7]
+    assert classes.tasks == [1, 3]
+    assert len(classes) == 3
+
+
+def test_a_shared_head_has_one_mask_for_every_sample():
+    classes = ClassSet(of(t0={0, 3}, t1={4}))
+    assert mask(classes, 6) == [1, 0, 0, 1, 1, 0]
+    assert mask(classes, 6, tasks=[0, 1, 1]) == [1, 0, 0, 1, 1, 0]
+
+
+@pytest.mark.parametrize("width", [4, 7])
+def test_a_mask_is_as_wide_as_the_head(width):
+    found = ClassSet(of(t0={1, 2})).mask(width, None, CPU)
+    assert found.shape == (width,)
+    assert found.dtype == torch.bool
+
+
+def test_there_is_no_mask_when_every_unit_is_meant():
+    classes = ClassSet(of(t0={0, 1}, t1={2}))
+    assert mask(classes, 3) is None
+    assert mask(classes, 4) == [1, 1, 1, 0]
+
+
+def test_classes_beyond_a_narrow_head_are_left_out():
+    assert mask(ClassSet(of(t0={0, 9})), 4) == [1, 0, 0, 0]
+
+
+def test_as_many_classes_as_units_need_not_be_all_units():
+    assert mask(ClassSet(of(t0={0, 8, 9})), 3) == [1, 0, 0]
+
+
+def test_an_empty_set_masks_everything_out():
+    assert mask(ClassSet(), 3) == [0, 0, 0]
+    assert len(ClassSet()) == 0
+    assert ClassSet().indices == ClassSet().tasks == []
+
+
+def test_heads_per_task_give_each_sample_the_classes_of_its_task():
+    classes = ClassSet(of(t0={0, 1}, t2={3}), per_task=True)
+    assert mask(classes, 4, tasks=[2, 0, 2]) == [[0, 0, 0, 1], [1, 1, 0, 0], [0, 0, 0, 1]]
+
+
+@pytest.mark.parametrize("never_met", [1, 3, 100])
+def test_a_task_never_met_has_no_classes(never_met):
+    classes = ClassSet(of(t0={0, 1}, t2={2}), per_task=True)
+    assert mask(classes, 3, tasks=[never_met, 2]) == [[0, 0, 0], [0, 0, 1]]
+    assert mask(ClassSet(per_task=True), 3, tasks=[never_met]) == [[0, 0, 0]]
+
+
+def test_heads_per_task_asked_without_task_labels_mean_all_classes():
+    classes = ClassSet(of(t0={0}, t1={2}), per_task=True)
+    assert mask(classes, 4) == [1, 0, 1, 0]
+
+
+def test_widths_do_not_mix_up():
+    classes = ClassSet(of(t0={0}, t1={1}), per_task=True)
+    assert [mask(classes, w, tasks=[1]) for w in (2, 3, 2)] == [[[0, 1]], [[0, 1, 0]], [[0, 1]]]
+
+
+def test_union_joins_task_by_task_and_leaves_both_sides_alone():
+    left, right = ClassSet(of(t0={0, 1})), ClassSet(of(t0={1, 2}, t1={5}), per_task=True)
+    assert (left | right).by_task == of(t0={0, 1, 2}, t1={5})
+    assert (left | right).per_task
+    assert (right | left).per_task
+    assert not (left | left).per_task
+    assert left.by_task == of(t0={0, 1})
+    assert right.by_task == of(t0={1, 2}, t1={5})
+
+
+def test_the_dictionary_given_is_copied():
+    given = of(t0={0})
+    classes = ClassSet(given)
+    given[1] = frozenset({1})
+    assert classes.indices == [0]
+
+
+def test_a_set_that_was_asked_can_be_pickled():
+    classes = ClassSet(of(t0={0}, t1={1}), per_task=True)
+    mask(classes, 3, tasks=[0])
+    assert mask(pickle.loads(pickle.dumps(classes)), 3, tasks=[1]) == [[0, 1, 0]]
+
+
+def indices(classes):
+    return classes.old.indices, classes.current.indices, classes.seen.indices
+
+
+def test_old_current_and_seen_over_a_stream():
+    classes = Classes()
+    assert indices(classes) == ([], [], [])
+    classes.meet(of(t0={0, 1}), per_task=False)
+    assert indices(classes) == ([], [0, 1], [0, 1])
+    classes.close()
+    assert indices(classes) == ([0, 1], [], [0, 1])
+    classes.meet(of(t0={2, 3}), per_task=False)
+    assert indices(classes) == ([0, 1], [2, 3], [0, 1, 2, 3])
+    classes.close()
+    assert indices(classes) == ([0, 1, 2, 3], [], [0, 1, 2, 3])
+
+
+def test_online_parts_of_an_experience_add_up_until_it_closes():
+    classes = Classes()
+    classes.meet(of(t0={5}), per_task=False)
+    classes.close()
+    classes.meet(of(t0={0}), per_task=False)
+    classes.meet(of(t0={1}), per_task=False)
+    assert indices(classes) == ([5], [0, 1], [0, 1, 5])
+
+
+def test_a_class_met_again_is_old_and_current():
+    classes = Classes()
+    classes.meet(of(t0={0, 1}), per_task=False)
+    classes.close()
+    classes.meet(of(t0={1, 2}), per_task=False)
+    assert indices(classes) == ([0, 1], [1, 2], [0, 1, 2])
+
+
+def test_tasks_keep_their_own_classes():
+    classes = Classes()
+    classes.meet(of(t0={0, 1}), per_task=True)
+    classes.close()
+    classes.meet(of(t1={0, 1}), per_task=True)
+    assert mask(classes.old, 2, tasks=[0, 1]) == [[1, 1], [0, 0]]
+    assert mask(classes.current, 2, tasks=[0, 1]) == [[0, 0], [1, 1]]
+    assert mask(classes.seen, 2, tasks=[0, 1]) == [[1, 1], [1, 1]]
+
+
+def test_what_was_handed_out_does_not_change_later():
+    classes = Classes()
+    classes.meet(of(t0={0}), per_task=False)
+    taught = classes.seen
+    classes.close()
+    classes.meet(of(t0={1}), per_task=False)
+    assert taught.indices == [0]
