@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ckd import __version__
-from ckd.errors import CkdError, ConfigError
+from ckd.errors import CkdError, ConfigError, UnknownNameError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -88,8 +88,9 @@ def _run(arguments: argparse.Namespace) -> None:
     settings = dict(map(_setting, arguments.set))
     recipes = list(dict.fromkeys(arguments.recipe))
     mine = {r: {k: v for k, v in settings.items() if k in get(r).defaults} for r in recipes}
-    for name in settings.keys() - {k for found in mine.values() for k in found}:
-        get(recipes[-1]).settings(**{name: None})  # no recipe has it: raises, with near names
+    known = {k for r in recipes for k in get(r).defaults}
+    for name in settings.keys() - known:
+        raise UnknownNameError.of(f"hyper-parameter of {', '.join(recipes)}", name, known)
     specs = [
         plan(
             arguments.benchmark,
@@ -112,6 +113,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _list(_: argparse.Namespace) -> None:
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
@@ -119,14 +121,16 @@ def _list(_: argparse.Namespace) -> None:
     from ckd.data import BENCHMARKS
     from ckd.recipes import RECIPES
 
-    benchmarks = Table("benchmark", "what it is", "experiences", title="benchmarks", title_justify="left")
+    benchmarks = Table("benchmark", "what it is", "experiences", box=box.SIMPLE_HEAD)
     for b in BENCHMARKS.values():
         benchmarks.add_row(b.name, b.summary, str(b.n_experiences))
     benchmarks.add_row("FILE.npz", "your own x_train, y_train, x_test, y_test, split by classes", "5 if it divides")
-    recipes = Table("recipe", "what it does", "stores", "hyper-parameters", title="recipes", title_justify="left")
+    recipes = Table("recipe", "what it does", "hyper-parameters", box=box.SIMPLE_HEAD)
     for r in RECIPES.values():
         own = {k: v for k, v in r.defaults.items() if k not in ("memory_size", "memory_batch_size", "seed")}
-        recipes.add_row(r.name, r.summary, r.stores, ", ".join(f"{k}={v}" for k, v in own.items()))
+        recipes.add_row(r.name, r.summary, "\n".join(f"{k}={v}" for k, v in own.items()))
+    for shown in (benchmarks, recipes):
+        shown.columns[0].no_wrap = shown.columns[2].no_wrap = True
     console = Console()
     console.print(benchmarks, recipes)
     console.print(f"networks: {', '.join(NETWORKS)}")

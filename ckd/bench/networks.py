@@ -26,7 +26,7 @@ def mlp(input_shape: Shape, n_classes: int) -> nn.Module:
 
 def convnet(input_shape: Shape, n_classes: int) -> nn.Module:
     """Three convolutions of 32, 64 and 128 channels with BatchNorm: about 95,000 parameters, fit for a CPU."""
-    channels = _image(input_shape)[0]
+    channels = _image(input_shape, "8 x 8 or larger", min(input_shape[1:], default=0) >= 8)[0]
     layers: list[nn.Module] = []
     for width in (32, 64, 128):
         layers += [
@@ -43,7 +43,7 @@ def resnet18(input_shape: Shape, n_classes: int) -> nn.Module:
     """ResNet18 for 32 x 32 images, 64 filters, as in the published CIFAR protocols (Avalanche's implementation)."""
     from avalanche.models import SlimResNet18
 
-    _image(input_shape)
+    _image(input_shape, "3 x 32 x 32", input_shape == (3, 32, 32))
     model: nn.Module = SlimResNet18(n_classes, nf=64)
     return model
 
@@ -52,7 +52,7 @@ def slim_resnet18(input_shape: Shape, n_classes: int) -> nn.Module:
     """ResNet18 with 20 filters, as in the online protocols (Lopez-Paz & Ranzato 2017, arXiv:1706.08840)."""
     from avalanche.models import SlimResNet18
 
-    _image(input_shape)
+    _image(input_shape, "3 x 32 x 32", input_shape == (3, 32, 32))
     model: nn.Module = SlimResNet18(n_classes, nf=20)
     return model
 
@@ -77,9 +77,9 @@ def network(name: str, input_shape: Shape, n_classes: int) -> nn.Module:
     return NETWORKS[name](input_shape, n_classes)
 
 
-def _image(shape: Shape) -> Shape:
-    if len(shape) != 3:
+def _image(shape: Shape, expected: str, fits: bool) -> Shape:
+    if len(shape) != 3 or not fits:
         raise ConfigError(
-            "network", expected="images (C, H, W)", received=f"inputs of shape {shape}", fix="Use the mlp."
+            "network", expected=f"images (C, H, W), {expected}", received=f"inputs of shape {shape}", fix="Use the mlp."
         )
     return shape

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import tempfile
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -65,9 +64,12 @@ def save(result: Result, out: Path) -> Path:
     }
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".part", delete=False) as part:
-            part.write(json.dumps(content, indent=1))
-        os.replace(part.name, file)
+        part = file.with_suffix(f".{os.getpid()}.part")
+        try:
+            part.write_text(json.dumps(content, indent=1))
+            os.replace(part, file)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
         raise writable_error(out, error) from error
     return file
@@ -86,12 +88,12 @@ def load(file: Path) -> Result:
         return Result(
             spec,
             AccuracyMatrix.from_json(json.dumps(matrix)),
-            content["losses"],
+            {name: [(int(x), float(y)) for x, y in curve] for name, curve in content["losses"].items()},
             content["seconds"],
             content["memory_bytes"],
             content["made"],
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"result {file}",
             expected="a result.json of this version",

@@ -14,6 +14,7 @@ from ckd.bench.networks import network
 from ckd.bench.result import Result, provenance
 from ckd.bench.spec import RunSpec
 from ckd.data import as_benchmark, tensor_stream
+from ckd.errors import ConfigError
 from ckd.objective import Objective
 from ckd.recipes import get
 
@@ -41,6 +42,7 @@ def run(
     Raises:
         CkdError: a setting or data that cannot work.
     """
+    where = _device(device)
     stream = tensor_stream(
         spec.benchmark,
         n_experiences=spec.n_experiences,
@@ -48,10 +50,21 @@ def run(
         data_root=data_root,
         validate=spec.validate,
     )
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if device.startswith("cuda") else []):
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if where.type == "cuda" else []):
         torch.manual_seed(spec.seed)
         model = network(spec.network, stream.input_shape, stream.n_classes)
-        return _train(spec, as_benchmark(stream), model, _objective(spec), torch.device(device), progress)
+        return _train(spec, as_benchmark(stream), model, _objective(spec), where, progress)
+
+
+def _device(name: str) -> torch.device:
+    """The device called `name`, if it is there."""
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split("\n")[0]
+        raise ConfigError(
+            "device", expected="cpu, or cuda where there is one", received=reason, fix="Use cpu."
+        ) from error
 
 
 def _objective(spec: RunSpec) -> Objective:

@@ -81,9 +81,12 @@ def plan(
     if memory_size < 0:
         raise ConfigError("memory size", expected="0 or more samples", received=memory_size, fix="Try 200.")
     rule = protocol(benchmark, recipe, memory_size)
+    for own in {"memory_size", "seed"} & (settings or {}).keys():
+        raise ConfigError(
+            "settings", expected="hyper-parameters of the recipe", received=own, fix="It has an argument of its own."
+        )
     wanted = chosen.settings(**{**rule.settings, **(settings or {})})
-    for own in ("memory_size", "seed"):
-        wanted.pop(own, None)
+    wanted = {k: v for k, v in wanted.items() if k not in ("memory_size", "seed")}
     spec = RunSpec(
         benchmark=benchmark,
         recipe=recipe,
@@ -92,7 +95,7 @@ def plan(
         n_experiences=n_experiences,
         epochs=rule.epochs if epochs is None else epochs,
         batch_size=rule.batch_size if batch_size is None else batch_size,
-        lr=rule.lr if lr is None else lr,
+        lr=float(rule.lr if lr is None else lr),
         network=network or rule.network,
         settings=wanted,
         validate=validate,

@@ -57,7 +57,7 @@ class Arrays:
         held = torch.zeros(len(self.y_train), dtype=torch.bool)
         for c in range(self.n_classes):
             members = shuffled[self.y_train[shuffled] == c]
-            held[members[: max(1, round(fraction * len(members)))]] = True
+            held[members[: min(max(1, round(fraction * len(members))), len(members) - 1)]] = True
         kept = ~held
         return replace(
             self,
@@ -97,11 +97,20 @@ def arrays(x_train: Any, y_train: Any, x_test: Any, y_test: Any) -> Arrays:
             received=f"samples of {tuple(xs[1].shape[1:])} {xs[1].dtype}",
             fix="Prepare both alike.",
         )
-    if int(ys[1].max()) > int(ys[0].max()):
+    taught, tested = (torch.unique(y) for y in ys)
+    if len(taught) <= int(taught[-1]):
+        gap = next(c for c, label in enumerate(taught.tolist()) if c != label)
+        raise DataError(
+            "y_train",
+            expected=f"every class from 0 to {int(taught[-1])}",
+            received=f"no sample of class {gap}",
+            fix="Number the classes 0, 1, 2, ... (sklearn.preprocessing.LabelEncoder does).",
+        )
+    if int(tested[-1]) > int(taught[-1]):
         raise DataError(
             "y_test",
-            expected=f"labels up to {int(ys[0].max())}, the highest in y_train",
-            received=f"a label {int(ys[1].max())}",
+            expected=f"labels up to {int(taught[-1])}, the highest in y_train",
+            received=f"a label {int(tested[-1])}",
             fix="Remove test samples of classes that are never taught.",
         )
     prepare = Preparation((Scale(255.0),)) if xs[0].dtype == torch.uint8 else Preparation()
@@ -109,14 +118,16 @@ def arrays(x_train: Any, y_train: Any, x_test: Any, y_test: Any) -> Arrays:
 
 
 def _samples(name: str, values: Any) -> Tensor:
-    x = values if isinstance(values, Tensor) else torch.from_numpy(np.ascontiguousarray(values))
-    if x.dim() < 2 or not (x.dtype == torch.uint8 or x.is_floating_point()):
+    found = values.detach().cpu() if isinstance(values, Tensor) else np.ascontiguousarray(values)
+    kind = str(found.dtype).removeprefix("torch.")
+    if found.ndim < 2 or not (kind == "uint8" or "float" in kind):
         raise DataError(
             name,
             expected="uint8 or floating samples of at least 2 dimensions",
-            received=f"{x.dtype} of shape {tuple(x.shape)}",
+            received=f"{kind} of shape {tuple(found.shape)}",
             fix="Convert with .astype('uint8') or .astype('float32'); reshape to (N, features).",
         )
+    x = found if isinstance(found, Tensor) else torch.from_numpy(found)
     if x.dim() == 3:
         x = x[:, None]
     elif x.dim() == 4 and x.shape[-1] in (1, 3) and x.shape[1] not in (1, 3):
@@ -125,14 +136,15 @@ def _samples(name: str, values: Any) -> Tensor:
 
 
 def _labels(name: str, values: Any) -> Tensor:
-    y = torch.as_tensor(np.asarray(values)).flatten()
-    whole = not y.is_floating_point() or bool((y == y.round()).all())
-    if not whole or (len(y) and int(y.min()) < 0):
-        received = f"{y.dtype}, lowest {y.min().item() if len(y) else None}"
+    y = np.asarray(values.cpu() if isinstance(values, Tensor) else values).ravel()
+    numbers = np.issubdtype(y.dtype, np.number) and not np.issubdtype(y.dtype, np.complexfloating)
+    whole = numbers and bool((np.isfinite(y) & (y == np.round(y))).all())
+    if not whole or (len(y) and y.min() < 0):
+        lowest = f", lowest {y.min()}" if numbers and len(y) else ""
         raise DataError(
             name,
             expected="whole numbers from 0",
-            received=received,
+            received=f"{y.dtype}{lowest}",
             fix="Number the classes 0, 1, 2, ... (sklearn.preprocessing.LabelEncoder does).",
         )
-    return y.long()
+    return torch.from_numpy(y.astype(np.int64))

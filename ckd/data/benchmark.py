@@ -43,7 +43,7 @@ def as_benchmark(stream: TensorStream, *, task_labels: bool = False) -> Any:
         with_task_labels(
             benchmark_from_datasets(
                 train=[dataset(e, i) for i, e in enumerate(stream.train)],
-                test=[dataset(e, i) for i, e in enumerate(stream.test)],
+                test=[dataset(e, i).eval() for i, e in enumerate(stream.test)],
             )
         )
     )

@@ -67,6 +67,7 @@ class TensorExperience(Dataset[tuple[Tensor, int]]):
         return len(self.targets)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        index = range(len(self))[index]  # raises IndexError past the end, which ends an iteration
         row = index if self.rows is None else int(self.rows[index])
         sample = self.base[row : row + 1]
         if self.change is not None:

@@ -30,7 +30,8 @@ class Scale:
 
     def __call__(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         """(x / divisor) as float32."""
-        return x.to(torch.float32).div_(self.divisor)
+        scaled = x.to(torch.float32)
+        return scaled / self.divisor if scaled is x else scaled.div_(self.divisor)
 
 
 @dataclass(frozen=True)

@@ -77,8 +77,8 @@ def tensor_stream(
 
     Args:
         name: of a benchmark, or the path of an `.npz` file.
-        n_experiences: the benchmark's own number unless given; for an npz file as many as divide the classes, up
-            to 5.
+        n_experiences: the benchmark's own number unless given; for an npz file the first of 5, 4, 3 and 2 that
+            divides the number of classes, else one experience for each class.
         seed: of what is random about the stream (permutations, angles).
         data_root: where data sets are kept; `~/.cache/ckd` unless given.
         validate: hold out a tenth of the training data and test on that instead, for choosing settings.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
@@ -44,11 +45,23 @@ class Recipe:
 
         Raises:
             UnknownNameError: a hyper-parameter that the recipe does not have.
+            ConfigError: a value that is not a number, or not a whole number where it must be.
         """
         for name in wanted:
             if name not in self.defaults:
                 raise UnknownNameError.of(f"hyper-parameter of {self.name}", name, self.defaults)
-        return {**self.defaults, **wanted}
+        return {**self.defaults, **{name: _like(self.defaults[name], name, v) for name, v in wanted.items()}}
+
+
+def _like(default: Any, name: str, value: Any) -> Any:
+    """The value as a number of the default's kind; None where that is the default."""
+    if value is None and default is None:
+        return None
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or (not isinstance(default, float) and value != int(value)):
+        kind = "a number" if isinstance(default, float) else "a whole number"
+        raise ConfigError(f"hyper-parameter {name!r}", expected=kind, received=repr(value), fix=f"Try {default}.")
+    return float(value) if isinstance(default, float) else int(value)
 
 
 RECIPES: dict[str, Recipe] = {}

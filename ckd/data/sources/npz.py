@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ def npz(file: str | Path) -> Arrays:
 def read(file: Path) -> dict[str, NDArray[np.generic]]:
     """The four arrays of the file, by key."""
     try:
-        with np.load(file, allow_pickle=False) as content:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as content:
             missing = [key for key in KEYS if key not in content]
             if missing:
                 raise DataError(
@@ -37,9 +38,9 @@ def read(file: Path) -> dict[str, NDArray[np.generic]]:
                     fix="Save with numpy.savez(file, x_train=..., y_train=..., x_test=..., y_test=...).",
                 )
             return {key: content[key] for key in KEYS}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        if isinstance(error, DataError):
-            raise
+    except DataError:
+        raise
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
             f"file {file}", expected="an .npz file of arrays", received=error, fix="Check the path."
         ) from error

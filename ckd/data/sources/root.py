@@ -28,6 +28,13 @@ def load_or_download(name: str, data_root: str | Path | None, load: Callable[[Pa
         return load(root, False)
     except RuntimeError:  # torchvision's "Dataset not found or corrupted"
         pass
+    except (OSError, ValueError, AssertionError, EOFError, TypeError) as error:
+        raise DataError(
+            f"{name} under {root}",
+            expected="files as they were published",
+            received=f"damaged ones ({error!r})",
+            fix="Delete them, so that they are downloaded again, or name another folder with --data-root.",
+        ) from error
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:

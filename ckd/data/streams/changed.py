@@ -13,18 +13,20 @@ from ckd.errors import ConfigError
 
 
 def changed(arrays: Arrays, changes: Sequence[Change]) -> TensorStream:
-    """One experience for each of the `changes`; one workspace for all that train, one for all that test.
-
-    Raises:
-        ConfigError: no change at all.
-    """
-    if not changes:
-        raise ConfigError("number of experiences", expected="1 or more", received=0, fix="20 are customary.")
+    """One experience for each of the `changes`; one workspace for all that train, one for all that test."""
     return stream_of(
         arrays,
         _experiences(arrays.x_train, arrays.y_train, changes),
         _experiences(arrays.x_test, arrays.y_test, changes),
     )
+
+
+def check_count(n_experiences: int) -> None:
+    """Raise a ConfigError unless there is at least one experience."""
+    if n_experiences < 1:
+        raise ConfigError(
+            "number of experiences", expected="1 or more", received=n_experiences, fix="20 are customary."
+        )
 
 
 def _experiences(x: Tensor, y: Tensor, changes: Sequence[Change]) -> list[TensorExperience]:

@@ -12,11 +12,12 @@ import torch
 from ckd.data.arrays import Arrays
 from ckd.data.experience import Permutation
 from ckd.data.stream import TensorStream
-from ckd.data.streams.changed import changed
+from ckd.data.streams.changed import changed, check_count
 
 
 def permuted(arrays: Arrays, n_experiences: int, seed: int = 0) -> TensorStream:
     """`n_experiences` random permutations of the pixels, drawn from a generator seeded with `seed`."""
+    check_count(n_experiences)
     pixels = math.prod(arrays.x_train.shape[1:])
     generator = torch.Generator().manual_seed(seed)
     return changed(arrays, [Permutation(torch.randperm(pixels, generator=generator)) for _ in range(n_experiences)])

@@ -1,0 +1,63 @@
+"""The networks by name: what they answer, how large they are, what they refuse."""
+
+import pytest
+import torch
+
+from ckd.bench import NETWORKS, network
+from ckd.errors import ConfigError, UnknownNameError
+
+
+def build(name, input_shape, n_classes):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return network(name, input_shape, n_classes)
+
+
+@pytest.mark.parametrize("n_classes", [2, 10])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_answers_with_a_logit_for_each_class(name, n_classes):
+    logits = build(name, (3, 32, 32), n_classes)(torch.zeros(2, 3, 32, 32))
+    assert logits.shape == (2, n_classes)
+    assert logits.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("mlp", (7,)), ("mlp", (1, 28, 28)), ("convnet", (1, 8, 8)), ("convnet", (1, 28, 28))]
+)
+def test_networks_for_other_inputs(name, shape):
+    assert build(name, shape, 10)(torch.zeros(2, *shape)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "expected"),
+    [
+        ("mlp", (1, 28, 28), 89_610),  # 785 * 100 + 101 * 100 + 101 * 10
+        ("convnet", (3, 32, 32), 95_000),
+        ("resnet18", (3, 32, 32), 11_200_000),
+        ("slim-resnet18", (3, 32, 32), 1_100_000),
+    ],
+)
+def test_networks_are_as_large_as_published(name, shape, expected):
+    size = sum(p.numel() for p in build(name, shape, 10).parameters())
+    assert size == pytest.approx(expected, rel=0.01)
+
+
+def test_an_unknown_network_comes_with_the_nearest():
+    with pytest.raises(UnknownNameError, match="'convnet'"):
+        network("convnett", (3, 32, 32), 10)
+
+
+@pytest.mark.parametrize("name", sorted(set(NETWORKS) - {"mlp"}))
+def test_convolutions_refuse_what_is_no_image(name):
+    with pytest.raises(ConfigError, match="expected images") as error:
+        network(name, (64,), 10)
+    assert "(64,)" in error.value.received
+    assert "mlp" in error.value.fix
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("resnet18", (1, 28, 28)), ("slim-resnet18", (3, 16, 16)), ("convnet", (1, 4, 4))]
+)
+def test_convolutions_refuse_images_that_do_not_fit(name, shape):
+    with pytest.raises(ConfigError):
+        network(name, shape, 10)

@@ -1,0 +1,176 @@
+"""Tiny real runs on the embedded digits."""
+
+import functools
+import math
+import pickle
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from ckd.bench import network, plan, run
+from ckd.data import tensor_stream
+from ckd.errors import ConfigError
+
+N_EXPERIENCES, MEMORY, BATCH = 2, 20, 16
+PARAMETERS = 65 * 100 + 101 * 100 + 101 * 10
+"""Of the mlp on 8 x 8 images with 10 classes."""
+
+
+def fresh(recipe, benchmark="split-digits", seed=0, **given):
+    small = {"n_experiences": N_EXPERIENCES, "memory_size": MEMORY, "epochs": 1, "batch_size": BATCH}
+    return run(plan(benchmark, recipe, seed=seed, **{**small, **given}))
+
+
+tiny = functools.cache(fresh)
+"""The same, run once for all tests."""
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "recipe"),
+    [
+        ("split-digits", "naive"),
+        ("split-digits", "er"),
+        ("permuted-digits", "der++"),
+        ("split-digits", "lwf"),
+        ("permuted-digits", "joint"),
+    ],
+)
+def test_the_same_run_twice_finds_the_same(benchmark, recipe):
+    first, again = tiny(recipe, benchmark), fresh(recipe, benchmark)
+    assert np.array_equal(first.matrix.values, again.matrix.values)
+    assert np.array_equal(first.matrix.initial, again.matrix.initial)
+    assert first.losses == again.losses
+
+
+@pytest.mark.parametrize("benchmark", ["split-digits", "permuted-digits"])
+def test_another_seed_finds_something_else(benchmark):
+    first, other = tiny("er", benchmark), tiny("er", benchmark, seed=1)
+    assert not np.array_equal(first.matrix.values, other.matrix.values)
+    assert not np.array_equal(first.matrix.initial, other.matrix.initial)
+
+
+@pytest.mark.parametrize("state", [0, 1])
+def test_the_global_generators_neither_matter_nor_change(state):
+    def now():
+        return pickle.dumps((torch.get_rng_state().numpy(), np.random.get_state(), random.getstate()))  # noqa: NPY002
+
+    expected = tiny("er").matrix.values  # imports what is needed before the states are noted
+    with torch.random.fork_rng():
+        torch.manual_seed(state)
+        before = now()
+        assert np.array_equal(fresh("er").matrix.values, expected)
+        assert now() == before
+
+
+@pytest.mark.parametrize(
+    ("recipe", "rows"), [("joint", 1), ("cumulative", N_EXPERIENCES), ("naive", N_EXPERIENCES), ("er", N_EXPERIENCES)]
+)
+def test_the_matrix_has_a_row_for_each_evaluation_after_training(recipe, rows):
+    assert tiny(recipe).matrix.values.shape == (rows, N_EXPERIENCES)
+
+
+@pytest.mark.parametrize("benchmark", ["split-digits", "permuted-digits"])
+def test_the_untrained_model_is_the_seeds_network(benchmark):
+    stream = tensor_stream(benchmark, n_experiences=N_EXPERIENCES, seed=1)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = network("mlp", (1, 8, 8), 10)
+    expected = []
+    for experience in stream.test:
+        rows = slice(None) if experience.rows is None else experience.rows
+        answers = model(experience.raw()[rows].float() / 16).argmax(1)
+        expected.append((answers == experience.targets).double().mean().item())
+    assert tiny("er", benchmark, seed=1).matrix.initial.tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "expected"),
+    [
+        ("naive", {"inputs": 0, "logits": 0, "teachers": 0}),
+        ("er", {"inputs": MEMORY * 64, "logits": 0, "teachers": 0}),
+        ("der++", {"inputs": MEMORY * 64, "logits": MEMORY * 10 * 4, "teachers": 0}),
+        ("lwf", {"inputs": 0, "logits": 0, "teachers": PARAMETERS * 4}),
+    ],
+)
+def test_the_state_is_counted_in_bytes(recipe, expected):
+    found = dict(tiny(recipe).memory_bytes)
+    labels = found.pop("labels")
+    assert found == expected
+    assert labels >= (MEMORY if expected["inputs"] else 0)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "names"),
+    [
+        ("naive", {"criterion"}),
+        ("der++", {"criterion", "logits", "labels"}),
+        ("lwf", {"criterion", "distillation"}),
+        ("er-ace", {"criterion", "replay"}),
+    ],
+)
+def test_every_loss_is_named_and_finite(recipe, names):
+    losses = tiny(recipe).losses
+    assert losses.keys() == names
+    assert all(math.isfinite(value) for pairs in losses.values() for _, value in pairs)
+
+
+def test_a_loss_is_noted_at_the_end_of_each_epoch():
+    lengths = [len(e) for e in tensor_stream("split-digits", n_experiences=N_EXPERIENCES).train]
+    batches = [math.ceil(n / BATCH) for n in lengths]
+    (pairs,) = tiny("naive").losses.values()
+    assert [iteration for iteration, _ in pairs] == [batches[0], sum(batches)]
+
+
+def test_the_result_says_what_was_run_and_how_long_it_took():
+    result = tiny("er")
+    assert result.spec == plan("split-digits", "er", seed=0, memory_size=20, n_experiences=2, epochs=1, batch_size=16)
+    assert result.seconds.keys() == {"training", "evaluation"}
+    assert all(s > 0 for s in result.seconds.values())
+
+
+@pytest.mark.parametrize(("recipe", "expected"), [("naive", [(1, 2), (2, 2)]), ("joint", [(1, 1)])])
+def test_progress_is_told(recipe, expected):
+    told = []
+    run(
+        plan("split-digits", recipe, seed=0, n_experiences=2, epochs=1),
+        progress=lambda done, total: told.append((done, total)),
+    )
+    assert told == expected
+
+
+def test_joint_training_beats_fine_tuning_by_far():
+    joint, naive = (tiny(r, n_experiences=5, epochs=3).matrix.average_accuracy() for r in ("joint", "naive"))
+    assert joint > naive + 0.4
+
+
+def test_replay_beats_fine_tuning():
+    er, naive = (tiny(r, n_experiences=5, epochs=3, memory_size=100).matrix for r in ("er", "naive"))
+    assert er.average_accuracy() > naive.average_accuracy() + 0.2
+    assert er.forgetting() < naive.forgetting() - 0.2
+
+
+def test_validation_tests_on_other_samples():
+    assert not np.array_equal(tiny("naive", validate=True).matrix.values, tiny("naive").matrix.values)
+
+
+def test_a_memory_of_nothing_is_fine_tuning():
+    assert np.array_equal(tiny("er", memory_size=0).matrix.values, tiny("naive").matrix.values)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [({"n_experiences": 3}, "a divisor of 10"), ({"network": "resnet"}, "unknown network")]
+)
+def test_a_plan_that_the_data_or_the_network_cannot_follow_is_refused(given, said):
+    with pytest.raises(ConfigError, match=said):
+        fresh("naive", **given)
+
+
+@pytest.mark.parametrize(
+    "device",
+    ["nonsense", pytest.param("cuda", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"))],
+)
+def test_a_device_that_is_not_there_is_refused(device):
+    with pytest.raises(ConfigError):
+        run(plan("split-digits", "naive", seed=0, n_experiences=2, epochs=1), device=device)

@@ -1,0 +1,230 @@
+"""What a run is: the protocol table, what overrides it, and where its result belongs."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+
+import ckd.data
+from ckd.bench import NETWORKS, RunSpec, plan
+from ckd.errors import ConfigError, UnknownNameError
+from ckd.recipes import RECIPES
+from ckd.recipes.protocols import BENCHMARKS, DER_PAPER, ROWS, protocol
+
+SPEC = plan("split-digits", "der++", seed=0)
+
+
+# the protocol table ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "recipe", "memory_size", "lr", "settings"),
+    [
+        ("permuted-mnist", "naive", 200, 0.2, {}),
+        ("permuted-mnist", "er", 500, 0.2, {}),
+        ("permuted-mnist", "der", 200, 0.2, {"alpha": 1.0}),
+        ("permuted-mnist", "der", 5120, 0.2, {"alpha": 0.5}),
+        ("permuted-mnist", "der++", 200, 0.1, {"alpha": 1.0, "beta": 1.0}),
+        ("permuted-mnist", "der++", 500, 0.2, {"alpha": 1.0, "beta": 0.5}),
+        ("permuted-mnist", "der++", 5120, 0.2, {"alpha": 0.5, "beta": 1.0}),
+        ("split-mnist", "der++", 200, 0.03, {"alpha": 0.2, "beta": 1.0}),
+        ("split-mnist", "der++", 500, 0.03, {"alpha": 1.0, "beta": 0.5}),
+        ("split-mnist", "der++", 5120, 0.03, {"alpha": 0.2, "beta": 0.5}),
+        ("split-cifar10", "er", 200, 0.1, {}),
+        ("split-cifar10", "der++", 200, 0.03, {"alpha": 0.1, "beta": 0.5}),
+        ("split-cifar10", "der++", 500, 0.03, {"alpha": 0.2, "beta": 0.5}),
+        ("split-cifar10", "der++", 5120, 0.03, {"alpha": 0.1, "beta": 1.0}),
+    ],
+)
+def test_a_plan_follows_the_published_protocol(benchmark, recipe, memory_size, lr, settings):
+    spec = plan(benchmark, recipe, seed=0, memory_size=memory_size)
+    assert spec.lr == lr
+    assert {name: spec.settings[name] for name in settings} == settings
+    assert spec.source == DER_PAPER
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "epochs", "batch_size", "network"),
+    [("permuted-mnist", 1, 128, "mlp"), ("split-mnist", 1, 10, "mlp"), ("split-cifar10", 3, 32, "convnet")],
+)
+def test_a_plan_trains_as_the_benchmark_says(benchmark, epochs, batch_size, network):
+    spec = plan(benchmark, "er", seed=0)
+    assert (spec.epochs, spec.batch_size, spec.network) == (epochs, batch_size, network)
+
+
+@pytest.mark.parametrize(("memory_size", "beta"), [(1, 1.0), (349, 1.0), (351, 0.5), (2000, 0.5), (99_999, 1.0)])
+def test_a_size_without_a_row_takes_the_nearest(memory_size, beta):
+    assert plan("permuted-mnist", "der++", seed=0, memory_size=memory_size).settings["beta"] == beta
+
+
+def test_what_the_table_does_not_say_is_the_recipes_default():
+    defaults = RECIPES["lwf"].defaults
+    assert plan("permuted-mnist", "lwf", seed=0).settings == defaults
+    assert plan("permuted-mnist", "lwf", seed=0).source == "not tuned"
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_every_row_is_about_something_that_exists(row):
+    benchmark, recipe, memory_size = row
+    lr, settings, source = ROWS[row]
+    assert benchmark in ckd.data.BENCHMARKS
+    assert recipe in RECIPES
+    assert set(settings) <= set(RECIPES[recipe].defaults) - {"memory_size", "seed"}
+    assert (memory_size > 0) == ("memory_size" in RECIPES[recipe].defaults)
+    assert lr > 0
+    assert source
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("benchmark", ckd.data.BENCHMARKS)
+def test_every_recipe_has_a_plan_for_every_benchmark_that_builds(benchmark, recipe):
+    spec = plan(benchmark, recipe, seed=3, memory_size=100)
+    assert spec.network in NETWORKS
+    assert RECIPES[recipe].build(**spec.settings).name == recipe
+    assert spec.memory_size == (100 if "memory_size" in RECIPES[recipe].defaults else 0)
+
+
+def test_every_benchmark_has_a_protocol_and_the_other_way_round():
+    assert set(BENCHMARKS) == set(ckd.data.BENCHMARKS)
+
+
+def test_arrays_of_ones_own_are_trained_like_the_digits():
+    assert protocol("mine.npz", "er", 200) == BENCHMARKS["split-digits"]
+
+
+# overrides and errors ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seed", 5),
+        ("memory_size", 7),
+        ("n_experiences", 2),
+        ("epochs", 9),
+        ("batch_size", 3),
+        ("lr", 0.5),
+        ("network", "convnet"),
+        ("validate", True),
+    ],
+)
+def test_an_argument_overrides_the_protocol(name, value):
+    assert getattr(plan("permuted-mnist", "der++", **{"seed": 0, name: value}), name) == value
+
+
+def test_given_settings_override_the_row_and_leave_the_others():
+    spec = plan("permuted-mnist", "der++", seed=0, memory_size=500, settings={"alpha": 0.3})
+    assert (spec.settings["alpha"], spec.settings["beta"]) == (0.3, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "recipe", "settings", "near"),
+    [
+        ("split-digit", "er", {}, "split-digits"),
+        ("split-digits", "der+", {}, "der++"),
+        ("split-digits", "der++", {"alhpa": 1.0}, "alpha"),
+        ("split-digits", "lwf", {"temprature": 1.0}, "temperature"),
+    ],
+)
+def test_an_unknown_name_comes_with_the_nearest(benchmark, recipe, settings, near):
+    with pytest.raises(UnknownNameError) as error:
+        plan(benchmark, recipe, seed=0, settings=settings)
+    assert repr(near) in error.value.fix
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        ({"memory_size": -1}, "memory size"),
+        ({"epochs": 0}, "epochs"),
+        ({"batch_size": 0}, "batch size"),
+        ({"lr": 0.0}, "learning rate"),
+        ({"lr": -0.1}, "learning rate"),
+        ({"lr": float("nan")}, "learning rate"),
+    ],
+)
+def test_a_number_that_cannot_work_is_refused(given, what):
+    with pytest.raises(ConfigError) as error:
+        plan("split-digits", "er", seed=0, **given)
+    assert error.value.what == what
+
+
+@pytest.mark.parametrize("value", ["much", True, 2.5, float("inf"), float("nan")])
+def test_a_whole_number_is_asked_for_where_it_must_be_one(value):
+    with pytest.raises(ConfigError, match="a whole number"):
+        plan("split-digits", "er", seed=0, settings={"memory_batch_size": value})
+
+
+@pytest.mark.parametrize("name", ["memory_size", "seed"])
+def test_a_setting_that_has_an_argument_of_its_own_is_refused(name):
+    with pytest.raises(ConfigError):
+        plan("split-digits", "er", seed=0, settings={name: 7})
+
+
+# the folder --------------------------------------------------------------------------------------------------------
+
+OTHER = {
+    "benchmark": "permuted-digits",
+    "recipe": "der",
+    "memory_size": 100,
+    "n_experiences": 2,
+    "epochs": 6,
+    "batch_size": 17,
+    "lr": 0.11,
+    "network": "convnet",
+    "settings": {**SPEC.settings, "alpha": 0.51},
+    "validate": True,
+}
+
+
+def test_every_field_is_in_this_battery():
+    assert {f.name for f in fields(RunSpec)} == OTHER.keys() | {"seed", "source"}
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_another_setting_is_another_folder(name):
+    assert replace(SPEC, **{name: OTHER[name]}).folder.parent != SPEC.folder.parent
+
+
+@pytest.mark.parametrize(("name", "value"), [("seed", 1), ("source", "elsewhere")])
+def test_seeds_share_the_folder_of_the_method_and_the_source_does_not_matter(name, value):
+    assert replace(SPEC, **{name: value}).folder.parent == SPEC.folder.parent
+
+
+def test_each_seed_has_a_folder_of_its_own():
+    assert SPEC.folder.name == "seed0"
+    assert replace(SPEC, seed=1).folder.name == "seed1"
+
+
+def test_the_folder_can_be_read():
+    benchmark, method, _ = SPEC.folder.parts
+    assert benchmark == "split-digits"
+    assert method.startswith("der++-200-")
+
+
+def test_two_files_of_one_name_have_folders_of_their_own():
+    here, there = (plan(f"{place}/mine.npz", "er", seed=0).folder for place in ("here", "there"))
+    assert here.parts[0] == there.parts[0] == "mine"
+    assert here != there
+    assert not Path(here).is_absolute()
+
+
+def test_the_order_of_the_settings_does_not_matter():
+    backwards = dict(reversed(SPEC.settings.items()))
+    assert replace(SPEC, settings=backwards).folder == SPEC.folder
+
+
+@pytest.mark.parametrize("given", [{"lr": 1}, {"settings": {"alpha": 1}}], ids=str)
+def test_equal_specs_share_the_folder(given):
+    one, same = plan("split-digits", "der++", seed=0, **given), plan("split-digits", "der++", seed=0, **floats(given))
+    assert one == same
+    assert one.folder == same.folder
+
+
+def floats(given):
+    return {k: floats(v) if isinstance(v, dict) else float(v) for k, v in given.items()}
+
+
+@pytest.mark.parametrize(("recipe", "label"), [("naive", "naive"), ("er", "er, memory 200")])
+def test_the_label_names_the_memory_where_there_is_one(recipe, label):
+    assert plan("split-digits", recipe, seed=0).label == label

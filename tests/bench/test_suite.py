@@ -1,0 +1,186 @@
+"""Many runs: kept or repeated, tabulated, drawn."""
+
+import io
+import os
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+import ckd.bench.suite
+from ckd.bench import Result, plan, run_suite, table
+from ckd.bench.suite import by_method
+from ckd.errors import DataError
+from ckd.evaluation import AccuracyMatrix
+
+LONG_AGO = 1_000_000_000
+
+
+def specs(*recipes, seeds=1):
+    return [
+        plan("split-digits", r, seed=s, memory_size=20, n_experiences=2, epochs=1)
+        for r in recipes
+        for s in range(seeds)
+    ]
+
+
+@pytest.fixture
+def suite(tmp_path):
+    """suite(specs, ...) -> the results and what was printed; the output folder is tmp_path."""
+
+    def act(wanted, **given):
+        printed = io.StringIO()
+        results = run_suite(wanted, tmp_path, console=Console(file=printed, width=200), **given)
+        return results, printed.getvalue()
+
+    return act
+
+
+def files(folder):
+    return sorted(folder.rglob("result.json"))
+
+
+def made_long_ago(folder):
+    for file in files(folder):
+        os.utime(file, (LONG_AGO, LONG_AGO))
+
+
+def test_results_come_in_the_order_of_the_specs(suite):
+    wanted = specs("naive", "er", seeds=2)
+    results, _ = suite(wanted)
+    assert [r.spec for r in results] == wanted
+
+
+def test_the_same_run_is_run_once(suite):
+    wanted = [plan("split-digits", "naive", seed=0, memory_size=m, n_experiences=2, epochs=1) for m in (20, 50)]
+    results, _ = suite(wanted)
+    assert [r.spec for r in results] == wanted[:1]
+
+
+def test_what_is_finished_is_kept(suite, tmp_path, monkeypatch):
+    wanted = specs("naive", seeds=2)
+    first, _ = suite(wanted)
+    made_long_ago(tmp_path)
+    monkeypatch.setattr(ckd.bench.suite, "run", None)  # nothing may be run any more
+    again, printed = suite(wanted)
+    assert [f.stat().st_mtime for f in files(tmp_path)] == [LONG_AGO] * 2
+    assert [r.matrix.values.tolist() for r in again] == [r.matrix.values.tolist() for r in first]
+    assert "naive, seed 1 (kept)" in printed
+
+
+def test_only_what_is_missing_is_run(suite, tmp_path):
+    suite(specs("naive"))
+    made_long_ago(tmp_path)
+    suite(specs("naive", "er"))
+    assert sorted(f.stat().st_mtime == LONG_AGO for f in files(tmp_path)) == [False, True]
+
+
+def test_force_runs_again(suite, tmp_path):
+    suite(specs("naive"))
+    made_long_ago(tmp_path)
+    suite(specs("naive"), force=True)
+    assert [f.stat().st_mtime == LONG_AGO for f in files(tmp_path)] == [False]
+
+
+def test_a_damaged_result_is_refused_unless_forced(suite, tmp_path):
+    suite(specs("naive"))
+    files(tmp_path)[0].write_text("{")
+    with pytest.raises(DataError, match="--force"):
+        suite(specs("naive"))
+    results, _ = suite(specs("naive"), force=True)
+    assert len(results) == 1
+
+
+def test_finished_runs_are_kept_when_a_later_one_fails(suite, tmp_path):
+    with pytest.raises(ValueError, match="unknown network"):
+        suite([*specs("naive"), plan("split-digits", "naive", seed=1, n_experiences=2, network="resnet")])
+    assert len(files(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("recipes", [("naive",), ("joint",), ("naive", "joint", "er")])
+def test_a_picture_is_drawn(suite, tmp_path, recipes):
+    suite(specs(*recipes))
+    assert (tmp_path / "forgetting.png").read_bytes().startswith(b"\x89PNG\r\n")
+
+
+def test_the_table_and_the_folder_are_printed(suite, tmp_path):
+    _, printed = suite(specs("naive", "er"))
+    for method in ("naive", "er"):
+        assert f"\n  {method} " in printed
+    assert str(tmp_path) in printed.replace("\n", "")
+
+
+def test_an_output_folder_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="can be written"):
+        run_suite(specs("naive"), tmp_path / "file" / "out")
+
+
+# the table ---------------------------------------------------------------------------------------------------------
+
+ONE = [[0.9, 0.0], [0.5, 0.8]]
+
+
+def result(recipe, seed, rows, memory_size=200, **settings):
+    return Result(
+        spec=plan("split-digits", recipe, seed=seed, memory_size=memory_size, settings=settings),
+        matrix=AccuracyMatrix(rows),
+        losses={},
+        seconds={"training": 1.0 + seed, "evaluation": 1.0},
+        memory_bytes={"inputs": 12_000, "labels": 1_600},
+        made={},
+    )
+
+
+def rows_of(results, published=None):
+    """The rows of the table, each by column."""
+    columns = {str(column.header): list(column.cells) for column in table(results, published).columns}
+    return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+
+
+def test_the_table_has_a_row_for_each_method_and_memory_size():
+    methods = [("naive", 200), ("er", 200), ("er", 500), ("joint", 200)]
+    found = rows_of([result(r, s, ONE, size) for r, size in methods for s in range(3)])
+    named = [(row["method"], row["memory"]) for row in found]
+    assert named == [("naive", "-"), ("er", "200"), ("er", "500"), ("joint", "-")]
+
+
+def test_a_row_is_the_mean_and_the_sample_standard_deviation_over_seeds():
+    matrices = np.array([[[0.9, 0.0], [0.5, 0.8]], [[1.0, 0.2], [0.4, 0.7]], [[0.8, 0.1], [0.6, 0.9]]])
+    (row,) = rows_of([result("naive", s, m) for s, m in enumerate(matrices)])
+
+    def shown(values):
+        return f"{100 * np.mean(values):.2f} ± {100 * np.std(values, ddof=1):.2f}"
+
+    assert row["accuracy"] == shown(matrices[:, 1].mean(1))
+    assert row["forgetting"] == shown(matrices[:, 0, 0] - matrices[:, 1, 0])
+    assert (row["s"], row["kB"]) == ("3.0", "14")
+
+
+def test_the_table_says_over_how_many_seeds():
+    assert "3 seeds" in table([result("naive", s, ONE) for s in range(3)]).title
+    assert table([result("naive", 0, ONE)]).title.endswith("1 seed")
+
+
+def test_one_seed_has_no_deviation():
+    (row,) = rows_of([result("naive", 0, ONE)])
+    assert row["accuracy"] == "65.00"
+
+
+def test_joint_training_has_no_forgetting_in_the_table():
+    (row,) = rows_of([result("joint", 0, [[0.9, 0.7]])])
+    assert (row["accuracy"], row["forgetting"]) == ("80.00", "-")
+
+
+def test_published_numbers_stand_beside_ours():
+    found = rows_of([result("er", 0, ONE), result("er", 0, ONE, 500)], {("er", 500): 57.74})
+    assert [row["published"] for row in found] == ["-", "57.74"]
+    assert "published" not in rows_of([result("er", 0, ONE)])[0]
+
+
+def test_methods_that_differ_only_in_a_setting_are_told_apart():
+    results = [result("der++", s, ONE, alpha=alpha) for alpha in (0.1, 0.2, 0.3) for s in range(2)]
+    groups = by_method(results)
+    assert list(groups) == ["der++, memory 200", "der++, memory 200 (2)", "der++, memory 200 (3)"]
+    assert [[r.spec.settings["alpha"] for r in g] for g in groups.values()] == [[0.1] * 2, [0.2] * 2, [0.3] * 2]
+    assert [row["method"] for row in rows_of(results)] == ["der++", "der++ (2)", "der++ (3)"]

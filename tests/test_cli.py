@@ -1,0 +1,243 @@
+"""The `ckd` command: what it prints, writes and refuses; and what importing ckd costs."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import ckd
+from ckd.bench import NETWORKS
+from ckd.cli import main
+from ckd.data import BENCHMARKS
+from ckd.recipes import RECIPES
+
+TINY = ("--experiences", "2", "--epochs", "1")
+
+
+@pytest.fixture
+def run(tmp_path):
+    """run(*arguments) -> the exit status of `ckd run` with an output folder of the test's own."""
+    return lambda *arguments: main(["run", *arguments, "--out", str(tmp_path / "out")])
+
+
+def results(folder):
+    return [json.loads(file.read_text()) for file in sorted(folder.rglob("result.json"))]
+
+
+# list --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def listing(capsys, monkeypatch):
+    """What `ckd list` prints on a terminal of 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["list"]) == 0
+    return capsys.readouterr().out
+
+
+def test_list_names_every_benchmark_recipe_and_network(listing):
+    words = set(listing.replace(",", " ").split())
+    assert words >= {*BENCHMARKS, *RECIPES, *NETWORKS, "FILE.npz"}
+
+
+def test_list_shows_every_hyper_parameter_with_its_default(listing):
+    words = set(listing.replace(",", " ").split())
+    assert words >= {"alpha=0.5", "beta=0.5", "temperature=2.0", "distill_weight=1.0"}
+
+
+# run ---------------------------------------------------------------------------------------------------------------
+
+
+def test_run_writes_a_result_and_a_picture(run, tmp_path, capsys):
+    assert run("split-digits", "--recipe", "er", *TINY) == 0
+    (content,) = results(tmp_path)
+    assert (content["benchmark"], content["recipe"], content["seed"]) == ("split-digits", "er", 0)
+    assert (content["n_experiences"], content["epochs"]) == (2, 1)
+    assert np.array(content["accuracy_matrix"]).shape == (2, 2)
+    assert (tmp_path / "out" / "forgetting.png").read_bytes().startswith(b"\x89PNG")
+    out, err = capsys.readouterr()
+    assert "forgetting.png" in out
+    assert err == ""
+
+
+def test_every_recipe_and_seed_is_run_once(run, tmp_path):
+    assert run("split-digits", "--recipe", "naive", "--recipe", "er", "--recipe", "naive", "--seeds", "2", *TINY) == 0
+    found = sorted((r["recipe"], r["seed"]) for r in results(tmp_path))
+    assert found == [("er", 0), ("er", 1), ("naive", 0), ("naive", 1)]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "name", "expected"),
+    [
+        ("--lr", "0.25", "lr", 0.25),
+        ("--batch-size", "40", "batch_size", 40),
+        ("--memory-size", "30", "memory_size", 30),
+        ("--network", "convnet", "network", "convnet"),
+    ],
+)
+def test_an_option_lands_in_the_result(run, tmp_path, option, value, name, expected):
+    assert run("split-digits", "--recipe", "er", option, value, *TINY) == 0
+    assert [r[name] for r in results(tmp_path)] == [expected]
+
+
+def test_validate_lands_in_the_result(run, tmp_path):
+    assert run("split-digits", "--recipe", "naive", "--validate", *TINY) == 0
+    assert [r["validate"] for r in results(tmp_path)] == [True]
+
+
+def test_set_reaches_the_recipes_that_have_the_hyper_parameter(run, tmp_path):
+    assert run("split-digits", "--recipe", "der++", "--recipe", "er", "--set", "alpha=0.3", *TINY) == 0
+    settings = {r["recipe"]: r["settings"] for r in results(tmp_path)}
+    assert settings["der++"]["alpha"] == 0.3
+    assert "alpha" not in settings["er"]
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_what_is_finished_is_only_run_again_if_forced(run, tmp_path, force):
+    run("split-digits", "--recipe", "naive", *TINY)
+    (file,) = tmp_path.rglob("result.json")
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({**content, "seconds": {"training": -1.0, "evaluation": -1.0}}))
+    assert run("split-digits", "--recipe", "naive", *TINY, *(["--force"] if force else [])) == 0
+    assert (results(tmp_path)[0]["seconds"]["training"] == -1.0) is not force
+
+
+def npz_file(folder, **changes):
+    """The path of an npz file with two classes; what is None in `changes` is left out."""
+    x, y = np.random.default_rng(0).random((40, 6), dtype="float32"), np.arange(40) % 2
+    given = {"x_train": x, "y_train": y, "x_test": x, "y_test": y, **changes}
+    np.savez(folder / "mine.npz", **{k: v for k, v in given.items() if v is not None})
+    return str(folder / "mine.npz")
+
+
+def test_run_takes_arrays_of_ones_own(run, tmp_path):
+    assert run(npz_file(tmp_path), "--recipe", "naive", "--epochs", "1") == 0
+    assert [r["benchmark"] for r in results(tmp_path)] == [str(tmp_path / "mine.npz")]
+
+
+# errors ------------------------------------------------------------------------------------------------------------
+
+DIGITS = ("split-digits", *TINY)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((*DIGITS, "--recipe", "der+"), "Did you mean 'der++'"),
+        (("split-digit", "--recipe", "er"), "Did you mean 'split-digits'"),
+        ((*DIGITS, "--recipe", "er", "--network", "resnet"), "Did you mean 'resnet18'"),
+        ((*DIGITS, "--recipe", "der++", "--set", "alhpa=1"), "Did you mean 'alpha'"),
+        ((*DIGITS, "--recipe", "naive", "--set", "alpha=1"), "unknown hyper-parameter of naive"),
+        ((*DIGITS, "--recipe", "der++", "--recipe", "naive", "--set", "alhpa=1"), "Did you mean 'alpha'"),
+        ((*DIGITS, "--recipe", "er", "--set", "memory_size=7"), "received memory_size"),
+        ((*DIGITS, "--recipe", "er", "--set", "seed=7"), "received seed"),
+        ((*DIGITS, "--recipe", "der++", "--set", "alpha"), "NAME=NUMBER"),
+        ((*DIGITS, "--recipe", "der++", "--set", "alpha="), "NAME=NUMBER"),
+        ((*DIGITS, "--recipe", "der++", "--set", "alpha=a lot"), "NAME=NUMBER"),
+        *(
+            ((*DIGITS, "--recipe", "der++", "--set", f"alpha={value}"), "expected a number")
+            for value in ("None", "'much'", "{1, 2}", "[1]", "True")
+        ),
+        ((*DIGITS, "--recipe", "er", "--device", "nonsense"), "device: expected cpu"),
+        ((*DIGITS, "--recipe", "er", "--memory-size", "-1"), "memory size"),
+        ((*DIGITS, "--recipe", "er", "--seeds", "0"), "seeds: expected 1 or more; received 0"),
+        ((*DIGITS, "--recipe", "er", "--lr", "0"), "learning rate"),
+        (("split-digits", "--recipe", "er", "--experiences", "3"), "a divisor of 10"),
+        (("nowhere.npz", "--recipe", "er"), "nowhere.npz"),
+    ],
+    ids=lambda value: " ".join(value[-3:]) if isinstance(value, tuple) else "",
+)
+def test_a_mistake_is_explained_in_one_line(run, capsys, arguments, said):
+    assert run(*arguments) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("ckd: ")
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_a_missing_key_is_explained(run, tmp_path, capsys):
+    assert run(npz_file(tmp_path, y_test=None), "--recipe", "er") == 2
+    err = capsys.readouterr().err
+    assert err.startswith("ckd: ")
+    assert "(no y_test)" in err
+
+
+def test_an_output_folder_that_cannot_be_written_is_explained(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main(["run", *DIGITS, "--recipe", "naive", "--out", str(tmp_path / "file" / "out")]) == 2
+    assert "--out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["run"], ["run", "split-digits"], ["walk"], ["run", "x", "--recipe"]])
+def test_a_command_that_is_not_whole_shows_the_usage(arguments, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    assert "usage: ckd" in capsys.readouterr().err
+
+
+def test_an_interrupt_ends_quietly(run, monkeypatch, capsys):
+    def interrupt(*arguments, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ckd.bench.run_suite", interrupt)
+    assert run(*DIGITS, "--recipe", "naive") == 130
+    assert capsys.readouterr().err == "ckd: interrupted; finished runs are kept\n"
+
+
+def test_the_version_is_printed(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out.strip() == ckd.__version__
+
+
+def test_demo_compares_four_recipes(tmp_path, monkeypatch):
+    asked = {}
+    monkeypatch.setattr("ckd.bench.run_suite", lambda specs, out, **settings: asked.update(specs=specs, out=out))
+    assert main(["demo", "--out", str(tmp_path)]) == 0
+    assert {spec.recipe for spec in asked["specs"]} == {"naive", "lwf", "er", "der++"}
+    assert {spec.benchmark for spec in asked["specs"]} == {"split-digits"}  # embedded: no download
+    assert asked["out"] == str(tmp_path)
+
+
+# the package -------------------------------------------------------------------------------------------------------
+
+
+def test_the_public_names_are_these():
+    assert ckd.__all__ == [
+        "AccuracyMatrix",
+        "AccuracyRecorder",
+        "CkdError",
+        "Memory",
+        "Objective",
+        "SelfDistillation",
+        "Snapshot",
+        "TensorLoader",
+        "Term",
+    ]
+
+
+@pytest.mark.parametrize("name", ckd.__all__)
+def test_every_public_name_resolves(name):
+    assert getattr(ckd, name).__name__ == name
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'Recipe'"):
+        ckd.Recipe  # noqa: B018
+
+
+def test_the_core_does_not_import_avalanche():
+    core = ("losses", "teachers", "memory", "objective", "recipes", "evaluation")
+    light = ["ckd", "ckd.cli", *(f"ckd.{package}" for package in core)]
+    code = (
+        "import importlib, sys\n"
+        f"for name in {light!r}:\n"
+        "    importlib.import_module(name)\n"
+        "    if 'avalanche' in sys.modules: sys.exit(f'{name} imports avalanche')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
