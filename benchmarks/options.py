@@ -11,7 +11,7 @@ def options(description: str | None, **flags: str) -> argparse.Namespace:
     for name, text in flags.items():
         parser.add_argument(f"--{name}", action="store_true", help=text)
     parser.add_argument("--data-root", metavar="D", help="where data sets are kept (default: ~/.cache/ckd)")
-    parser.add_argument("--out", default="runs", metavar="DIR", help="where results go (default: %(default)s)")
+    parser.add_argument("--out", required=True, metavar="DIR", help="where results go")
     parser.add_argument("--seeds", type=int, default=3, metavar="K", help="seeds 0 to K-1 (default: %(default)s)")
     parser.add_argument("--memory-size", type=int, nargs="+", default=[200], metavar="N", help="(default: 200)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")

@@ -6,6 +6,7 @@ import argparse
 import ast
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ckd import __version__
@@ -50,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--memory-size", type=int, default=200, metavar="N", help="samples remembered (default: 200)")
     run.add_argument("--seeds", type=int, default=1, metavar="K", help="seeds 0 to K-1 (default: 1)")
     run.add_argument("--data-root", metavar="D", help="where data sets are kept (default: ~/.cache/ckd)")
-    run.add_argument("--out", default="runs", metavar="DIR", help="where results go (default: %(default)s)")
+    run.add_argument("--out", metavar="DIR", help="where results go (default: runs/BENCHMARK)")
     run.add_argument("--epochs", type=int, metavar="E", help="passes over each experience")
     run.add_argument("--experiences", type=int, metavar="N", help="experiences in the stream")
     run.add_argument("--batch-size", type=int, metavar="B", help="samples in a mini-batch of the stream")
@@ -109,7 +110,8 @@ def _run(arguments: argparse.Namespace) -> None:
         for seed in range(arguments.seeds)
     ]
     _limit_threads()
-    run_suite(specs, arguments.out, data_root=arguments.data_root, device=arguments.device, force=arguments.force)
+    out = arguments.out or Path("runs") / Path(arguments.benchmark).stem
+    run_suite(specs, out, data_root=arguments.data_root, device=arguments.device, force=arguments.force)
 
 
 def _list(_: argparse.Namespace) -> None:

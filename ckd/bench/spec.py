@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ckd.bench.networks import NETWORKS
 from ckd.data.registry import find
-from ckd.errors import ConfigError
+from ckd.errors import ConfigError, DataError, UnknownNameError
 from ckd.recipes import get, protocol
 
 
@@ -25,7 +26,8 @@ class RunSpec:
         epochs, batch_size, lr, network: how it is trained, with plain SGD.
         settings: hyper-parameters of the recipe.
         validate: test on held-out training data.
-        source: where the protocol comes from.
+        data: digest of the arrays, for a file of one's own.
+        source: where the protocol comes from, and what was changed.
     """
 
     benchmark: str
@@ -39,6 +41,7 @@ class RunSpec:
     network: str
     settings: dict[str, Any] = field(default_factory=dict)
     validate: bool = False
+    data: str = ""
     source: str = ""
 
     @property
@@ -50,6 +53,7 @@ class RunSpec:
     def folder(self) -> Path:
         """Where its result belongs, relative to the output folder: another setting, another folder."""
         decided = {k: v for k, v in asdict(self).items() if k not in ("seed", "source")}
+        decided["benchmark"] = Path(self.benchmark).stem
         digest = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:8]
         memory = f"-{self.memory_size}" if self.memory_size else ""
         return Path(Path(self.benchmark).stem) / f"{self.recipe}{memory}-{digest}" / f"seed{self.seed}"
@@ -75,8 +79,7 @@ def plan(
         UnknownNameError: no such benchmark, recipe or hyper-parameter.
         ConfigError: a number that cannot work.
     """
-    find(benchmark)
-    chosen = get(recipe)
+    found, chosen = find(benchmark), get(recipe)
     remembers = "memory_size" in chosen.defaults
     if memory_size < 0:
         raise ConfigError("memory size", expected="0 or more samples", received=memory_size, fix="Try 200.")
@@ -87,21 +90,37 @@ def plan(
         )
     wanted = chosen.settings(**{**rule.settings, **(settings or {})})
     wanted = {k: v for k, v in wanted.items() if k not in ("memory_size", "seed")}
+    given = {"epochs": epochs, "batch size": batch_size, "lr": lr, "network": network, **(settings or {})}
+    changed = [name for name, value in given.items() if value is not None]
     spec = RunSpec(
         benchmark=benchmark,
         recipe=recipe,
         seed=seed,
         memory_size=memory_size if remembers else 0,
-        n_experiences=n_experiences,
+        n_experiences=n_experiences or found.n_experiences or None,
         epochs=rule.epochs if epochs is None else epochs,
         batch_size=rule.batch_size if batch_size is None else batch_size,
         lr=float(rule.lr if lr is None else lr),
         network=network or rule.network,
         settings=wanted,
         validate=validate,
-        source=rule.source,
+        data=_digest(Path(benchmark)) if benchmark.endswith(".npz") else "",
+        source=rule.source + (f"; changed: {', '.join(changed)}" if changed else ""),
     )
+    if spec.network not in NETWORKS:
+        raise UnknownNameError.of("network", spec.network, NETWORKS)
+    chosen.build(**wanted)  # refuses what cannot work before anything is trained
     for name, value in (("epochs", spec.epochs), ("batch size", spec.batch_size), ("learning rate", spec.lr)):
         if not value > 0:
             raise ConfigError(name, expected="above 0", received=value, fix="Leave it out to use the protocol's.")
     return spec
+
+
+def _digest(file: Path) -> str:
+    """A few letters that change with the file's content."""
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+    except OSError as error:
+        raise DataError(
+            f"file {file}", expected="an .npz file of arrays", received=error, fix="Check the path."
+        ) from error

@@ -14,7 +14,9 @@ from rich.table import Table
 from ckd.bench.result import FILE, Result, load, save, writable_error
 from ckd.bench.run import run
 from ckd.bench.spec import RunSpec
+from ckd.errors import ConfigError
 from ckd.evaluation import plot_forgetting
+from ckd.recipes import get
 
 Published = Mapping[tuple[str, int], float]
 """Published average accuracies in percent, by (recipe, memory size)."""
@@ -43,7 +45,12 @@ def run_suite(
 
     Returns:
         The results in the order of the specs, those that are the same run once.
+
+    Raises:
+        CkdError: no spec, an output folder that cannot be written, or what `run` raises.
     """
+    if not specs:
+        raise ConfigError("suite", expected="at least one run", received="none", fix="Name a recipe and a seed.")
     out, console = Path(out), console or Console()
     specs = list({spec.folder: spec for spec in specs}.values())  # without a memory, one run serves all memory sizes
     try:
@@ -69,8 +76,10 @@ def _finished_or_run(
     file = out / spec.folder / FILE
     task = bar.add_task(f"{spec.label}, seed {spec.seed}", total=1)
     if file.exists() and not force:
-        bar.update(task, completed=1, description=f"{spec.label}, seed {spec.seed} (kept)")
-        return load(file)
+        kept = load(file)
+        n = len(kept.matrix.values)
+        bar.update(task, completed=n, total=n, description=f"{spec.label}, seed {spec.seed} (kept)")
+        return kept
     result = run(
         spec,
         data_root=data_root,
@@ -104,13 +113,14 @@ def table(results: Iterable[Result], published: Published | None = None) -> Tabl
         shown.add_column(column, justify="right", no_wrap=True)
     for label, found in by_method(results).items():
         size = found[0].spec.memory_size
+        rehearses = get(found[0].spec.recipe).strategy == "Naive"
         row = [
             label.replace(f", memory {size}", ""),
             str(size or "-"),
             _mean_sd([r.matrix.average_accuracy() for r in found]),
             _mean_sd([r.matrix.forgetting() for r in found if r.matrix.sequential]),
             f"{np.mean([sum(r.seconds.values()) for r in found]):.1f}",
-            f"{np.mean([sum(r.memory_bytes.values()) / 1000 for r in found]):.0f}",
+            f"{np.mean([sum(r.memory_bytes.values()) / 1000 for r in found]):.0f}" if rehearses else "all data",
         ]
         known = (published or {}).get((found[0].spec.recipe, size))
         shown.add_row(*row, *(["-" if known is None else f"{known:.2f}"] if published else []))

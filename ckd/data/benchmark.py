@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ckd.data.experience import TensorExperience
 from ckd.data.preparation import PerSample
 from ckd.data.stream import TensorStream
@@ -19,11 +21,14 @@ def as_benchmark(stream: TensorStream, *, task_labels: bool = False) -> Any:
         stream: the experiences.
         task_labels: the experience's index as task label, for multi-head models; otherwise 0 for all.
     """
+    numpy_state = np.random.get_state()  # noqa: NPY002 - Avalanche draws from it when it is first imported
     from avalanche.benchmarks import benchmark_from_datasets, with_classes_timeline, with_task_labels
     from avalanche.benchmarks.utils import DataAttribute, TaskAwareSupervisedClassificationDataset
     from avalanche.benchmarks.utils.data_attribute import TaskLabels
     from avalanche.benchmarks.utils.flat_data import ConstantSequence
     from avalanche.benchmarks.utils.transform_groups import TransformGroups
+
+    np.random.set_state(numpy_state)  # noqa: NPY002
 
     labels: dict[int, list[int]] = {}  # experiences that share their targets share the list
 

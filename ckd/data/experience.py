@@ -23,7 +23,7 @@ class Workspace:
     def fill(self, owner: object, base: Tensor, change: Change) -> Tensor:
         """The samples as `owner` shows them, (N, ...); computed only if another experience was here since."""
         if self._buffer is None or self._buffer.shape != base.shape:
-            self._buffer, self._owner = torch.empty_like(base), None
+            self._buffer, self._owner = torch.empty_like(base, memory_format=torch.contiguous_format), None
         if self._owner is not owner:
             change(base, self._buffer)
             self._owner = owner
@@ -71,7 +71,7 @@ class TensorExperience(Dataset[tuple[Tensor, int]]):
         row = index if self.rows is None else int(self.rows[index])
         sample = self.base[row : row + 1]
         if self.change is not None:
-            changed = torch.empty_like(sample)
+            changed = torch.empty_like(sample, memory_format=torch.contiguous_format)
             self.change(sample, changed)
             sample = changed
         return sample[0], int(self.targets[index])

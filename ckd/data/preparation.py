@@ -80,7 +80,7 @@ RANDOM = (RandomCrop, RandomFlip)
 
 @dataclass(frozen=True)
 class Preparation:
-    """Steps, in order. Called on a batch; `sample` makes it a transform for one sample of a data set."""
+    """Steps, in order, for a whole batch; `PerSample` makes it a transform for one sample of a data set."""
 
     steps: tuple[PreparationStep, ...] = ()
 

@@ -6,7 +6,7 @@ values. Each old head gets a softmax of its own; a shared head gets one over the
 
 from functools import partial
 
-from ckd.losses import kd_per_sample
+from ckd.losses import check_temperature, kd_per_sample
 from ckd.objective import Objective, Term, old_heads, teacher
 from ckd.recipes.registry import recipe
 from ckd.teachers import Snapshot
@@ -15,6 +15,7 @@ from ckd.teachers import Snapshot
 @recipe("lwf", paper="Li & Hoiem 2016, arXiv:1606.09282", stores="a snapshot")
 def lwf(*, distill_weight: float = 1.0, temperature: float = 2.0) -> Objective:
     """Match the snapshot's answers about old classes, on the new data."""
+    check_temperature(temperature)
     distillation = Term(
         "distillation",
         draw=old_heads,

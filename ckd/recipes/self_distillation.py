@@ -7,7 +7,7 @@ the inputs change (permuted MNIST) its answers about inputs it never saw cost 2 
 
 from functools import partial
 
-from ckd.losses import kd_per_sample
+from ckd.losses import check_temperature, kd_per_sample
 from ckd.memory import Memory
 from ckd.objective import Context, Objective, Term, memory, old_heads, teacher, union
 from ckd.recipes.registry import recipe
@@ -24,6 +24,7 @@ def self_distillation(
     seed: int = 0,
 ) -> Objective:
     """Replay, and match the snapshot on remembered samples; on the stream too where classes are new."""
+    check_temperature(temperature)
     snapshot, kd = teacher("snapshot"), partial(kd_per_sample, temperature=temperature)
     return Objective(
         "self-distillation",

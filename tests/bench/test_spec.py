@@ -1,7 +1,6 @@
 """What a run is: the protocol table, what overrides it, and where its result belongs."""
 
 from dataclasses import fields, replace
-from pathlib import Path
 
 import pytest
 
@@ -174,6 +173,7 @@ OTHER = {
     "network": "convnet",
     "settings": {**SPEC.settings, "alpha": 0.51},
     "validate": True,
+    "data": "0123abcd",
 }
 
 
@@ -202,11 +202,30 @@ def test_the_folder_can_be_read():
     assert method.startswith("der++-200-")
 
 
-def test_two_files_of_one_name_have_folders_of_their_own():
-    here, there = (plan(f"{place}/mine.npz", "er", seed=0).folder for place in ("here", "there"))
-    assert here.parts[0] == there.parts[0] == "mine"
-    assert here != there
-    assert not Path(here).is_absolute()
+def test_the_folder_of_a_file_goes_by_its_content_not_its_path(tmp_path):
+    folders = []
+    for place, content in (("here", b"1"), ("there", b"2"), ("elsewhere", b"1")):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "mine.npz").write_bytes(content)
+        folders.append(plan(str(tmp_path / place / "mine.npz"), "er", seed=0).folder)
+    assert {folder.parts[0] for folder in folders} == {"mine"}
+    assert folders[0] == folders[2] != folders[1]
+
+
+def test_what_was_changed_is_told_beside_the_source():
+    assert plan("permuted-mnist", "er", seed=0).source == DER_PAPER
+    changed = plan("permuted-mnist", "der", seed=0, lr=0.3, settings={"alpha": 0.1})
+    assert changed.source == f"{DER_PAPER}; changed: lr, alpha"
+
+
+def test_the_default_number_of_experiences_is_the_same_run_as_that_number_given():
+    assert plan("split-digits", "er", seed=0) == plan("split-digits", "er", seed=0, n_experiences=5)
+
+
+@pytest.mark.parametrize("given", [{"network": "resnet"}, {"settings": {"temperature": 0}}])
+def test_what_would_fail_late_is_refused_early(given):
+    with pytest.raises(ConfigError):
+        plan("split-digits", "lwf", seed=0, **given)
 
 
 def test_the_order_of_the_settings_does_not_matter():

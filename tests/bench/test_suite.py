@@ -10,7 +10,7 @@ from rich.console import Console
 import ckd.bench.suite
 from ckd.bench import Result, plan, run_suite, table
 from ckd.bench.suite import by_method
-from ckd.errors import DataError
+from ckd.errors import ConfigError, DataError
 from ckd.evaluation import AccuracyMatrix
 
 LONG_AGO = 1_000_000_000
@@ -92,8 +92,8 @@ def test_a_damaged_result_is_refused_unless_forced(suite, tmp_path):
 
 
 def test_finished_runs_are_kept_when_a_later_one_fails(suite, tmp_path):
-    with pytest.raises(ValueError, match="unknown network"):
-        suite([*specs("naive"), plan("split-digits", "naive", seed=1, n_experiences=2, network="resnet")])
+    with pytest.raises(ConfigError, match="network"):  # digits are too small for it
+        suite([*specs("naive"), plan("split-digits", "naive", seed=1, n_experiences=2, network="resnet18")])
     assert len(files(tmp_path)) == 1
 
 
@@ -184,3 +184,8 @@ def test_methods_that_differ_only_in_a_setting_are_told_apart():
     assert list(groups) == ["der++, memory 200", "der++, memory 200 (2)", "der++, memory 200 (3)"]
     assert [[r.spec.settings["alpha"] for r in g] for g in groups.values()] == [[0.1] * 2, [0.2] * 2, [0.3] * 2]
     assert [row["method"] for row in rows_of(results)] == ["der++", "der++ (2)", "der++ (3)"]
+
+
+def test_nothing_to_run_is_refused(suite):
+    with pytest.raises(ConfigError, match="at least one run"):
+        suite([])

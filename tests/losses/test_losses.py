@@ -56,6 +56,7 @@ def gradient(loss, student, target, **settings):
 
 def test_the_public_names_are_these():
     assert ckd.losses.__all__ == [
+        "check_temperature",
         "cross_entropy",
         "cross_entropy_per_sample",
         "kd",
