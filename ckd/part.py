@@ -34,6 +34,9 @@ class Update:
 class Part:
     """A part does nothing by default; it overrides the moments that it needs."""
 
+    def begin(self, model: nn.Module, seen: ClassSet) -> None:
+        """An experience (or online sub-experience) begins; `model` has its head for it, `seen` its classes."""
+
     def after_update(self, update: Update) -> None:
         """Follow one optimiser step."""
 

@@ -23,7 +23,8 @@ class Result:
 
     Attributes:
         spec: what was run.
-        matrix: the accuracy matrix.
+        matrix: the accuracy matrix, among all classes.
+        task_matrix: the same among the classes of the tested experience alone.
         losses: mean of each named loss, (iteration, value) pairs by name.
         seconds: wall time in training and in evaluation.
         memory_bytes: state held for the method at the end: inputs, labels, logits, teachers.
@@ -32,6 +33,7 @@ class Result:
 
     spec: RunSpec
     matrix: AccuracyMatrix
+    task_matrix: AccuracyMatrix
     losses: dict[str, list[tuple[int, float]]]
     seconds: dict[str, float]
     memory_bytes: dict[str, int]
@@ -50,12 +52,15 @@ def save(result: Result, out: Path) -> Path:
         DataError: a folder that cannot be written.
     """
     file = out / result.spec.folder / FILE
-    matrix = json.loads(result.matrix.to_json())
+    matrix, task_matrix = (json.loads(m.to_json()) for m in (result.matrix, result.task_matrix))
     content = {
         **asdict(result.spec),
         "accuracy_matrix": matrix["rows"],
         "initial_accuracy": matrix["initial"],
+        "task_accuracy_matrix": task_matrix["rows"],
+        "task_initial_accuracy": task_matrix["initial"],
         "average_accuracy": result.matrix.average_accuracy(),
+        "task_average_accuracy": result.task_matrix.average_accuracy(),
         "forgetting": result.forgetting,
         "seconds": result.seconds,
         "memory_bytes": result.memory_bytes,
@@ -84,10 +89,10 @@ def load(file: Path) -> Result:
     try:
         content = json.loads(file.read_text())
         spec = RunSpec(**{name: content[name] for name in RunSpec.__dataclass_fields__})
-        matrix = {"rows": content["accuracy_matrix"], "initial": content["initial_accuracy"]}
         return Result(
             spec,
-            AccuracyMatrix.from_json(json.dumps(matrix)),
+            _matrix(content, ""),
+            _matrix(content, "task_"),
             {name: [(int(x), float(y)) for x, y in curve] for name, curve in content["losses"].items()},
             content["seconds"],
             content["memory_bytes"],
@@ -100,6 +105,11 @@ def load(file: Path) -> Result:
             received=repr(error),
             fix="Use --force.",
         ) from error
+
+
+def _matrix(content: dict[str, Any], of: str) -> AccuracyMatrix:
+    rows, initial = content[f"{of}accuracy_matrix"], content[f"{of}initial_accuracy"]
+    return AccuracyMatrix.from_json(json.dumps({"rows": rows, "initial": initial}))
 
 
 def writable_error(out: Path, error: object) -> DataError:

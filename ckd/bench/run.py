@@ -114,4 +114,4 @@ def _train(
         if progress is not None:
             progress(i + 1, len(lessons))
     losses = {name.rsplit("/", 1)[1]: curve for name, curve in recorder.losses.items()}
-    return Result(spec, recorder.matrix(), losses, seconds, objective.nbytes(), provenance())
+    return Result(spec, recorder.matrix(), recorder.task_matrix(), losses, seconds, objective.nbytes(), provenance())

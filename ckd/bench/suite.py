@@ -107,9 +107,13 @@ def table(results: Iterable[Result], published: Published | None = None) -> Tabl
     """Mean and standard deviation over seeds, a row for each method; `published` adds a column."""
     results = list(results)
     seeds = len({r.spec.seed for r in results})
-    shown = Table(title=f"percent, mean ± standard deviation over {seeds} seed{'s' * (seeds > 1)}", box=box.SIMPLE_HEAD)
+    shown = Table(
+        title=f"percent, mean ± standard deviation over {seeds} seed{'s' * (seeds > 1)}",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),
+    )
     shown.add_column("method", no_wrap=True)
-    for column in ("memory", "accuracy", "forgetting", "s", "kB", *(["published"] if published else [])):
+    for column in ("memory", "accuracy", "task known", "forgetting", "s", "kB", *(["published"] if published else [])):
         shown.add_column(column, justify="right", no_wrap=True)
     for label, found in by_method(results).items():
         size = found[0].spec.memory_size
@@ -118,6 +122,7 @@ def table(results: Iterable[Result], published: Published | None = None) -> Tabl
             label.replace(f", memory {size}", ""),
             str(size or "-"),
             _mean_sd([r.matrix.average_accuracy() for r in found]),
+            _mean_sd([r.task_matrix.average_accuracy() for r in found]),
             _mean_sd([r.matrix.forgetting() for r in found if r.matrix.sequential]),
             f"{np.mean([sum(r.seconds.values()) for r in found]):.1f}",
             f"{np.mean([sum(r.memory_bytes.values()) / 1000 for r in found]):.0f}" if rehearses else "all data",

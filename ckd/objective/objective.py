@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from ckd.objective.draws import FromMemory
 from ckd.objective.step import Step
 from ckd.objective.term import Term
 from ckd.part import Part, Update
-from ckd.teachers import Snapshot
+from ckd.teachers import Teacher
 
 
 class Objective:
@@ -29,6 +30,7 @@ class Objective:
         criterion: replaces the strategy's stream/labels term; None leaves it as it is.
         memory: what `memory(...)` and `union(...)` draw from.
         teachers: what `teacher(name)` asks, by name.
+        answers: the teacher that answers at evaluation in the student's place, by name; the student unless given.
         memory_batch_size: samples in a draw from memory; as many as the stream's batch unless given.
         joint_with_batchnorm: whether a network with BatchNorm sees stream and memory in one forward pass (one set
             of batch statistics) or in one each. Networks without BatchNorm always join them: it is the same
@@ -45,7 +47,8 @@ class Objective:
         *,
         criterion: Term | None = None,
         memory: Memory | None = None,
-        teachers: Mapping[str, Snapshot] | None = None,
+        teachers: Mapping[str, Teacher] | None = None,
+        answers: str | None = None,
         memory_batch_size: int | None = None,
         joint_with_batchnorm: bool = False,
     ) -> None:
@@ -54,6 +57,7 @@ class Objective:
         self.criterion = criterion
         self.memory = memory
         self.teachers = dict(teachers or {})
+        self.answers = answers
         self.memory_batch_size = memory_batch_size
         self.joint_with_batchnorm = joint_with_batchnorm
         self.classes = Classes()
@@ -68,9 +72,16 @@ class Objective:
         """Everything with a life cycle."""
         return [*self.teachers.values(), *([self.memory] if self.memory is not None else [])]
 
-    def begin(self, by_task: dict[int, frozenset[int]], *, per_task: bool) -> None:
+    def begin(self, model: nn.Module, by_task: dict[int, frozenset[int]], *, per_task: bool) -> None:
         """Meet the classes of an experience, by task label; `per_task` for models with a head for each."""
         self.classes.meet(by_task, per_task=per_task)
+        for part in self.parts:
+            part.begin(model, self.classes.seen)
+
+    def answering(self, model: nn.Module) -> nn.Module:
+        """The network that answers at evaluation: `model`, or a copy of the teacher that does."""
+        teacher = None if self.answers is None else self.teachers[self.answers]
+        return copy.deepcopy(teacher.model.module) if teacher is not None and teacher.ready else model
 
     def step(self, stream: Batch, context: Context) -> Step:
         """Begin a training step on the stream's batch."""
@@ -110,10 +121,14 @@ class Objective:
         for term in [*self.terms, *([self.criterion] if self.criterion else [])]:
             if term.draw.uses_memory and self.memory is None:
                 self._refuse(f"term {term.name!r}", "a memory", "none", "Pass memory=Memory(200).")
-            if term.target.teacher is not None and term.target.teacher not in self.teachers:
-                known = ", ".join(self.teachers) or "no teachers"
-                fix = f"Pass teachers={{{term.target.teacher!r}: Snapshot()}}."
-                self._refuse(f"teacher of term {term.name!r}", known, repr(term.target.teacher), fix)
+            for name in term.target.teachers:
+                if name not in self.teachers:
+                    known, fix = ", ".join(self.teachers) or "no teachers", f"Pass teachers={{{name!r}: Snapshot()}}."
+                    self._refuse(f"teacher of term {term.name!r}", known, repr(name), fix)
+        if self.answers is not None and self.answers not in self.teachers:
+            self._refuse(
+                "who answers at evaluation", ", ".join(self.teachers) or "no teachers", self.answers, "Add it."
+            )
 
     def _refuse(self, what: str, expected: object, received: Any, fix: str) -> None:
         raise ConfigError(f"objective {self.name!r}, {what}", expected=expected, received=received, fix=fix)

@@ -46,7 +46,7 @@ class Step:
     def _possible(self, term: Term) -> bool:
         if not term.draw.available(self):
             return False
-        return term.target.teacher is None or self.objective.teachers[term.target.teacher].ready
+        return all(self.objective.teachers[name].ready for name in term.target.teachers)
 
     @property
     def has_memory(self) -> bool:

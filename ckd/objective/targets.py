@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -16,9 +17,9 @@ class Target:
     """A function over a step. What it needs is told up front, so that a term without it is not even drawn."""
 
     @property
-    def teacher(self) -> str | None:
-        """The teacher that must be ready, by name."""
-        return None
+    def teachers(self) -> tuple[str, ...]:
+        """The teachers that must be ready, by name."""
+        return ()
 
     @property
     def stored_logits(self) -> bool:
@@ -66,9 +67,9 @@ class TeacherAnswer(Target):
     name: str
 
     @property
-    def teacher(self) -> str:
+    def teachers(self) -> tuple[str, ...]:
         """The teacher's name."""
-        return self.name
+        return (self.name,)
 
     def values(self, step: Step, question: Question) -> tuple[Tensor, Tensor | None]:
         """Logits (B, C) and the classes taught, (C,), (B, C) or None for all."""
@@ -77,8 +78,33 @@ class TeacherAnswer(Target):
         return logits, taught.mask(logits.shape[1], step.batch(question).tasks, logits.device)
 
 
+@dataclass(frozen=True)
+class BestTeacher(Target):
+    """Of several teachers, for each sample the one that finds its label most likely (CLS-ER, arXiv:2201.12604)."""
+
+    names: tuple[str, ...]
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """Their names."""
+        return self.names
+
+    def values(self, step: Step, question: Question) -> tuple[Tensor, Tensor | None]:
+        """Logits (B, C) of each sample's best teacher, and the classes that the first was taught."""
+        answers = torch.stack([step.ask(name, question) for name in self.names])  # (teachers, B, C)
+        label = step.batch(question).targets.expand(len(self.names), -1)[..., None]  # (teachers, B, 1)
+        likely = answers.log_softmax(-1).gather(-1, label)[..., 0]  # (teachers, B)
+        best = likely.argmax(0)[None, :, None].expand(-1, -1, answers.shape[-1])  # (1, B, C)
+        return answers.gather(0, best)[0], TeacherAnswer(self.names[0]).values(step, question)[1]
+
+
 labels = Labels()
 stored_logits = StoredLogits()
+
+
+def best_teacher(*names: str) -> BestTeacher:
+    """The answer, for each sample, of the teacher that finds its label most likely."""
+    return BestTeacher(names)
 
 
 def teacher(name: str) -> TeacherAnswer:

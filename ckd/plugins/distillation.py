@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from avalanche.core import SupervisedPlugin
 from avalanche.evaluation.metric_results import MetricValue
-from torch import Tensor
+from torch import Tensor, nn
 
 from ckd.classes import ClassSet
 from ckd.data.preparation import Preparation
@@ -74,6 +74,7 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         self._joint = False
         self._stores_raw = False
         self._warned = False
+        self._student: nn.Module | None = None
         self._fresh = True  # no batch of this experience was answered yet
         self._clear()
 
@@ -98,7 +99,7 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Meet the experience's classes and the model's head."""
         model = strategy.model
-        self.objective.begin(classes_by_task(strategy.experience), per_task=has_head_per_task(model))
+        self.objective.begin(model, classes_by_task(strategy.experience), per_task=has_head_per_task(model))
         self._live = live_units(model)
         self._fresh = True
         self._joint = not has_batchnorm(model) or self.objective.joint_with_batchnorm
@@ -121,6 +122,17 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
                 stacklevel=2,
             )
         self._prepare_with(loader.preparation if resident and self._stores_raw else Preparation())
+
+    def before_eval(self, strategy: Any, **kwargs: Any) -> None:
+        """Let another network answer in the student's place, if the objective says so."""
+        answering = self.objective.answering(strategy.model)
+        if answering is not strategy.model:
+            self._student, strategy.model = strategy.model, answering
+
+    def after_eval(self, strategy: Any, **kwargs: Any) -> None:
+        """Give the strategy its student back."""
+        if self._student is not None:
+            strategy.model, self._student = self._student, None
 
     def before_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Serve the evaluation's mini-batches from tensors too."""

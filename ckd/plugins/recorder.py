@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from avalanche.core import SupervisedPlugin
 from torch import Tensor
 
@@ -18,6 +19,9 @@ class AccuracyRecorder(SupervisedPlugin):  # type: ignore[misc]
     row of the untrained model, which forward transfer needs. Evaluating again after the same experience overwrites
     its row.
 
+    One evaluation gives both accuracies that papers report: `matrix` chooses among all classes (class-incremental),
+    `task_matrix` among the classes of the experience that is tested (task-incremental on one head).
+
     Args:
         stream: name of the stream that is recorded; evaluations on others are ignored.
     """
@@ -26,18 +30,24 @@ class AccuracyRecorder(SupervisedPlugin):  # type: ignore[misc]
         super().__init__()
         self.stream = stream
         self.losses: dict[str, list[tuple[int, float]]] = {}
-        self._rows: dict[int, dict[int, float]] = {}
+        self._rows: dict[int, dict[int, tuple[float, float]]] = {}
         self._trained = 0
         self._correct: Tensor | None = None
+        self._known: Tensor | None = None
         self._total = 0
 
     def before_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Begin to count."""
         self._correct, self._total = None, 0
+        self._known = torch.tensor(sorted(strategy.experience.dataset.targets.uniques), device=strategy.device)
 
     def after_eval_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Count a batch."""
-        correct = (strategy.mb_output.argmax(1) == strategy.mb_y).sum()
+        output, targets = strategy.mb_output, strategy.mb_y
+        assert self._known is not None
+        known = self._known[self._known < output.shape[1]]  # a head may not have grown to all of them yet
+        among_known = known[output.index_select(1, known).argmax(1)] if len(known) else torch.full_like(targets, -1)
+        correct = torch.stack([(output.argmax(1) == targets).sum(), (among_known == targets).sum()])
         self._correct = correct if self._correct is None else self._correct + correct
         self._total += len(strategy.mb_y)
 
@@ -46,18 +56,26 @@ class AccuracyRecorder(SupervisedPlugin):  # type: ignore[misc]
         experience = strategy.experience.logging()
         if experience.origin_stream.name == self.stream and self._correct is not None:
             row = self._rows.setdefault(self._trained, {})
-            row[experience.current_experience] = float(self._correct) / self._total
+            anywhere, among_known = (count / self._total for count in self._correct.tolist())
+            row[experience.current_experience] = anywhere, among_known
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Move to the next row."""
         self._trained += 1
 
     def matrix(self) -> AccuracyMatrix:
-        """What was recorded so far; entries that were not evaluated are NaN."""
+        """Accuracy among all classes, as recorded so far; entries that were not evaluated are NaN."""
+        return self._matrix(0)
+
+    def task_matrix(self) -> AccuracyMatrix:
+        """Accuracy among the classes of the tested experience: other logits are left out, as if the task were told."""
+        return self._matrix(1)
+
+    def _matrix(self, which: int) -> AccuracyMatrix:
         width = max((max(row) + 1 for row in self._rows.values()), default=0)
 
-        def dense(row: dict[int, float]) -> list[float]:
-            return [row.get(j, float("nan")) for j in range(width)]
+        def dense(row: dict[int, tuple[float, float]]) -> list[float]:
+            return [row[j][which] if j in row else float("nan") for j in range(width)]
 
         initial = dense(self._rows[0]) if 0 in self._rows else None
         return AccuracyMatrix([dense(row) for i, row in sorted(self._rows.items()) if i > 0], initial)
@@ -73,4 +91,4 @@ class AccuracyRecorder(SupervisedPlugin):  # type: ignore[misc]
         if not self._rows:
             return {}
         last = self._rows[max(self._rows)]
-        return {f"accuracy/{self.stream}/{j}": accuracy for j, accuracy in sorted(last.items())}
+        return {f"accuracy/{self.stream}/{j}": accuracy for j, (accuracy, _) in sorted(last.items())}

@@ -1,5 +1,6 @@
 """Named sums of terms, with the hyper-parameters that their papers used."""
 
+from ckd.recipes.cls_er import cls_er
 from ckd.recipes.cumulative import cumulative
 from ckd.recipes.der import der
 from ckd.recipes.der_plus_plus import der_plus_plus
@@ -7,6 +8,7 @@ from ckd.recipes.er import er
 from ckd.recipes.er_ace import er_ace
 from ckd.recipes.joint import joint
 from ckd.recipes.lwf import lwf
+from ckd.recipes.mean_er import mean_er
 from ckd.recipes.naive import naive
 from ckd.recipes.protocols import Protocol, protocol
 from ckd.recipes.registry import RECIPES, Recipe, get, recipe
@@ -16,6 +18,7 @@ __all__ = [
     "RECIPES",
     "Protocol",
     "Recipe",
+    "cls_er",
     "cumulative",
     "der",
     "der_plus_plus",
@@ -24,6 +27,7 @@ __all__ = [
     "get",
     "joint",
     "lwf",
+    "mean_er",
     "naive",
     "protocol",
     "recipe",

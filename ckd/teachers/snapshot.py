@@ -7,92 +7,17 @@ with the parameters as they were before the new task.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ckd.classes import ClassSet
-from ckd.part import Part, tensor_bytes
-
-Ask = Callable[[nn.Module, Tensor, Tensor | None], Tensor]
+from ckd.teachers.teacher import Frozen, Teacher
 
 
-class Snapshot(Part):
-    """A frozen, eval-mode copy of the model that nobody can wake, and the classes it was taught.
-
-    It holds a deep copy of the module, so it belongs on a plugin or an objective, never on the student (whose
-    optimiser would train it). Before the first `end` it is not `ready` and no term asks it.
-    """
-
-    def __init__(self) -> None:
-        self._frozen: Frozen | None = None
-        self.taught = ClassSet()
-
-    @property
-    def ready(self) -> bool:
-        """Whether there is a past self to ask."""
-        return self._frozen is not None
-
-    @property
-    def model(self) -> Frozen:
-        """The frozen copy."""
-        if self._frozen is None:
-            raise RuntimeError("this snapshot was never taken: call end(model, taught) at a task boundary first")
-        return self._frozen
+class Snapshot(Teacher):
+    """A copy of the model as it was when the last experience ended; ready from then on."""
 
     def end(self, model: nn.Module, taught: ClassSet) -> None:
         """Replace the copy by the model as it is now."""
         self._frozen = Frozen(copy.deepcopy(model))
         self.taught = taught
-
-    def answer(self, ask: Ask, inputs: Tensor, tasks: Tensor | None) -> Tensor:
-        """Logits (B, C) for `inputs` (B, ...), without a graph.
-
-        Samples of a task that came after the snapshot are asked of another head; `taught` says not to believe it.
-
-        Args:
-            ask: how this kind of model is called: (model, inputs, task labels or None) -> logits.
-            inputs: network inputs (B, ...).
-            tasks: task labels (B,) or None.
-        """
-        frozen = self.model
-        frozen.keep_asleep()
-        if self.taught.per_task and tasks is not None:
-            tasks = self.taught.known(tasks)
-        with torch.no_grad():
-            return ask(frozen.module, inputs, tasks)
-
-    def nbytes(self) -> dict[str, int]:
-        """Bytes of the copy's parameters and buffers, as `teachers`."""
-        if self._frozen is None:
-            return {}
-        tensors = [*self._frozen.parameters(), *self._frozen.buffers()]
-        return {"teachers": sum(map(tensor_bytes, tensors))}
-
-
-class Frozen(nn.Module):
-    """A module in eval mode without gradients; `train()` has no effect on it."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module.eval().requires_grad_(False)
-        self.training = False
-        for parameter in module.parameters():
-            parameter.grad = None
-
-    def train(self, mode: bool = True) -> Frozen:
-        """Stay in eval mode, whatever `mode` says."""
-        return self
-
-    def keep_asleep(self) -> None:
-        """Put back to eval what someone woke behind our back, a submodule for one."""
-        if any(m.training for m in self.module.modules()):
-            self.module.eval()
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """The copy's answer to `inputs` (B, ...): logits (B, C), without a graph."""
-        self.keep_asleep()
-        with torch.no_grad():
-            logits: Tensor = self.module(inputs)
-        return logits

@@ -8,7 +8,7 @@ import ckd.data
 from ckd.bench import NETWORKS, RunSpec, plan
 from ckd.errors import ConfigError, UnknownNameError
 from ckd.recipes import RECIPES
-from ckd.recipes.protocols import BENCHMARKS, DER_PAPER, ROWS, protocol
+from ckd.recipes.protocols import BENCHMARKS, DER, ROWS, protocol
 
 SPEC = plan("split-digits", "der++", seed=0)
 
@@ -28,7 +28,7 @@ SPEC = plan("split-digits", "der++", seed=0)
         ("permuted-mnist", "der++", 5120, 0.2, {"alpha": 0.5, "beta": 1.0}),
         ("split-mnist", "der++", 200, 0.03, {"alpha": 0.2, "beta": 1.0}),
         ("split-mnist", "der++", 500, 0.03, {"alpha": 1.0, "beta": 0.5}),
-        ("split-mnist", "der++", 5120, 0.03, {"alpha": 0.2, "beta": 0.5}),
+        ("split-mnist", "der++", 5120, 0.1, {"alpha": 0.2, "beta": 0.5}),
         ("split-cifar10", "er", 200, 0.1, {}),
         ("split-cifar10", "der++", 200, 0.03, {"alpha": 0.1, "beta": 0.5}),
         ("split-cifar10", "der++", 500, 0.03, {"alpha": 0.2, "beta": 0.5}),
@@ -39,7 +39,7 @@ def test_a_plan_follows_the_published_protocol(benchmark, recipe, memory_size, l
     spec = plan(benchmark, recipe, seed=0, memory_size=memory_size)
     assert spec.lr == lr
     assert {name: spec.settings[name] for name in settings} == settings
-    assert spec.source == DER_PAPER
+    assert spec.source == DER
 
 
 @pytest.mark.parametrize(
@@ -213,9 +213,9 @@ def test_the_folder_of_a_file_goes_by_its_content_not_its_path(tmp_path):
 
 
 def test_what_was_changed_is_told_beside_the_source():
-    assert plan("permuted-mnist", "er", seed=0).source == DER_PAPER
+    assert plan("permuted-mnist", "er", seed=0).source == DER
     changed = plan("permuted-mnist", "der", seed=0, lr=0.3, settings={"alpha": 0.1})
-    assert changed.source == f"{DER_PAPER}; changed: lr, alpha"
+    assert changed.source == f"{DER}; changed: lr, alpha"
 
 
 def test_the_default_number_of_experiences_is_the_same_run_as_that_number_given():

@@ -125,6 +125,7 @@ def result(recipe, seed, rows, memory_size=200, **settings):
     return Result(
         spec=plan("split-digits", recipe, seed=seed, memory_size=memory_size, settings=settings),
         matrix=AccuracyMatrix(rows),
+        task_matrix=AccuracyMatrix(rows),
         losses={},
         seconds={"training": 1.0 + seed, "evaluation": 1.0},
         memory_bytes={"inputs": 12_000, "labels": 1_600},

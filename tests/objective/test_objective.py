@@ -15,6 +15,7 @@ from ckd.objective import (
     Context,
     Question,
     all_classes,
+    best_teacher,
     current,
     labels,
     memory,
@@ -39,9 +40,9 @@ def filled(size=20, width=6):
 def begin(objective, batch=8, width=6, per_task=False, tasks=None):
     """A step in the second experience: classes 0 to 2 are old, 3 to 5 current."""
     model = torch.nn.Linear(3, width)
-    objective.begin({0: frozenset({0, 1, 2})}, per_task=per_task)
+    objective.begin(model, {0: frozenset({0, 1, 2})}, per_task=per_task)
     objective.end(model)
-    objective.begin({1 if per_task else 0: frozenset({3, 4, 5})}, per_task=per_task)
+    objective.begin(model, {1 if per_task else 0: frozenset({3, 4, 5})}, per_task=per_task)
     context = Context(1, 7, objective.classes, lambda m, x, t: m(x), lambda raw, g: raw)
     x, y = torch.randn(batch, 3), 3 + torch.arange(batch) % 3
     return objective.step(Batch(x, y, tasks), context), model
@@ -111,7 +112,7 @@ def test_nothing_is_drawn_for_weight_zero_an_empty_memory_or_a_teacher_that_is_n
     empty = Objective("x", [Term("1", memory("a"), loss=cross_entropy_per_sample)], memory=Memory(3))
     assert begin(empty)[0].terms == []
     fresh = Objective("x", [Term("1", stream, teacher("t"), kd_per_sample)], teachers={"t": Snapshot()})
-    fresh.begin({0: frozenset({0})}, per_task=False)
+    fresh.begin(torch.nn.Linear(3, 6), {0: frozenset({0})}, per_task=False)
     context = Context(0, 0, fresh.classes, lambda m, x, t: m(x), lambda raw, g: raw)
     assert fresh.step(Batch(torch.randn(2, 3), torch.zeros(2).long(), None), context).terms == []
 
@@ -190,3 +191,24 @@ def test_several_groups_get_a_softmax_each():
 def test_what_cannot_work_is_refused_at_construction(make, message):
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+def test_the_best_teacher_is_chosen_for_each_sample():
+    past = {name: Snapshot() for name in "ab"}
+    terms = [Term("mse", stream, best_teacher("a", "b"), logit_mse_per_sample)]
+    step, _ = begin(Objective("x", terms, teachers=past))
+    for teacher_ in past.values():
+        teacher_.end(torch.nn.Linear(3, 6), step.context.classes.seen)
+    student = torch.nn.Linear(3, 6)
+    answer_all(step, student)
+    wanted = 0.0
+    for x, y in zip(step.stream.inputs, step.stream.targets, strict=True):
+        answers = [past[name].model(x[None])[0] for name in "ab"]
+        best = max(answers, key=lambda z: z.softmax(0)[y].item())
+        wanted += (student(x) - best).square().mean().item() / len(step.stream.targets)
+    assert step.losses()["mse"].item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_an_answer_from_a_teacher_that_is_not_there_is_refused():
+    with pytest.raises(ConfigError, match="who answers"):
+        Objective("x", answers="ema")

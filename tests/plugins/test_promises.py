@@ -151,9 +151,9 @@ def test_a_teacher_wider_than_it_was_taught_is_only_believed_about_what_it_was_t
     objective = Objective(
         "x", [Term("kd", draw=old_heads, target=teacher("t"), loss=kd_per_sample)], teachers={"t": snapshot}
     )
-    objective.begin({0: frozenset({0, 1})}, per_task=False)
+    objective.begin(wide, {0: frozenset({0, 1})}, per_task=False)
     objective.end(wide)
-    objective.begin({0: frozenset({2, 3})}, per_task=False)
+    objective.begin(wide, {0: frozenset({2, 3})}, per_task=False)
     from ckd.objective import STREAM, Batch, Context
 
     context = Context(1, 0, objective.classes, lambda m, x, t: m(x), lambda raw, g: raw)
@@ -362,3 +362,34 @@ def test_experiences_with_other_transforms_are_refused(naive, benchmark_of):
     strategy.train(one)
     with pytest.raises(DataError, match="same transforms"):
         strategy.train(other)
+
+
+@pytest.mark.parametrize("model", [Growing, MultiHead])
+def test_the_average_answers_at_evaluation_and_the_student_goes_on(model, blobs, benchmark_of, naive, train):
+    """Against the student's own evaluation, in a run that is otherwise the same."""
+    answered = []
+
+    class Watch:
+        def after_eval_forward(self, strategy, **kwargs):
+            answered.append(strategy.model)
+
+    objective = recipes.mean_er(decay=0.9, rate=1.0)
+    strategy = naive(model(), [SelfDistillation(objective), Watch()])
+    student = strategy.model
+    stream = benchmark_of(blobs(), "index")
+    train(strategy, stream, evaluate=True)
+    assert strategy.model is student
+    assert all(found is not student for found in answered)
+    x, tasks = blobs()[0][0], torch.zeros(40, dtype=torch.long)
+    average = objective.teachers["ema"].model.module
+    last = answered[-1]
+    assert torch.equal(*(m(x) if model is Growing else m(x, tasks) for m in (average, last)))
+
+
+def test_evaluating_with_the_average_does_not_touch_the_student(blobs, benchmark_of, network, naive):
+    strategy = naive(network(batchnorm=True), [SelfDistillation(recipes.mean_er(decay=0.9))])
+    stream = benchmark_of(blobs())
+    strategy.train(stream.train_stream[0])
+    before = state(strategy.model)
+    strategy.eval(stream.test_stream)
+    assert equal(before, state(strategy.model))

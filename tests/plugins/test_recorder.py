@@ -48,3 +48,19 @@ def test_other_streams_are_ignored(blobs, benchmark_of, network, naive):
     strategy = naive(network(), evaluator=recorder, eval_every=1)  # evaluates on the training experience
     strategy.train(benchmark_of(blobs()).train_stream[0])
     assert recorder.get_last_metrics() == {}
+
+
+def test_the_task_matrix_chooses_among_the_classes_of_the_experience(blobs, benchmark_of, network, naive):
+    recorder = AccuracyRecorder()
+    model = network()
+    strategy = naive(model, evaluator=recorder)
+    experiences = blobs()
+    stream = benchmark_of(experiences)
+    strategy.train(stream.train_stream[0])
+    strategy.eval(stream.test_stream)
+    model.eval()
+    for j, (x, y) in enumerate(experiences):
+        logits = model(x).detach().numpy()
+        known = [2 * j, 2 * j + 1]
+        assert recorder.matrix().values[0, j] == np.mean(logits.argmax(1) == y.numpy())
+        assert recorder.task_matrix().values[0, j] == np.mean(logits[:, known].argmax(1) + 2 * j == y.numpy())

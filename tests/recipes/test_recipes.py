@@ -9,7 +9,19 @@ from ckd import AccuracyRecorder, SelfDistillation, recipes
 from ckd.errors import UnknownNameError
 from ckd.recipes import RECIPES
 
-NAMES = ["cumulative", "der", "der++", "er", "er-ace", "joint", "lwf", "naive", "self-distillation"]
+NAMES = [
+    "cls-er",
+    "cumulative",
+    "der",
+    "der++",
+    "er",
+    "er-ace",
+    "joint",
+    "lwf",
+    "mean-er",
+    "naive",
+    "self-distillation",
+]
 
 
 def test_the_registry():

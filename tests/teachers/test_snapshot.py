@@ -199,7 +199,7 @@ def test_it_is_not_ready_before_the_first_end(student):
     snapshot = Snapshot()
     assert not snapshot.ready
     assert snapshot.nbytes() == {}
-    with pytest.raises(RuntimeError, match="never taken"):
+    with pytest.raises(RuntimeError, match="no network yet"):
         snapshot.answer(ask, inputs(), None)
     snapshot.end(student, TAUGHT)
     assert snapshot.ready

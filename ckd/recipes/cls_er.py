@@ -1,0 +1,46 @@
+"""CLS-ER: replay with a plastic and a stable average. Arani et al. 2022, arXiv:2201.12604, algorithm 1.
+
+Unlike the authors' code, the averages are asked in eval mode with averaged BatchNorm statistics, and the student
+answers the remembered samples once, in the joint forward pass, where the code asks it twice.
+"""
+
+from ckd.losses import logit_mse_per_sample
+from ckd.memory import Memory
+from ckd.objective import Objective, Term, best_teacher, memory, union
+from ckd.recipes.registry import recipe
+from ckd.teachers import Ema
+
+
+@recipe("cls-er", paper="Arani et al. 2022, arXiv:2201.12604", stores="inputs, labels, two averaged models")
+def cls_er(
+    *,
+    memory_size: int = 200,
+    consistency_weight: float = 0.15,
+    plastic_decay: float = 0.999,
+    plastic_rate: float = 0.3,
+    stable_decay: float = 0.999,
+    stable_rate: float = 0.1,
+    memory_batch_size: int | None = None,
+    seed: int = 0,
+) -> Objective:
+    """Replay, match the better of two averaged models on remembered samples, and answer with the stable one."""
+    consistency = Term(
+        "consistency",
+        draw=memory("a"),
+        target=best_teacher("stable", "plastic"),
+        loss=logit_mse_per_sample,
+        weight=consistency_weight,
+    )
+    return Objective(
+        "cls-er",
+        [consistency],
+        criterion=Term("criterion", draw=union(memory("a"))),
+        memory=Memory(memory_size, seed=seed),
+        teachers={
+            "stable": Ema(stable_decay, rate=stable_rate, seed=2 * seed),
+            "plastic": Ema(plastic_decay, rate=plastic_rate, seed=2 * seed + 1),
+        },
+        answers="stable",
+        memory_batch_size=memory_batch_size,
+        joint_with_batchnorm=True,
+    )

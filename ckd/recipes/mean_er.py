@@ -1,0 +1,36 @@
+"""Mean-ER: replay with an averaged teacher. Arani et al. 2022 (CLS-ER), arXiv:2201.12604, section 4.
+
+The single-average form of CLS-ER. Its settings on a benchmark are CLS-ER's stable average's where none are published.
+"""
+
+from ckd.losses import logit_mse_per_sample
+from ckd.memory import Memory
+from ckd.objective import Objective, Term, memory, teacher, union
+from ckd.recipes.registry import recipe
+from ckd.teachers import Ema
+
+
+@recipe("mean-er", paper="Arani et al. 2022, arXiv:2201.12604", stores="inputs, labels, an averaged model")
+def mean_er(
+    *,
+    memory_size: int = 200,
+    consistency_weight: float = 0.15,
+    decay: float = 0.999,
+    rate: float = 0.1,
+    memory_batch_size: int | None = None,
+    seed: int = 0,
+) -> Objective:
+    """Replay, match an averaged model on remembered samples, and answer with it."""
+    consistency = Term(
+        "consistency", draw=memory("a"), target=teacher("ema"), loss=logit_mse_per_sample, weight=consistency_weight
+    )
+    return Objective(
+        "mean-er",
+        [consistency],
+        criterion=Term("criterion", draw=union(memory("a"))),
+        memory=Memory(memory_size, seed=seed),
+        teachers={"ema": Ema(decay, rate=rate, seed=seed)},
+        answers="ema",
+        memory_batch_size=memory_batch_size,
+        joint_with_batchnorm=True,
+    )

@@ -1,0 +1,79 @@
+"""The learner's average self: an exponential moving average of its weights.
+
+Tarvainen & Valpola, Mean Teachers are Better Role Models, 2017, arXiv:1703.01780, eq. 2; with the stochastic update of
+Arani et al. 2022 (CLS-ER), arXiv:2201.12604, algorithm 1.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from ckd.classes import ClassSet
+from ckd.errors import ConfigError
+from ckd.part import Update
+from ckd.teachers.teacher import Frozen, Teacher
+
+
+class Ema(Teacher):
+    """θ ← a θ + (1 - a) student after an optimiser step, with a = min(decay, 1 - 1 / (t + 1)) at step t.
+
+    The smaller a of the first steps forgets the initial weights. BatchNorm's running statistics are averaged like the
+    weights (CLS-ER's code leaves them out and asks its averages in train mode); counters are copied. It needs no task
+    boundary, and is ready once the first experience begins. Where the student grew a head, what the average knows is
+    carried over and the new units start as the student's.
+
+    Args:
+        decay: a in [0, 1); 0.999 is customary.
+        rate: probability of an update at each step, in (0, 1].
+        seed: of the generator that draws whether to update.
+
+    Raises:
+        ConfigError: a decay or rate outside its range.
+    """
+
+    def __init__(self, decay: float = 0.999, *, rate: float = 1.0, seed: int = 0) -> None:
+        super().__init__()
+        for name, value, fits in (("decay", decay, 0 <= decay < 1), ("rate", rate, 0 < rate <= 1)):
+            if not fits:
+                interval = "[0, 1)" if name == "decay" else "(0, 1]"
+                raise ConfigError(f"EMA {name}", expected=f"within {interval}", received=value, fix="Try 0.9.")
+        self.decay, self.rate = decay, rate
+        self.generator = torch.Generator().manual_seed(seed)
+        self.steps = 0
+
+    def begin(self, model: nn.Module, seen: ClassSet) -> None:
+        """Take the student's shape, and at first its weights."""
+        self.taught = seen
+        known = {} if self._frozen is None else self._frozen.module.state_dict()
+        shapes = {name: value.shape for name, value in model.state_dict().items()}
+        if shapes == {name: value.shape for name, value in known.items()}:
+            return
+        fresh = copy.deepcopy(model)
+        for name, value in fresh.state_dict().items():
+            if name in known:
+                _carry_over(known[name], value)
+        self._frozen = Frozen(fresh)
+
+    def after_update(self, update: Update) -> None:
+        """Move towards the student."""
+        self.steps += 1
+        if self.rate < 1 and float(torch.rand((), generator=self.generator)) >= self.rate:
+            return
+        alpha = min(self.decay, 1 - 1 / (self.steps + 1))
+        mine, its = ([*m.parameters(), *m.buffers()] for m in (self.model.module, update.model))
+        floating = [(a, b.detach()) for a, b in zip(mine, its, strict=True) if a.is_floating_point()]
+        with torch.no_grad():
+            torch._foreach_lerp_([a for a, _ in floating], [b for _, b in floating], 1 - alpha)
+            for a, b in zip(mine, its, strict=True):
+                if not a.is_floating_point():
+                    a.copy_(b)
+
+
+def _carry_over(known: Tensor, fresh: Tensor) -> None:
+    """Write `known` into the part of `fresh` that it covers, in place."""
+    if known.dim() == fresh.dim():
+        corner = tuple(slice(0, min(a, b)) for a, b in zip(known.shape, fresh.shape, strict=True))
+        fresh[corner] = known[corner]
