@@ -91,6 +91,11 @@ class Preparation:
         return raw
 
     @property
+    def still(self) -> Preparation:
+        """The same without what is drawn anew at each call."""
+        return Preparation(tuple(step for step in self.steps if not isinstance(step, RANDOM)))
+
+    @property
     def random(self) -> bool:
         """Whether two calls may differ."""
         return any(isinstance(step, RANDOM) for step in self.steps)

@@ -1,9 +1,9 @@
 """What is remembered: tensor columns, and policies that admit and evict."""
 
 from ckd.memory.balanced import Balanced
-from ckd.memory.columns import Rows
 from ckd.memory.memory import Memory
 from ckd.memory.policy import Policy
 from ckd.memory.reservoir import Reservoir
+from ckd.rows import Rows
 
 __all__ = ["Balanced", "Memory", "Policy", "Reservoir", "Rows"]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ckd.errors import ConfigError
-from ckd.memory.columns import Rows
+from ckd.rows import Rows
 
 By = Literal["class", "task", "both"]
 

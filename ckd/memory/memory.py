@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from ckd.errors import ConfigError, DataError
-from ckd.memory.columns import Rows, allocate, check_kind, write
+from ckd.memory.columns import allocate, check_kind, write
 from ckd.memory.policy import Policy
 from ckd.memory.reservoir import Reservoir
 from ckd.part import Part, Update, tensor_bytes
+from ckd.rows import Rows
 
 
 class Memory(Part):

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ckd.memory.columns import Rows
+from ckd.rows import Rows
 
 
 class Policy(Protocol):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ckd.memory.columns import Rows
+from ckd.rows import Rows
 
 
 class Reservoir:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ckd.classes import Classes
-from ckd.teachers.teacher import Ask
+from ckd.part import Ask
 
 Prepare = Callable[[Tensor, torch.Generator], Tensor]
 """Turns raw samples (B, ...) into network inputs (B, ...); augmentation draws from the generator."""

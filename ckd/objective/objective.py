@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from ckd.answers import Answer
 from ckd.classes import Classes
 from ckd.errors import ConfigError
 from ckd.memory import Memory
@@ -17,7 +17,8 @@ from ckd.objective.context import Context
 from ckd.objective.draws import FromMemory
 from ckd.objective.step import Step
 from ckd.objective.term import Term
-from ckd.part import Part, Update
+from ckd.part import Ask, Ending, Part, Update, plainly
+from ckd.rows import Rows
 from ckd.teachers import Teacher
 
 
@@ -30,7 +31,9 @@ class Objective:
         criterion: replaces the strategy's stream/labels term; None leaves it as it is.
         memory: what `memory(...)` and `union(...)` draw from.
         teachers: what `teacher(name)` asks, by name.
-        answers: the teacher that answers at evaluation in the student's place, by name; the student unless given.
+        corrections: parts that change the student when an experience ends (`WeightAligning`), before a snapshot.
+        answers: what answers at evaluation in the student's place (an `Ema`, `BiasCorrection`, `NearestMean`); the
+            student unless given.
         memory_batch_size: samples in a draw from memory; as many as the stream's batch unless given.
         joint_with_batchnorm: whether a network with BatchNorm sees stream and memory in one forward pass (one set
             of batch statistics) or in one each. Networks without BatchNorm always join them: it is the same
@@ -48,7 +51,8 @@ class Objective:
         criterion: Term | None = None,
         memory: Memory | None = None,
         teachers: Mapping[str, Teacher] | None = None,
-        answers: str | None = None,
+        corrections: Sequence[Part] = (),
+        answers: Answer | None = None,
         memory_batch_size: int | None = None,
         joint_with_batchnorm: bool = False,
     ) -> None:
@@ -57,6 +61,7 @@ class Objective:
         self.criterion = criterion
         self.memory = memory
         self.teachers = dict(teachers or {})
+        self.corrections = tuple(corrections)
         self.answers = answers
         self.memory_batch_size = memory_batch_size
         self.joint_with_batchnorm = joint_with_batchnorm
@@ -69,8 +74,9 @@ class Objective:
 
     @property
     def parts(self) -> list[Part]:
-        """Everything with a life cycle."""
-        return [*self.teachers.values(), *([self.memory] if self.memory is not None else [])]
+        """Everything with a life cycle, in the order in which an experience ends: memory first, teachers last."""
+        found: list[object] = [self.memory, *self.corrections, self.answers, *self.teachers.values()]
+        return list(dict.fromkeys(part for part in found if isinstance(part, Part)))  # an Ema may be two of them
 
     def begin(self, model: nn.Module, by_task: dict[int, frozenset[int]], *, per_task: bool) -> None:
         """Meet the classes of an experience, by task label; `per_task` for models with a head for each."""
@@ -79,9 +85,8 @@ class Objective:
             part.begin(model, self.classes.seen)
 
     def answering(self, model: nn.Module) -> nn.Module:
-        """The network that answers at evaluation: `model`, or a copy of the teacher that does."""
-        teacher = None if self.answers is None else self.teachers[self.answers]
-        return copy.deepcopy(teacher.model.module) if teacher is not None and teacher.ready else model
+        """The network that answers at evaluation in the place of the student `model`."""
+        return model if self.answers is None else self.answers.answering(model)
 
     def step(self, stream: Batch, context: Context) -> Step:
         """Begin a training step on the stream's batch."""
@@ -92,10 +97,33 @@ class Objective:
         for part in self.parts:
             part.after_update(update)
 
-    def end(self, model: nn.Module) -> None:
-        """Cross a task boundary: teachers are taken, classes become old."""
+    def end(
+        self,
+        model: nn.Module,
+        *,
+        ask: Ask = plainly,
+        prepare: Callable[[Tensor], Tensor] = lambda raw: raw,
+        data: Callable[[], Iterator[Rows]] = lambda: iter(()),
+    ) -> None:
+        """Cross a task boundary: memory is rebalanced, heads corrected, teachers taken; classes become old.
+
+        Args:
+            model: the student.
+            ask: how this kind of model is called.
+            prepare: raw samples to network inputs, without augmentation.
+            data: iterates over the experience's samples.
+        """
+        ending = Ending(
+            model,
+            self.classes.seen,
+            answering=lambda: self.answering(model),
+            remembered=lambda: self.memory.rows if self.memory is not None and len(self.memory) else None,
+            data=data,
+            ask=ask,
+            prepare=prepare,
+        )
         for part in self.parts:
-            part.end(model, self.classes.seen)
+            part.end(ending)
         self.classes.close()
         self.experience += 1
 
@@ -125,10 +153,6 @@ class Objective:
                 if name not in self.teachers:
                     known, fix = ", ".join(self.teachers) or "no teachers", f"Pass teachers={{{name!r}: Snapshot()}}."
                     self._refuse(f"teacher of term {term.name!r}", known, repr(name), fix)
-        if self.answers is not None and self.answers not in self.teachers:
-            self._refuse(
-                "who answers at evaluation", ", ".join(self.teachers) or "no teachers", self.answers, "Add it."
-            )
 
     def _refuse(self, what: str, expected: object, received: Any, fix: str) -> None:
         raise ConfigError(f"objective {self.name!r}, {what}", expected=expected, received=received, fix=fix)

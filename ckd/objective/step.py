@@ -118,10 +118,10 @@ class Step:
         term = self.objective.criterion
         if term is None:
             return own(self.student(STREAM), self.stream.targets)
-        if term.loss is not None:
-            return term.value(self)
         question = self.question(term)
-        return own(self.student(question), self.batch(question).targets)
+        value = term.value(self) if term.loss else own(self.student(question), self.batch(question).targets)
+        weight = term.weigh(self.context)
+        return value if weight == 1 else weight * value
 
     def losses(self) -> dict[str, Tensor]:
         """The weighted value of every active term, scalars by name; the criterion is not among them."""

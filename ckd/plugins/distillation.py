@@ -17,6 +17,7 @@ from ckd.objective import STREAM, Batch, Context, Objective, Question, Step, joi
 from ckd.part import Update
 from ckd.plugins.boundaries import TaskBoundaries, classes_by_task
 from ckd.plugins.conflicts import refuse_two
+from ckd.plugins.experience_data import rows_of
 from ckd.plugins.heads import ask, forget_dead, has_batchnorm, has_head_per_task, live_units
 from ckd.plugins.ledger import Ledger
 from ckd.plugins.loader import LoaderWarning, TensorLoader
@@ -154,7 +155,13 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         """Cross the task boundary, if there is one here."""
         self._clear()
         if self._boundaries.ends_task(strategy.experience):
-            self.objective.end(strategy.model)
+            assert self._preparation is not None
+            self.objective.end(
+                strategy.model,
+                ask=ask,
+                prepare=self._preparation.still,
+                data=lambda: rows_of(strategy, self._stores_raw, self.objective.experience),
+            )
 
     # one training step -----------------------------------------------------------------------------------------
 

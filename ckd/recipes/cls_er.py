@@ -24,6 +24,8 @@ def cls_er(
     seed: int = 0,
 ) -> Objective:
     """Replay, match the better of two averaged models on remembered samples, and answer with the stable one."""
+    stable = Ema(stable_decay, rate=stable_rate, seed=2 * seed)
+    plastic = Ema(plastic_decay, rate=plastic_rate, seed=2 * seed + 1)
     consistency = Term(
         "consistency",
         draw=memory("a"),
@@ -36,11 +38,8 @@ def cls_er(
         [consistency],
         criterion=Term("criterion", draw=union(memory("a"))),
         memory=Memory(memory_size, seed=seed),
-        teachers={
-            "stable": Ema(stable_decay, rate=stable_rate, seed=2 * seed),
-            "plastic": Ema(plastic_decay, rate=plastic_rate, seed=2 * seed + 1),
-        },
-        answers="stable",
+        teachers={"stable": stable, "plastic": plastic},
+        answers=stable,
         memory_batch_size=memory_batch_size,
         joint_with_batchnorm=True,
     )

@@ -21,6 +21,7 @@ def mean_er(
     seed: int = 0,
 ) -> Objective:
     """Replay, match an averaged model on remembered samples, and answer with it."""
+    ema = Ema(decay, rate=rate, seed=seed)
     consistency = Term(
         "consistency", draw=memory("a"), target=teacher("ema"), loss=logit_mse_per_sample, weight=consistency_weight
     )
@@ -29,8 +30,8 @@ def mean_er(
         [consistency],
         criterion=Term("criterion", draw=union(memory("a"))),
         memory=Memory(memory_size, seed=seed),
-        teachers={"ema": Ema(decay, rate=rate, seed=seed)},
-        answers="ema",
+        teachers={"ema": ema},
+        answers=ema,
         memory_batch_size=memory_batch_size,
         joint_with_batchnorm=True,
     )

@@ -57,6 +57,10 @@ class Ema(Teacher):
                 _carry_over(known[name], value)
         self._frozen = Frozen(fresh)
 
+    def answering(self, model: nn.Module) -> nn.Module:
+        """A copy of the average, which may grow a head of its own at evaluation; `model` before there is one."""
+        return copy.deepcopy(self.model.module) if self.ready else model
+
     def after_update(self, update: Update) -> None:
         """Move towards the student."""
         self.steps += 1

@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import copy
 
-from torch import nn
-
-from ckd.classes import ClassSet
+from ckd.part import Ending
 from ckd.teachers.teacher import Frozen, Teacher
 
 
 class Snapshot(Teacher):
-    """A copy of the model as it was when the last experience ended; ready from then on."""
+    """A copy of the model as it was when the last experience ended; ready from then on.
 
-    def end(self, model: nn.Module, taught: ClassSet) -> None:
+    Args:
+        of_answer: copy the network that answers at evaluation (with its corrected bias, say), not the student.
+    """
+
+    def __init__(self, *, of_answer: bool = False) -> None:
+        super().__init__()
+        self.of_answer = of_answer
+
+    def end(self, ending: Ending) -> None:
         """Replace the copy by the model as it is now."""
+        model = ending.answering() if self.of_answer and ending.answering is not None else ending.model
         self._frozen = Frozen(copy.deepcopy(model))
-        self.taught = taught
+        self.taught = ending.taught

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
 from ckd.classes import ClassSet
-from ckd.part import Part, tensor_bytes
-
-Ask = Callable[[nn.Module, Tensor, Tensor | None], Tensor]
-"""How a kind of model is called: (model, inputs (B, ...), task labels (B,) or None) -> logits (B, C)."""
+from ckd.part import Ask, Part, tensor_bytes
 
 
 class Teacher(Part):

@@ -215,9 +215,9 @@ def test_online_streams_are_snapshot_at_task_boundaries_only(known, blobs, bench
     taken = []
 
     class Counting(Snapshot):
-        def end(self, model, taught):
-            taken.append(taught.indices)
-            super().end(model, taught)
+        def end(self, ending):
+            taken.append(ending.taught.indices)
+            super().end(ending)
 
     objective = Objective(
         "online",

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ckd.classes import ClassSet
+from ckd.part import Ending
 from ckd.teachers import Snapshot
 
 TAUGHT = ClassSet({0: frozenset({0, 1})})
@@ -58,7 +59,7 @@ def student():
 @pytest.fixture
 def snapshot(student):
     taken = Snapshot()
-    taken.end(student, TAUGHT)
+    taken.end(Ending(student, TAUGHT))
     return taken
 
 
@@ -113,7 +114,7 @@ WILD = pytest.mark.parametrize(
 
 def test_it_answers_as_the_student_did_in_eval_mode_when_it_was_taken(student):
     snapshot = Snapshot()
-    snapshot.end(student, TAUGHT)
+    snapshot.end(Ending(student, TAUGHT))
     weights = bits(student)
     train(student)
     found = snapshot.answer(ask, inputs(seed=9), None)
@@ -169,7 +170,7 @@ def test_asking_leaves_gradient_recording_on(snapshot):
 def test_the_copy_carries_no_gradients_and_the_student_keeps_its_own(student):
     kept = [p.grad.clone() for p in student.parameters()]
     snapshot = Snapshot()
-    snapshot.end(student, TAUGHT)
+    snapshot.end(Ending(student, TAUGHT))
     assert all(p.grad is None for p in snapshot.model.parameters())
     assert all(torch.equal(p.grad, grad) for p, grad in zip(student.parameters(), kept, strict=True))
     assert all(p.requires_grad for p in student.parameters())
@@ -188,7 +189,7 @@ def test_mode_of_the_student_is_untouched_module_by_module(student, training):
     student.norm.train(not training)  # a frozen BatchNorm in a training model, for one
     before, weights = modes(student), bits(student)
     snapshot = Snapshot()
-    snapshot.end(student, TAUGHT)
+    snapshot.end(Ending(student, TAUGHT))
     assert modes(student) == before
     snapshot.answer(ask, inputs(), None)
     assert modes(student) == before
@@ -201,7 +202,7 @@ def test_it_is_not_ready_before_the_first_end(student):
     assert snapshot.nbytes() == {}
     with pytest.raises(RuntimeError, match="no network yet"):
         snapshot.answer(ask, inputs(), None)
-    snapshot.end(student, TAUGHT)
+    snapshot.end(Ending(student, TAUGHT))
     assert snapshot.ready
 
 
@@ -210,7 +211,7 @@ def test_the_next_end_replaces_it_and_what_it_was_taught(snapshot, student):
     assert snapshot.taught is TAUGHT
     train(student)
     more = ClassSet({0: frozenset({0, 1, 2})})
-    snapshot.end(student, more)
+    snapshot.end(Ending(student, more))
     assert snapshot.taught is more
     second = snapshot.answer(ask, inputs(), None)
     assert not torch.equal(second, first)

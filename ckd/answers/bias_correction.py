@@ -1,0 +1,93 @@
+"""Bias correction: two numbers for each experience, fitted on remembered samples, put its logits in their place.
+
+Wu et al. 2019, Large Scale Incremental Learning (BiC), arXiv:1905.13260, section 4.2. The paper fits them on samples
+held out from training; here they are fitted on the memory, which was rehearsed, as 200 samples leave none to spare.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ckd.answers.answer import refuse_heads_per_task
+from ckd.classes import ClassSet
+from ckd.part import Ending, Part
+
+
+class BiasCorrection(Part):
+    """Answers with α z + β for the logits z of each experience's classes; the first experience keeps α = 1, β = 0.
+
+    Args:
+        steps: of L-BFGS, with which α and β of the newest classes are fitted by cross entropy over the seen ones.
+    """
+
+    def __init__(self, steps: int = 50) -> None:
+        self.steps = steps
+        self.scale = torch.ones(0)
+        self.shift = torch.zeros(0)
+        self._old = ClassSet()
+
+    def answering(self, model: nn.Module) -> nn.Module:
+        """The student with its logits corrected."""
+        return Corrected(model, self.scale.clone(), self.shift.clone())
+
+    def end(self, ending: Ending) -> None:
+        """Fit the two numbers of the classes that came with this experience."""
+        refuse_heads_per_task("bias correction", ending.taught)
+        new = [c for c in ending.taught.indices if c not in set(self._old.indices)]
+        width = max(ending.taught.indices, default=-1) + 1
+        self.scale, self.shift = _grown(self.scale, width, 1.0), _grown(self.shift, width, 0.0)
+        rows = ending.remembered()
+        if self._old.indices and new and rows is not None:
+            logits = ending.logits(self.answering(ending.model), rows)
+            alpha, beta = fit(logits, rows.targets.to(logits.device), new, ending.taught, self.steps)
+            self.scale[new], self.shift[new] = alpha, beta
+        self._old = ending.taught
+
+
+def fit(logits: Tensor, targets: Tensor, new: list[int], seen: ClassSet, steps: int) -> tuple[float, float]:
+    """α and β for the columns `new` of `logits` (N, C) that minimise the cross entropy with `targets` (N,)."""
+    seen_only = logits.detach().double()[:, seen.indices]
+    column = {c: i for i, c in enumerate(seen.indices)}
+    is_new = torch.zeros(len(column), dtype=torch.bool, device=logits.device)
+    is_new[[column[c] for c in new]] = True
+    labels = torch.tensor([column[int(t)] for t in targets], device=logits.device)
+    line = torch.tensor([1.0, 0.0], dtype=torch.float64, device=logits.device, requires_grad=True)
+    optimiser = torch.optim.LBFGS([line], max_iter=steps, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        loss = F.cross_entropy(torch.where(is_new, line[0] * seen_only + line[1], seen_only), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    with torch.enable_grad():
+        optimiser.step(closure)  # type: ignore[no-untyped-call]
+    alpha, beta = line.detach().tolist()
+    return alpha, beta
+
+
+class Corrected(nn.Module):
+    """A model whose logits are rescaled and shifted class by class; classes beyond the numbers stay as they are."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, model: nn.Module, scale: Tensor, shift: Tensor) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("scale", scale)
+        self.register_buffer("shift", shift)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Corrected logits (B, C)."""
+        logits: Tensor = self.model(inputs)
+        width = logits.shape[1]
+        scale, shift = (_grown(v, width, fill).to(logits) for v, fill in ((self.scale, 1.0), (self.shift, 0.0)))
+        return logits * scale + shift
+
+
+def _grown(values: Tensor, width: int, fill: float) -> Tensor:
+    missing = width - len(values)
+    return F.pad(values, (0, missing), value=fill) if missing > 0 else values[:width]

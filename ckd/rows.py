@@ -1,0 +1,42 @@
+"""Samples as rows of tensor columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Rows:
+    """Samples, one a row.
+
+    Attributes:
+        raw: stored inputs (N, ...), in the dtype given.
+        targets: labels (N,), int64.
+        tasks: task labels (N,), int64; 0 where the benchmark has none.
+        experiences: index of the experience (N,), int64.
+        logits: answers (N, C) when the sample was stored, NaN where no unit was live; None if not kept.
+    """
+
+    raw: Tensor
+    targets: Tensor
+    tasks: Tensor
+    experiences: Tensor
+    logits: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def items(self) -> list[tuple[str, Tensor]]:
+        """The columns that are there, by name."""
+        return [(f.name, column) for f in fields(self) if (column := getattr(self, f.name)) is not None]
+
+    def take(self, index: Tensor) -> Rows:
+        """Copies of the rows at `index` (M,), int64."""
+        return Rows(**{name: column.index_select(0, index) for name, column in self.items()})
+
+    def to(self, device: torch.device) -> Rows:
+        """The same rows on `device`."""
+        return Rows(**{name: column.to(device) for name, column in self.items()})
