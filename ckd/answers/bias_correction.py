@@ -32,9 +32,12 @@ class BiasCorrection(Part):
         """The student with its logits corrected."""
         return Corrected(model, self.scale.clone(), self.shift.clone())
 
+    def begin(self, model: nn.Module, seen: ClassSet) -> None:
+        """Refuse a model with a head for each task."""
+        refuse_heads_per_task("bias correction", seen)
+
     def end(self, ending: Ending) -> None:
         """Fit the two numbers of the classes that came with this experience."""
-        refuse_heads_per_task("bias correction", ending.taught)
         new = [c for c in ending.taught.indices if c not in set(self._old.indices)]
         width = max(ending.taught.indices, default=-1) + 1
         self.scale, self.shift = _grown(self.scale, width, 1.0), _grown(self.shift, width, 0.0)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ckd.answers.answer import refuse_heads_per_task
+from ckd.classes import ClassSet
 from ckd.part import Ending, Part
 from ckd.taps import head_tapped
 
@@ -24,9 +25,12 @@ class NearestMean(Part):
         """A network that classifies by the means; the student itself while there are none."""
         return model if self.means is None else NearestMeanClassifier(model, self.means.clone())
 
+    def begin(self, model: nn.Module, seen: ClassSet) -> None:
+        """Refuse a model with a head for each task."""
+        refuse_heads_per_task("the nearest-mean classifier", seen)
+
     def end(self, ending: Ending) -> None:
         """Take the means of what is now remembered."""
-        refuse_heads_per_task("the nearest-mean classifier", ending.taught)
         rows = ending.remembered()
         if rows is None:
             return
@@ -41,7 +45,7 @@ def class_means(features: Tensor, targets: Tensor, n_classes: int) -> Tensor:
 
 
 class NearestMeanClassifier(nn.Module):
-    """Logits are -‖φ(x) - μ_c‖² with φ and μ normalised; lowest for classes without a mean."""
+    """Logits are -‖φ(x) - μ_c‖², within [-4, 0] as φ and μ are normalised; -1000 for classes without a mean."""
 
     means: Tensor
 
@@ -51,8 +55,8 @@ class NearestMeanClassifier(nn.Module):
         self.register_buffer("means", F.normalize(means, dim=1))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Negative squared distances (B, C)."""
+        """Negative squared distances (B, C), as wide as the model's head."""
         with head_tapped(self.model) as taken:
-            self.model(inputs)
-        distance = torch.cdist(F.normalize(taken[-1], dim=1), self.means).square()
-        return -distance.nan_to_num(nan=torch.finfo(distance.dtype).max)
+            width = self.model(inputs).shape[1]
+        distance = torch.cdist(F.normalize(taken[-1], dim=1), self.means).square().nan_to_num(nan=1000.0)
+        return F.pad(-distance, (0, width - distance.shape[1]), value=-1000.0)

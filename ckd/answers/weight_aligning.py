@@ -6,6 +6,7 @@ Zhao et al. 2020, Maintaining Discrimination and Fairness in Class Incremental L
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from ckd.answers.answer import refuse_heads_per_task
 from ckd.classes import ClassSet
@@ -22,9 +23,12 @@ class WeightAligning(Part):
     def __init__(self) -> None:
         self._old = ClassSet()
 
+    def begin(self, model: nn.Module, seen: ClassSet) -> None:
+        """Refuse a model with a head for each task."""
+        refuse_heads_per_task("weight aligning", seen)
+
     def end(self, ending: Ending) -> None:
         """Align the classes that came with this experience."""
-        refuse_heads_per_task("weight aligning", ending.taught)
         old = self._old.indices
         new = [c for c in ending.taught.indices if c not in set(old)]
         self._old = ending.taught

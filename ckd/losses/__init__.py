@@ -1,11 +1,14 @@
 """What it means to agree: pure functions of tensors, per sample first, the batch mean last."""
 
 from ckd.losses._masking import check_temperature
+from ckd.losses.binary_cross_entropy import binary_cross_entropy, binary_cross_entropy_per_sample
 from ckd.losses.cross_entropy import cross_entropy, cross_entropy_per_sample
 from ckd.losses.kd import kd, kd_per_sample, soft_cross_entropy, soft_cross_entropy_per_sample
 from ckd.losses.logit_mse import logit_mse, logit_mse_per_sample
 
 __all__ = [
+    "binary_cross_entropy",
+    "binary_cross_entropy_per_sample",
     "check_temperature",
     "cross_entropy",
     "cross_entropy_per_sample",

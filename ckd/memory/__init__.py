@@ -1,9 +1,10 @@
 """What is remembered: tensor columns, and policies that admit and evict."""
 
 from ckd.memory.balanced import Balanced
+from ckd.memory.herded import HerdedMemory
 from ckd.memory.memory import Memory
 from ckd.memory.policy import Policy
 from ckd.memory.reservoir import Reservoir
 from ckd.rows import Rows
 
-__all__ = ["Balanced", "Memory", "Policy", "Reservoir", "Rows"]
+__all__ = ["Balanced", "HerdedMemory", "Memory", "Policy", "Reservoir", "Rows"]

@@ -6,7 +6,7 @@ from ckd.objective.draws import Draw, memory, old_heads, stream, union
 from ckd.objective.groups import all_classes, current, old, present, seen
 from ckd.objective.objective import Objective
 from ckd.objective.step import STREAM, Question, Step
-from ckd.objective.targets import Target, best_teacher, labels, stored_logits, teacher
+from ckd.objective.targets import Target, best_teacher, labels, old_answers, stored_logits, teacher
 from ckd.objective.term import Loss, Term
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "labels",
     "memory",
     "old",
+    "old_answers",
     "old_heads",
     "present",
     "seen",

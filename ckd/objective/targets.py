@@ -98,6 +98,29 @@ class BestTeacher(Target):
         return answers.gather(0, best)[0], TeacherAnswer(self.names[0]).values(step, question)[1]
 
 
+@dataclass(frozen=True)
+class OldAnswers(Target):
+    """Probabilities, each class on its own: the label's for new classes, a teacher's for those it was taught (iCaRL).
+
+    Before the teacher is ready there are only labels, so it is not among the teachers that must be.
+    """
+
+    name: str
+
+    def values(self, step: Step, question: Question) -> tuple[Tensor, Tensor | None]:
+        """Probabilities (B, C) over the head of the student, valid for the classes seen."""
+        batch, student = step.batch(question), step.student(question)
+        seen = step.context.classes.seen.mask(student.shape[1], batch.tasks, student.device)
+        target = torch.zeros_like(student, requires_grad=False).scatter_(1, batch.targets[:, None], 1.0)
+        if step.objective.teachers[self.name].ready:
+            old = step.ask(self.name, question).sigmoid()
+            taught = TeacherAnswer(self.name).values(step, question)[1]
+            width = min(old.shape[1], target.shape[1])
+            known = torch.ones_like(target[:, :width], dtype=torch.bool) if taught is None else taught[..., :width]
+            target[:, :width] = torch.where(known, old[:, :width], target[:, :width])
+        return target, seen
+
+
 labels = Labels()
 stored_logits = StoredLogits()
 
@@ -105,6 +128,11 @@ stored_logits = StoredLogits()
 def best_teacher(*names: str) -> BestTeacher:
     """The answer, for each sample, of the teacher that finds its label most likely."""
     return BestTeacher(names)
+
+
+def old_answers(name: str) -> OldAnswers:
+    """Labels for new classes, the sigmoid answers of the teacher called `name` for old ones."""
+    return OldAnswers(name)
 
 
 def teacher(name: str) -> TeacherAnswer:

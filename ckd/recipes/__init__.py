@@ -1,11 +1,13 @@
 """Named sums of terms, with the hyper-parameters that their papers used."""
 
+from ckd.recipes.bic import bic
 from ckd.recipes.cls_er import cls_er
 from ckd.recipes.cumulative import cumulative
 from ckd.recipes.der import der
 from ckd.recipes.der_plus_plus import der_plus_plus
 from ckd.recipes.er import er
 from ckd.recipes.er_ace import er_ace
+from ckd.recipes.icarl import icarl
 from ckd.recipes.joint import joint
 from ckd.recipes.lwf import lwf
 from ckd.recipes.mean_er import mean_er
@@ -13,11 +15,13 @@ from ckd.recipes.naive import naive
 from ckd.recipes.protocols import Protocol, protocol
 from ckd.recipes.registry import RECIPES, Recipe, get, recipe
 from ckd.recipes.self_distillation import self_distillation
+from ckd.recipes.wa import wa
 
 __all__ = [
     "RECIPES",
     "Protocol",
     "Recipe",
+    "bic",
     "cls_er",
     "cumulative",
     "der",
@@ -25,6 +29,7 @@ __all__ = [
     "er",
     "er_ace",
     "get",
+    "icarl",
     "joint",
     "lwf",
     "mean_er",
@@ -32,4 +37,5 @@ __all__ = [
     "protocol",
     "recipe",
     "self_distillation",
+    "wa",
 ]

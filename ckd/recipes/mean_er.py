@@ -15,8 +15,8 @@ def mean_er(
     *,
     memory_size: int = 200,
     consistency_weight: float = 0.15,
-    decay: float = 0.999,
-    rate: float = 0.1,
+    decay: float = 0.99,
+    rate: float = 1.0,
     memory_batch_size: int | None = None,
     seed: int = 0,
 ) -> Objective:

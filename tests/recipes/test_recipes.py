@@ -10,17 +10,20 @@ from ckd.errors import UnknownNameError
 from ckd.recipes import RECIPES
 
 NAMES = [
+    "bic",
     "cls-er",
     "cumulative",
     "der",
     "der++",
     "er",
     "er-ace",
+    "icarl",
     "joint",
     "lwf",
     "mean-er",
     "naive",
     "self-distillation",
+    "wa",
 ]
 
 

@@ -1,0 +1,30 @@
+"""iCaRL: herded exemplars, sigmoid distillation, nearest-mean answers. Rebuffi et al. 2017, arXiv:1611.07725.
+
+The exemplars are drawn beside every batch of the stream, where the paper mixes them into the data of the experience.
+"""
+
+from ckd.answers import NearestMean
+from ckd.losses import binary_cross_entropy_per_sample
+from ckd.memory import HerdedMemory
+from ckd.objective import Objective, Term, memory, old_answers, union
+from ckd.recipes.registry import recipe
+from ckd.teachers import Snapshot
+
+
+@recipe("icarl", paper="Rebuffi et al. 2017, arXiv:1611.07725", stores="inputs, labels, a snapshot, class means")
+def icarl(*, memory_size: int = 200, memory_batch_size: int | None = None, seed: int = 0) -> Objective:
+    """Learn every class on its own, with the snapshot's answers for old ones; answer by the nearest class mean."""
+    return Objective(
+        "icarl",
+        criterion=Term(
+            "criterion",
+            draw=union(memory("a")),
+            target=old_answers("snapshot"),
+            loss=binary_cross_entropy_per_sample,
+        ),
+        memory=HerdedMemory(memory_size, seed=seed),
+        teachers={"snapshot": Snapshot()},
+        answers=NearestMean(),
+        memory_batch_size=memory_batch_size,
+        joint_with_batchnorm=True,
+    )
