@@ -7,7 +7,7 @@ import ast
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ckd import __version__
 from ckd.errors import CkdError, ConfigError, UnknownNameError
@@ -56,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--experiences", type=int, metavar="N", help="experiences in the stream")
     run.add_argument("--batch-size", type=int, metavar="B", help="samples in a mini-batch of the stream")
     run.add_argument("--lr", type=float, metavar="L", help="learning rate of SGD")
+    run.add_argument("--samples-per-class", type=_count, metavar="N", help="training samples of each class, or all")
     run.add_argument("--network", metavar="NAME", help="a network from `ckd list`")
     run.add_argument(
         "--set",
@@ -103,6 +104,7 @@ def _run(arguments: argparse.Namespace) -> None:
             batch_size=arguments.batch_size,
             lr=arguments.lr,
             network=arguments.network,
+            samples_per_class=arguments.samples_per_class,
             settings=mine[recipe],
             validate=arguments.validate,
         )
@@ -136,6 +138,10 @@ def _list(_: argparse.Namespace) -> None:
     console = Console()
     console.print(benchmarks, recipes)
     console.print(f"networks: {', '.join(NETWORKS)}")
+
+
+def _count(text: str) -> int | Literal["all"]:
+    return "all" if text == "all" else int(text)
 
 
 def _setting(text: str) -> tuple[str, Any]:

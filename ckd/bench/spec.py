@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ckd.bench.networks import NETWORKS
 from ckd.data.registry import find
@@ -24,6 +24,7 @@ class RunSpec:
         memory_size: samples remembered; 0 for recipes without a memory.
         n_experiences: None for the benchmark's own number.
         epochs, batch_size, lr, network: how it is trained, with plain SGD.
+        samples_per_class: training samples of each class; None for all.
         settings: hyper-parameters of the recipe.
         validate: test on held-out training data.
         data: digest of the arrays, for a file of one's own.
@@ -39,6 +40,7 @@ class RunSpec:
     batch_size: int
     lr: float
     network: str
+    samples_per_class: int | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     validate: bool = False
     data: str = ""
@@ -70,10 +72,13 @@ def plan(
     batch_size: int | None = None,
     lr: float | None = None,
     network: str | None = None,
+    samples_per_class: int | Literal["all"] | None = None,
     settings: dict[str, Any] | None = None,
     validate: bool = False,
 ) -> RunSpec:
     """Decide every hyper-parameter: what is given here, else the protocol table, else the recipe's defaults.
+
+    `samples_per_class="all"` trains on all data where the protocol takes a part.
 
     Raises:
         UnknownNameError: no such benchmark, recipe or hyper-parameter.
@@ -90,7 +95,14 @@ def plan(
         )
     wanted = chosen.settings(**{**rule.settings, **(settings or {})})
     wanted = {k: v for k, v in wanted.items() if k not in ("memory_size", "seed")}
-    given = {"epochs": epochs, "batch size": batch_size, "lr": lr, "network": network, **(settings or {})}
+    given = {
+        "epochs": epochs,
+        "batch size": batch_size,
+        "lr": lr,
+        "network": network,
+        "samples per class": samples_per_class,
+        **(settings or {}),
+    }
     changed = [name for name, value in given.items() if value is not None]
     spec = RunSpec(
         benchmark=benchmark,
@@ -102,6 +114,7 @@ def plan(
         batch_size=rule.batch_size if batch_size is None else batch_size,
         lr=float(rule.lr if lr is None else lr),
         network=network or rule.network,
+        samples_per_class=None if samples_per_class == "all" else samples_per_class or rule.samples_per_class,
         settings=wanted,
         validate=validate,
         data=_digest(Path(benchmark)) if benchmark.endswith(".npz") else "",

@@ -46,6 +46,21 @@ class Arrays:
         """Augmentation and preparation."""
         return Preparation((*self.augment, *self.prepare.steps))
 
+    def limited(self, per_class: int, seed: int = 0) -> Arrays:
+        """The same with at most `per_class` training samples of each class, chosen at random.
+
+        Raises:
+            ConfigError: fewer than one.
+        """
+        if per_class < 1:
+            raise ConfigError(
+                "samples per class", expected="1 or more", received=per_class, fix="Leave it out for all."
+            )
+        shuffled = torch.randperm(len(self.y_train), generator=torch.Generator().manual_seed(seed))
+        kept = torch.cat([shuffled[self.y_train[shuffled] == c][:per_class] for c in range(self.n_classes)])
+        kept = kept.sort().values
+        return replace(self, x_train=self.x_train[kept], y_train=self.y_train[kept])
+
     def holding_out(self, fraction: float = 0.1, seed: int = 0) -> Arrays:
         """The same with a part of the training data in the place of the test data, for choosing settings.
 

@@ -72,6 +72,7 @@ def tensor_stream(
     seed: int = 0,
     data_root: Root = None,
     validate: bool = False,
+    samples_per_class: int | None = None,
 ) -> TensorStream:
     """The stream of the benchmark called `name`.
 
@@ -81,6 +82,7 @@ def tensor_stream(
             divides the number of classes, else one experience for each class.
         seed: of what is random about the stream (permutations, angles).
         data_root: where data sets are kept; `~/.cache/ckd` unless given.
+        samples_per_class: train on so many samples of each class; all of them unless given.
         validate: hold out a tenth of the training data and test on that instead, for choosing settings.
 
     Raises:
@@ -92,6 +94,8 @@ def tensor_stream(
     arrays = benchmark.source(data_root)
     if validate:
         arrays = arrays.holding_out()
+    if samples_per_class is not None:
+        arrays = arrays.limited(samples_per_class)
     if n_experiences is None:
         n_experiences = benchmark.n_experiences or _divisor(arrays.n_classes)
     return benchmark.make(arrays, n_experiences, seed)

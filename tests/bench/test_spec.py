@@ -171,6 +171,7 @@ OTHER = {
     "batch_size": 17,
     "lr": 0.11,
     "network": "convnet",
+    "samples_per_class": 7,
     "settings": {**SPEC.settings, "alpha": 0.51},
     "validate": True,
     "data": "0123abcd",
