@@ -248,3 +248,10 @@ def floats(given):
 @pytest.mark.parametrize(("recipe", "label"), [("naive", "naive"), ("er", "er, memory 200")])
 def test_the_label_names_the_memory_where_there_is_one(recipe, label):
     assert plan("split-digits", recipe, seed=0).label == label
+
+
+def test_split_cifar_takes_a_part_of_the_data_unless_all_is_asked_for():
+    assert plan("split-cifar10", "er", seed=0).samples_per_class == 2000
+    assert plan("split-cifar10", "er", seed=0, samples_per_class=50).samples_per_class == 50
+    assert plan("split-cifar10", "er", seed=0, samples_per_class="all").samples_per_class is None
+    assert plan("split-mnist", "er", seed=0).samples_per_class is None

@@ -172,3 +172,21 @@ def test_the_seed_decides_what_is_held_out():
 def test_a_fraction_that_leaves_nothing_is_refused(fraction):
     with pytest.raises(ConfigError, match="validation fraction"):
         numbered().holding_out(fraction)
+
+
+@pytest.mark.parametrize("per_class", [1, 4, 30])
+def test_limited_keeps_so_many_of_each_class_and_their_samples(per_class):
+    y = np.arange(40) % 4
+    x = np.arange(40, dtype="uint8")[:, None]
+    data = of(x, y)
+    few = data.limited(per_class)
+    assert np.bincount(few.y_train).tolist() == [min(per_class, 10)] * 4
+    assert np.array_equal(few.x_train[:, 0].numpy() % 4, few.y_train.numpy())
+    assert len(set(few.x_train[:, 0].tolist())) == len(few.x_train)
+    assert torch.equal(few.x_test, data.x_test)
+    assert torch.equal(few.x_train, data.limited(per_class).x_train)
+
+
+def test_limited_to_nothing_is_refused():
+    with pytest.raises(ConfigError, match="samples per class"):
+        of(values(6, 4)).limited(0)

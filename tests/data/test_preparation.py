@@ -167,3 +167,9 @@ def test_per_sample_is_the_batch_version_of_one():
     transform = PerSample(Preparation((Scale(), Normalise(MEAN, STD))))
     batch = transform.preparation(images())
     assert all(torch.equal(transform(image), row) for image, row in zip(images(), batch, strict=True))
+
+
+def test_still_leaves_out_what_is_drawn():
+    steps = (RandomCrop(2), Scale(), RandomFlip(), Normalise(MEAN, STD))
+    assert Preparation(steps).still == Preparation((Scale(), Normalise(MEAN, STD)))
+    assert not Preparation(steps).still.random

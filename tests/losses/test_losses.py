@@ -25,9 +25,15 @@ def sure_of(labels):
     return 60 * F.one_hot(labels, C).float()
 
 
+def random_probabilities():
+    return random_logits(1).sigmoid()
+
+
 LOGITS = (partial(random_logits, 1), torch.clone)
 LABELS = (random_labels, sure_of)
+PROBABILITIES = (random_probabilities, torch.logit)
 KINDS = {
+    "binary_cross_entropy_per_sample": PROBABILITIES,
     "cross_entropy_per_sample": LABELS,
     "kd_per_sample": LOGITS,
     "logit_mse_per_sample": LOGITS,
@@ -56,6 +62,8 @@ def gradient(loss, student, target, **settings):
 
 def test_the_public_names_are_these():
     assert ckd.losses.__all__ == [
+        "binary_cross_entropy",
+        "binary_cross_entropy_per_sample",
         "check_temperature",
         "cross_entropy",
         "cross_entropy_per_sample",
@@ -186,7 +194,7 @@ def test_arguments_are_left_as_they_were(name):
     assert all(torch.equal(a, b) for a, b in zip(before, (student, target, mask), strict=True))
 
 
-@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind is LOGITS])
+@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind is not LABELS])
 def test_logits_of_different_shapes_are_refused(name):
     loss, student, target, _ = setup(name)
     with pytest.raises(ConfigError, match="Slice both to the classes that they share"):

@@ -208,3 +208,37 @@ def test_the_best_teacher_is_chosen_for_each_sample():
         best = max(answers, key=lambda z: z.softmax(0)[y].item())
         wanted += (student(x) - best).square().mean().item() / len(step.stream.targets)
     assert step.losses()["mse"].item() == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_the_criterion_has_a_weight_too(own):
+    loss = None if own else cross_entropy_per_sample
+    for weight, wanted in ((1.0, 1.0), (0.25, 0.25), (lambda context: context.iteration, 7.0)):
+        step, model = begin(Objective("x", criterion=Term("criterion", stream, loss=loss, weight=weight)))
+        answer_all(step, model)
+        value = step.criterion(torch.nn.functional.cross_entropy)
+        plain = torch.nn.functional.cross_entropy(model(step.stream.inputs), step.stream.targets)
+        assert value.item() == pytest.approx(wanted * plain.item(), rel=1e-6)
+
+
+def test_an_experience_ends_in_order_memory_corrections_answer_teachers_each_once():
+    ended = []
+
+    class Noted(Snapshot):
+        def __init__(self, name):
+            super().__init__()
+            self.name = name
+
+        def end(self, ending):
+            ended.append((self.name, ending.remembered() is not None, ending.taught.indices))
+
+        def answering(self, model):
+            return model
+
+    both = Noted("answer and teacher")
+    objective = Objective(
+        "x", memory=filled(), corrections=[Noted("correction")], answers=both, teachers={"a": Noted("a"), "b": both}
+    )
+    objective.begin(torch.nn.Linear(3, 6), {0: frozenset({1})}, per_task=False)
+    objective.end(torch.nn.Linear(3, 6))
+    assert ended == [(name, True, [1]) for name in ("correction", "answer and teacher", "a")]
