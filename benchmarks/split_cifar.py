@@ -10,7 +10,7 @@ from options import options
 
 from ckd.bench import plan, run_suite
 
-RECIPES = ["naive", "lwf", "er", "der++", "er-ace", "wa", "bic", "icarl", "mean-er", "cls-er"]
+RECIPES = ["naive", "lwf", "er", "der++", "er-ace", "wa", "bfp", "bic", "icarl", "mean-er", "cls-er"]
 PUBLISHED = {
     ("naive", 0): 19.62,
     ("lwf", 0): 19.61,
@@ -19,6 +19,8 @@ PUBLISHED = {
     ("er", 5120): 82.47,
     ("mean-er", 200): 61.9,
     ("mean-er", 500): 70.4,
+    ("bfp", 200): 68.6,
+    ("bfp", 500): 73.5,
     ("cls-er", 200): 66.19,
     ("cls-er", 500): 75.22,
     ("cls-er", 5120): 86.78,

@@ -18,6 +18,7 @@ RECIPES = [
     "der++",
     "self-distillation",
     "wa",
+    "bfp",
     "bic",
     "icarl",
     "mean-er",

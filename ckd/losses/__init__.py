@@ -3,6 +3,7 @@
 from ckd.losses._masking import check_temperature
 from ckd.losses.binary_cross_entropy import binary_cross_entropy, binary_cross_entropy_per_sample
 from ckd.losses.cross_entropy import cross_entropy, cross_entropy_per_sample
+from ckd.losses.feature_distance import feature_distance, feature_distance_per_sample
 from ckd.losses.kd import kd, kd_per_sample, soft_cross_entropy, soft_cross_entropy_per_sample
 from ckd.losses.logit_mse import logit_mse, logit_mse_per_sample
 
@@ -12,6 +13,8 @@ __all__ = [
     "check_temperature",
     "cross_entropy",
     "cross_entropy_per_sample",
+    "feature_distance",
+    "feature_distance_per_sample",
     "kd",
     "kd_per_sample",
     "logit_mse",

@@ -3,8 +3,10 @@
 from ckd.objective.batch import Batch, join
 from ckd.objective.context import Context
 from ckd.objective.draws import Draw, memory, old_heads, stream, union
+from ckd.objective.feature_term import FeatureTerm
 from ckd.objective.groups import all_classes, current, old, present, seen
 from ckd.objective.objective import Objective
+from ckd.objective.projection import Projection
 from ckd.objective.step import STREAM, Question, Step
 from ckd.objective.targets import Target, best_teacher, labels, old_answers, stored_logits, teacher
 from ckd.objective.term import Loss, Term
@@ -14,8 +16,10 @@ __all__ = [
     "Batch",
     "Context",
     "Draw",
+    "FeatureTerm",
     "Loss",
     "Objective",
+    "Projection",
     "Question",
     "Step",
     "Target",

@@ -17,6 +17,7 @@ class Batch:
         targets: labels (B,), int64.
         tasks: task labels (B,), int64; None where the benchmark has none.
         logits: answers (B, C) stored with remembered samples, NaN where no unit was live; None elsewhere.
+        experiences: index of the experience of remembered samples (B,); None elsewhere.
         samples: what a mean runs over; fewer than B where one sample is asked about several heads.
     """
 
@@ -24,6 +25,7 @@ class Batch:
     targets: Tensor
     tasks: Tensor | None
     logits: Tensor | None = None
+    experiences: Tensor | None = None
     samples: int = 0
 
     def __post_init__(self) -> None:

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from ckd.answers import Answer
+from ckd.answers.answer import refuse_heads_per_task
 from ckd.classes import Classes
 from ckd.errors import ConfigError
 from ckd.memory import Memory
 from ckd.objective.batch import Batch
 from ckd.objective.context import Context
 from ckd.objective.draws import FromMemory
+from ckd.objective.feature_term import FeatureTerm
 from ckd.objective.step import Step
 from ckd.objective.term import Term
 from ckd.part import Ask, Ending, Part, Update, plainly
@@ -75,12 +77,15 @@ class Objective:
     @property
     def parts(self) -> list[Part]:
         """Everything with a life cycle, in the order in which an experience ends: memory first, teachers last."""
-        found: list[object] = [self.memory, *self.corrections, self.answers, *self.teachers.values()]
+        of_terms = [part for term in self.terms for part in term.parts]
+        found: list[object] = [self.memory, *self.corrections, self.answers, *self.teachers.values(), *of_terms]
         return list(dict.fromkeys(part for part in found if isinstance(part, Part)))  # an Ema may be two of them
 
     def begin(self, model: nn.Module, by_task: dict[int, frozenset[int]], *, per_task: bool) -> None:
         """Meet the classes of an experience, by task label; `per_task` for models with a head for each."""
         self.classes.meet(by_task, per_task=per_task)
+        if any(isinstance(term, FeatureTerm) for term in self.terms):
+            refuse_heads_per_task("feature distillation", self.classes.seen)
         for part in self.parts:
             part.begin(model, self.classes.seen)
 
@@ -142,7 +147,7 @@ class Objective:
         if self.memory_batch_size is not None and self.memory_batch_size < 1:
             self._refuse("memory batch size", "1 or more", self.memory_batch_size, "None follows the stream's.")
         for term in self.terms:
-            if term.loss is None:
+            if term.loss is None and not isinstance(term, FeatureTerm):
                 self._refuse(f"term {term.name!r}", "a loss", "none", "Give it one of ckd.losses, per sample.")
             if term.target.stored_logits and not isinstance(term.draw, FromMemory):
                 self._refuse(f"term {term.name!r}", "a draw from memory", term.draw, "Use draw=memory('a').")

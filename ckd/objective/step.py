@@ -12,6 +12,7 @@ from torch import Tensor
 from ckd.objective.batch import Batch
 from ckd.objective.context import Context
 from ckd.objective.draws import Draw, Stream, View
+from ckd.objective.feature_term import FeatureTerm
 from ckd.objective.term import Term
 
 if TYPE_CHECKING:
@@ -41,7 +42,9 @@ class Step:
         self.terms = [(term, weight) for term, weight in weighed if weight != 0 and self._possible(term)]
         self._batches: dict[Question, Batch] = {STREAM: stream}
         self._answers: dict[Question, Tensor] = {}
+        self._features: dict[Question, Tensor] = {}
         self._taught: dict[tuple[str, Question], Tensor] = {}
+        self._taught_features: dict[tuple[str, Question], Tensor] = {}
 
     def _possible(self, term: Term) -> bool:
         if not term.draw.available(self):
@@ -87,13 +90,22 @@ class Step:
         n = self.objective.memory_batch_size or len(self.stream.targets)
         rows = self.objective.memory.sample(n).to(self.stream.inputs.device)
         inputs = self.context.prepare(rows.raw, self.objective.generator)
-        return Batch(inputs, rows.targets, None if self.stream.tasks is None else rows.tasks, rows.logits)
+        return Batch(
+            inputs, rows.targets, None if self.stream.tasks is None else rows.tasks, rows.logits, rows.experiences
+        )
 
     # what is answered ------------------------------------------------------------------------------------------
 
-    def answer(self, question: Question, logits: Tensor) -> None:
-        """Note the student's answer (B, C) to one of the `questions`, or to `STREAM`."""
+    @property
+    def needs_features(self) -> bool:
+        """Whether the student's features must be noted with its answers."""
+        return any(isinstance(term, FeatureTerm) for term, _ in self.terms)
+
+    def answer(self, question: Question, logits: Tensor, features: Tensor | None = None) -> None:
+        """Note the student's answer (B, C), and features (B, D), to one of the `questions`, or to `STREAM`."""
         self._answers[question] = logits
+        if features is not None:
+            self._features[question] = features
 
     def student(self, question: Question) -> Tensor:
         """The student's logits (B, C), with their graph."""
@@ -101,6 +113,13 @@ class Step:
             parts = question.draw.parts(self)
             self._answers[question] = torch.cat([self._answers[Question(part)] for part in parts])
         return self._answers[question]
+
+    def features(self, question: Question) -> Tensor:
+        """What the student's head took in, (B, D), with its graph."""
+        if question not in self._features:
+            parts = question.draw.parts(self)
+            self._features[question] = torch.cat([self._features[Question(part)] for part in parts])
+        return self._features[question]
 
     def ask(self, teacher: str, question: Question) -> Tensor:
         """The teacher's logits (B, C), without a graph."""
@@ -110,6 +129,15 @@ class Step:
             asked = self.objective.teachers[teacher]
             self._taught[key] = asked.answer(self.context.ask, batch.inputs, batch.tasks)
         return self._taught[key]
+
+    def ask_features(self, teacher: str, question: Question) -> Tensor:
+        """What the teacher's head takes in, (B, D), without a graph."""
+        key = (teacher, question)
+        if key not in self._taught_features:
+            batch = self.batch(question)
+            asked = self.objective.teachers[teacher]
+            self._taught_features[key] = asked.features(self.context.ask, batch.inputs, batch.tasks)
+        return self._taught_features[key]
 
     # what it is worth ------------------------------------------------------------------------------------------
 

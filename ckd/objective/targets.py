@@ -62,9 +62,14 @@ class StoredLogits(Target):
 
 @dataclass(frozen=True)
 class TeacherAnswer(Target):
-    """A teacher's logits; valid for the classes that it was taught."""
+    """A teacher's logits; valid for the classes that it was taught.
+
+    With `familiar_only` they are not valid for remembered samples of the experience that runs, which a snapshot has
+    never met.
+    """
 
     name: str
+    familiar_only: bool = False
 
     @property
     def teachers(self) -> tuple[str, ...]:
@@ -75,7 +80,12 @@ class TeacherAnswer(Target):
         """Logits (B, C) and the classes taught, (C,), (B, C) or None for all."""
         logits = step.ask(self.name, question)
         taught = step.objective.teachers[self.name].taught
-        return logits, taught.mask(logits.shape[1], step.batch(question).tasks, logits.device)
+        batch = step.batch(question)
+        valid = taught.mask(logits.shape[1], batch.tasks, logits.device)
+        if not self.familiar_only or batch.experiences is None:
+            return logits, valid
+        familiar = (batch.experiences < step.objective.experience)[:, None].expand_as(logits)
+        return logits, familiar if valid is None else familiar & valid
 
 
 @dataclass(frozen=True)
@@ -135,6 +145,6 @@ def old_answers(name: str) -> OldAnswers:
     return OldAnswers(name)
 
 
-def teacher(name: str) -> TeacherAnswer:
-    """The answer of the objective's teacher called `name`."""
-    return TeacherAnswer(name)
+def teacher(name: str, *, familiar_only: bool = False) -> TeacherAnswer:
+    """The answer of the objective's teacher called `name`; see `TeacherAnswer`."""
+    return TeacherAnswer(name, familiar_only)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import torch
 from torch import Tensor
 
 from ckd.errors import ConfigError
@@ -14,6 +15,7 @@ from ckd.objective.context import Context
 from ckd.objective.draws import Draw, View
 from ckd.objective.groups import Groups, all_classes
 from ckd.objective.targets import Target, labels
+from ckd.part import Part
 
 if TYPE_CHECKING:
     from ckd.objective.step import Step
@@ -64,6 +66,11 @@ class Term:
                 fix="Use 0 to switch the term off.",
             )
 
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Parts with a life cycle that belong to the term alone."""
+        return ()
+
     def weigh(self, context: Context) -> float:
         """The weight at this moment."""
         return self.weight(context) if callable(self.weight) else self.weight
@@ -78,12 +85,20 @@ class Term:
             width = min(student.shape[1], target.shape[1])
             student, target = student[:, :width], target[:, :width]
             valid = None if valid is None else valid[..., :width]
-        per_group = [
-            self.loss(student, target, classes=_both(valid, group)).sum()
-            for group in self.groups(step, batch, student.shape[1])
-        ]
-        total = per_group[0] if len(per_group) == 1 else sum(per_group[1:], per_group[0])
-        return total / batch.samples
+        masks = [_both(valid, group) for group in self.groups(step, batch, student.shape[1])]
+        losses = [self._checked(self.loss(student, target, classes=mask), student) for mask in masks]
+        total = losses[0] if len(losses) == 1 else torch.stack(losses).sum(0)
+        return total.sum() / batch.samples
+
+    def _checked(self, losses: Tensor, student: Tensor) -> Tensor:
+        if losses.shape != (len(student),):
+            raise ConfigError(
+                f"loss of term {self.name!r}",
+                expected=f"one value for each sample, ({len(student)},)",
+                received=f"a tensor of shape {tuple(losses.shape)}",
+                fix="Use the _per_sample form of ckd's losses, or reduction='none' of torch's.",
+            )
+        return losses
 
 
 def _both(one: Tensor | None, other: Tensor | None) -> Tensor | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from ckd.plugins.ledger import Ledger
 from ckd.plugins.loader import LoaderWarning, TensorLoader
 from ckd.plugins.resident_loader import ResidentLoader
 from ckd.recipes import self_distillation
+from ckd.taps import head_tapped
 
 
 class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
@@ -81,13 +83,15 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
 
     def _clear(self) -> None:
         self._step: Step | None = None
+        self._tap = ExitStack()
+        self._taken: list[Tensor] = []
         self._mbatch: list[Tensor] | None = None
         self._criterion: Any = None
         self._replaced = True
 
     def __getstate__(self) -> dict[str, Any]:
-        transient = {"_step": None, "_mbatch": None, "_criterion": None}
-        return {**self.__dict__, **transient}
+        transient: dict[str, Any] = dict.fromkeys(("_step", "_mbatch", "_criterion", "_student", "_trains"))
+        return {**self.__dict__, **transient, "_tap": ExitStack(), "_taken": []}
 
     # between experiences ---------------------------------------------------------------------------------------
 
@@ -171,6 +175,9 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         context = Context(self.objective.experience, self._iteration, self.objective.classes, ask, self._preparation)
         self._step = self.objective.step(_batch(strategy), context)
         questions = self._step.questions()
+        self._tap.close()  # left open only by a forward pass that failed
+        if self._step.needs_features:
+            self._taken = self._tap.enter_context(head_tapped(strategy.model))
         if self._joint and questions:
             self._mbatch = strategy.mbatch
             strategy.mbatch = _as_mbatch(join([self._step.stream, *map(self._step.batch, questions)]), strategy.mbatch)
@@ -181,17 +188,26 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         if self._fresh:
             _check_output(strategy.mb_output, self.objective.classes.seen)
             self._fresh = False
-        questions = step.questions()
+        questions, features = step.questions(), self._features_taken(step)
         if self._mbatch is not None:
             strategy.mbatch, self._mbatch = self._mbatch, None
             sizes = [len(step.batch(q).targets) for q in (STREAM, *questions)]
-            strategy.mb_output, *answers = strategy.mb_output.split(sizes)
+            answers = strategy.mb_output.split(sizes)
+            strategy.mb_output = answers[0]
+            split = [None] * len(sizes) if features is None else torch.split(features, sizes)
+            for question, answer, feature in zip((STREAM, *questions), answers, split, strict=True):
+                step.answer(question, answer, feature)
         else:
-            answers = [self._forward(strategy, step, question) for question in questions]
-        for question, answer in zip((STREAM, *questions), (strategy.mb_output, *answers), strict=True):
-            step.answer(question, answer)
+            step.answer(STREAM, strategy.mb_output, features)
+            for question in questions:
+                step.answer(question, self._forward(strategy, step, question), self._features_taken(step))
+        self._tap.close()
         if self.objective.criterion is not None:
             self._replace_criterion(strategy, step)
+
+    def _features_taken(self, step: Step) -> Tensor | None:
+        """What the head took in at the last forward pass, if a term asks for it."""
+        return self._taken[-1] if step.needs_features else None
 
     def _forward(self, strategy: Any, step: Step, question: Question) -> Tensor:
         """The strategy's own forward pass on another batch."""

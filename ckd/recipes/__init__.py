@@ -1,5 +1,6 @@
 """Named sums of terms, with the hyper-parameters that their papers used."""
 
+from ckd.recipes.bfp import bfp
 from ckd.recipes.bic import bic
 from ckd.recipes.cls_er import cls_er
 from ckd.recipes.cumulative import cumulative
@@ -21,6 +22,7 @@ __all__ = [
     "RECIPES",
     "Protocol",
     "Recipe",
+    "bfp",
     "bic",
     "cls_er",
     "cumulative",

@@ -12,6 +12,8 @@ from typing import Any
 DER = "Buzzega et al. 2020, arXiv:2004.07211, supplementary tables of hyper-parameters"
 CLS_ER = "Arani et al. 2022, arXiv:2201.12604, best_args of the authors' repository"
 STABLE = "CLS-ER's stable average (Arani et al. 2022, arXiv:2201.12604)"
+BFP = "Gu et al. 2023, arXiv:2303.14595, args of the authors' repository"
+LIKE_DER = "DER++'s settings (Buzzega et al. 2020), the feature term as in Gu et al. 2023"
 UNTUNED = "not tuned"
 
 
@@ -106,6 +108,8 @@ ROWS: dict[tuple[str, str, int], tuple[float, dict[str, Any], str]] = {
     ("split-mnist", "der++", 200): (0.03, {"alpha": 0.2, "beta": 1.0, "memory_batch_size": 128}, DER),
     ("split-mnist", "der++", 500): (0.03, {"alpha": 1.0, "beta": 0.5}, DER),
     ("split-mnist", "der++", 5120): (0.1, {"alpha": 0.2, "beta": 0.5, "memory_batch_size": 64}, DER),
+    ("split-mnist", "bfp", 200): (0.03, {"alpha": 0.2, "beta": 1.0, "memory_batch_size": 128}, LIKE_DER),
+    ("split-mnist", "bfp", 500): (0.03, {"alpha": 1.0, "beta": 0.5}, LIKE_DER),
     ("split-mnist", "cls-er", 200): (0.03, _averages(2.0, 0.99, 1.0, 0.99, 0.9, 128), CLS_ER),
     ("split-mnist", "cls-er", 500): (0.1, _averages(2.0, 0.99, 1.0, 0.99, 0.9, 32), CLS_ER),
     ("split-mnist", "cls-er", 5120): (0.1, _averages(2.0, 0.99, 1.0, 0.99, 0.8, 32), CLS_ER),
@@ -118,6 +122,8 @@ ROWS: dict[tuple[str, str, int], tuple[float, dict[str, Any], str]] = {
     ("split-cifar10", "der++", 200): (0.03, {"alpha": 0.1, "beta": 0.5}, DER),
     ("split-cifar10", "der++", 500): (0.03, {"alpha": 0.2, "beta": 0.5}, DER),
     ("split-cifar10", "der++", 5120): (0.03, {"alpha": 0.1, "beta": 1.0}, DER),
+    ("split-cifar10", "bfp", 200): (0.03, {"alpha": 0.1, "beta": 0.5}, BFP),
+    ("split-cifar10", "bfp", 500): (0.03, {"alpha": 0.2, "beta": 0.5}, BFP),
     ("split-cifar10", "cls-er", 200): (0.1, _averages(0.15, 0.999, 0.3, 0.999, 0.1), CLS_ER),
     ("split-cifar10", "cls-er", 500): (0.1, _averages(0.15, 0.999, 0.9, 0.999, 0.1), CLS_ER),
     ("split-cifar10", "cls-er", 5120): (0.1, _averages(0.15, 0.999, 1.0, 0.999, 0.8), CLS_ER),

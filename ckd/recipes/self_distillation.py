@@ -19,23 +19,25 @@ def self_distillation(
     *,
     memory_size: int = 200,
     distill_weight: float = 1.0,
+    stream_weight: float = 1.0,
     temperature: float = 2.0,
     memory_batch_size: int | None = None,
     seed: int = 0,
 ) -> Objective:
     """Replay, and match the snapshot on remembered samples; on the stream too where classes are new."""
     check_temperature(temperature)
-    snapshot, kd = teacher("snapshot"), partial(kd_per_sample, temperature=temperature)
+    kd = partial(kd_per_sample, temperature=temperature)
+    familiar = teacher("snapshot", familiar_only=True)
     return Objective(
         "self-distillation",
         [
-            Term("memory distillation", draw=memory("a"), target=snapshot, loss=kd, weight=distill_weight),
+            Term("memory distillation", draw=memory("a"), target=familiar, loss=kd, weight=distill_weight),
             Term(
                 "stream distillation",
                 draw=old_heads,
-                target=snapshot,
+                target=teacher("snapshot"),
                 loss=kd,
-                weight=partial(_where_classes_are_new, distill_weight),
+                weight=partial(_where_classes_are_new, stream_weight),
             ),
         ],
         criterion=Term("criterion", draw=union(memory("a"))),

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ckd.classes import ClassSet
 from ckd.part import Ask, Part, tensor_bytes
+from ckd.taps import head_tapped
 
 
 class Teacher(Part):
@@ -48,6 +49,12 @@ class Teacher(Part):
             tasks = self.taught.known(tasks)
         with torch.no_grad():
             return ask(frozen.module, inputs, tasks)
+
+    def features(self, ask: Ask, inputs: Tensor, tasks: Tensor | None) -> Tensor:
+        """What the head takes in for `inputs`, (B, D), without a graph; arguments as for `answer`."""
+        with head_tapped(self.model.module) as taken:
+            self.answer(ask, inputs, tasks)
+        return taken[-1]
 
     def nbytes(self) -> dict[str, int]:
         """Bytes of the network's parameters and buffers, as `teachers`."""

@@ -10,6 +10,7 @@ from ckd.errors import UnknownNameError
 from ckd.recipes import RECIPES
 
 NAMES = [
+    "bfp",
     "bic",
     "cls-er",
     "cumulative",

@@ -1,0 +1,41 @@
+"""DER++ with backward feature projection. Gu, Shim & Shkurti 2023, arXiv:2303.14595, eq. 4 and 5.
+
+The features are those that the head takes in (the code's --final_feat); the logits that are matched are the stored
+ones, as in DER++, where the authors' code asks the old network on CIFAR.
+"""
+
+from ckd.objective import FeatureTerm, Objective, Projection, memory, teacher, union
+from ckd.recipes.der_plus_plus import der_plus_plus
+from ckd.recipes.registry import recipe
+from ckd.teachers import Snapshot
+
+
+@recipe("bfp", paper="Gu et al. 2023, arXiv:2303.14595", stores="inputs, labels, logits, a snapshot, a projection")
+def bfp(
+    *,
+    memory_size: int = 200,
+    alpha: float = 0.5,
+    beta: float = 0.5,
+    feature_weight: float = 1.0,
+    projection_lr: float = 0.1,
+    memory_batch_size: int | None = None,
+    seed: int = 0,
+) -> Objective:
+    """der++, and the snapshot's features up to a learned linear map, on stream and memory."""
+    base = der_plus_plus(
+        memory_size=memory_size, alpha=alpha, beta=beta, memory_batch_size=memory_batch_size, seed=seed
+    )
+    features = FeatureTerm(
+        "features",
+        draw=union(memory("c")),
+        target=teacher("snapshot"),
+        weight=feature_weight,
+        projection=Projection(projection_lr, seed=seed),
+    )
+    return Objective(
+        "bfp",
+        [*base.terms, features],
+        memory=base.memory,
+        teachers={"snapshot": Snapshot()},
+        memory_batch_size=memory_batch_size,
+    )
