@@ -47,7 +47,12 @@ def __dir__() -> list[str]:
     return [*globals(), *_HOME]
 
 
+_MODULES = ("answers", "bench", "data", "evaluation", "losses", "memory", "objective", "plugins", "recipes", "teachers")
+
+
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"ckd.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'ckd' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

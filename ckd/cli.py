@@ -46,8 +46,8 @@ def parser() -> argparse.ArgumentParser:
         help="train recipes on a benchmark and compare them",
         description="Train recipes on a benchmark, one run for each seed. What is finished is kept.",
     )
-    run.add_argument("benchmark", metavar="BENCHMARK", help="a name from `ckd list`, or FILE.npz with your own arrays")
-    run.add_argument("--recipe", action="append", required=True, metavar="R", help="may be given several times")
+    run.add_argument("benchmark", metavar="BENCHMARK", help=_BENCHMARK)
+    run.add_argument("--recipe", action="append", required=True, metavar="R", help="once for each recipe to compare")
     run.add_argument("--memory-size", type=int, default=200, metavar="N", help="samples remembered (default: 200)")
     run.add_argument("--seeds", type=int, default=1, metavar="K", help="seeds 0 to K-1 (default: 1)")
     run.add_argument("--data-root", metavar="D", help="where data sets are kept (default: ~/.cache/ckd)")
@@ -72,6 +72,12 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+_BENCHMARK = (
+    "a name from `ckd list`, or FILE.npz with your own x_train, y_train, x_test and y_test: samples (N, features), "
+    "(N, H, W), (N, C, H, W) or (N, H, W, C), uint8 (divided by 255) or float (taken as it is); labels 0, 1, 2, ..."
+)
+
+
 def _demo(arguments: argparse.Namespace) -> None:
     from ckd.bench import plan, run_suite
 
@@ -90,7 +96,10 @@ def _run(arguments: argparse.Namespace) -> None:
     settings = dict(map(_setting, arguments.set))
     recipes = list(dict.fromkeys(arguments.recipe))
     mine = {r: {k: v for k, v in settings.items() if k in get(r).defaults} for r in recipes}
-    known = {k for r in recipes for k in get(r).defaults}
+    known = {k for r in recipes for k in get(r).defaults if k not in ("memory_size", "seed")}
+    for name in settings.keys() & {"memory_size", "seed"}:
+        option = "--memory-size" if name == "memory_size" else "--seeds"
+        raise ConfigError("--set", expected="a hyper-parameter", received=name, fix=f"Use {option}.")
     for name in settings.keys() - known:
         raise UnknownNameError.of(f"hyper-parameter of {', '.join(recipes)}", name, known)
     specs = [
@@ -131,7 +140,7 @@ def _list(_: argparse.Namespace) -> None:
     benchmarks.add_row("FILE.npz", "your own x_train, y_train, x_test, y_test, split by classes", "5 if it divides")
     recipes = Table("recipe", "what it does", "hyper-parameters", box=box.SIMPLE_HEAD)
     for r in RECIPES.values():
-        own = {k: v for k, v in r.defaults.items() if k not in ("memory_size", "memory_batch_size", "seed")}
+        own = {k: v for k, v in r.defaults.items() if k not in ("memory_size", "seed")}
         recipes.add_row(r.name, r.summary, "\n".join(f"{k}={v}" for k, v in own.items()))
     for shown in (benchmarks, recipes):
         shown.columns[0].no_wrap = shown.columns[2].no_wrap = True

@@ -32,6 +32,8 @@ class UnknownNameError(ConfigError):
     def of(cls, kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
         """Build the error for `name`, with the nearest of the `known` names as the likely fix."""
         names = sorted(known)
+        if not names:
+            return cls(f"unknown {kind}", expected="none, there are none", received=repr(name), fix="Leave it out.")
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
         fix = f"Did you mean {' or '.join(map(repr, near))}?" if near else "Choose one of the expected names."
         return cls(f"unknown {kind}", expected=f"one of {', '.join(names)}", received=repr(name), fix=fix)

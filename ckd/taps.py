@@ -40,7 +40,7 @@ def tapped(model: nn.Module, paths: Sequence[str]) -> Iterator[dict[str, Tensor]
 
     def keep(path: str) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-            found[path] = output
+            found[path] = output.clone()  # a module behind it may work in place
 
         return hook
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ckd.answers.answer import refuse_heads_per_task
 from ckd.classes import ClassSet
-from ckd.part import Ending, Part
+from ckd.part import Ending, Part, tensor_bytes
 from ckd.taps import head_tapped
 
 
@@ -24,6 +24,10 @@ class NearestMean(Part):
     def answering(self, model: nn.Module) -> nn.Module:
         """A network that classifies by the means; the student itself while there are none."""
         return model if self.means is None else NearestMeanClassifier(model, self.means.clone())
+
+    def nbytes(self) -> dict[str, int]:
+        """Bytes of the means, as `answers`."""
+        return {} if self.means is None else {"answers": tensor_bytes(self.means)}
 
     def begin(self, model: nn.Module, seen: ClassSet) -> None:
         """Refuse a model with a head for each task."""

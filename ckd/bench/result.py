@@ -6,6 +6,7 @@ import json
 import os
 import platform
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -122,9 +123,17 @@ def writable_error(out: Path, error: object) -> DataError:
     )
 
 
-def provenance() -> dict[str, str]:
-    """Versions and machine."""
+def provenance(device: str = "cpu") -> dict[str, str]:
+    """Versions, machine, device and date."""
     packages = ("avalanche-ckd", "avalanche-lib", "torch", "torchvision", "numpy")
     found: dict[str, Any] = {name: version(name) for name in packages}
     machine = f"{platform.machine()}, {os.cpu_count()} cores"
-    return {**found, "python": platform.python_version(), "system": platform.system(), "machine": machine}
+    today = datetime.now(UTC).date().isoformat()
+    return {
+        **found,
+        "date": today,
+        "device": device,
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "machine": machine,
+    }

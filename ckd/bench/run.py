@@ -42,7 +42,7 @@ def run(
     Raises:
         CkdError: a setting or data that cannot work.
     """
-    where = _device(device)
+    where = check_device(device)
     stream = tensor_stream(
         spec.benchmark,
         n_experiences=spec.n_experiences,
@@ -57,14 +57,13 @@ def run(
         return _train(spec, as_benchmark(stream), model, _objective(spec), where, progress)
 
 
-def _device(name: str) -> torch.device:
+def check_device(name: str) -> torch.device:
     """The device called `name`, if it is there."""
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).split("\n")[0]
         raise ConfigError(
-            "device", expected="cpu, or cuda where there is one", received=reason, fix="Use cpu."
+            "device", expected="cpu, or cuda where there is one", received=repr(name), fix="Use --device cpu."
         ) from error
 
 
@@ -115,4 +114,6 @@ def _train(
         if progress is not None:
             progress(i + 1, len(lessons))
     losses = {name.rsplit("/", 1)[1]: curve for name, curve in recorder.losses.items()}
-    return Result(spec, recorder.matrix(), recorder.task_matrix(), losses, seconds, objective.nbytes(), provenance())
+    return Result(
+        spec, recorder.matrix(), recorder.task_matrix(), losses, seconds, objective.nbytes(), provenance(str(device))
+    )

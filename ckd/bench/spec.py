@@ -109,7 +109,7 @@ def plan(
         recipe=recipe,
         seed=seed,
         memory_size=memory_size if remembers else 0,
-        n_experiences=n_experiences or found.n_experiences or None,
+        n_experiences=(found.n_experiences or None) if n_experiences is None else n_experiences,
         epochs=rule.epochs if epochs is None else epochs,
         batch_size=rule.batch_size if batch_size is None else batch_size,
         lr=float(rule.lr if lr is None else lr),
@@ -123,6 +123,10 @@ def plan(
     if spec.network not in NETWORKS:
         raise UnknownNameError.of("network", spec.network, NETWORKS)
     chosen.build(**wanted)  # refuses what cannot work before anything is trained
+    if spec.n_experiences is not None and spec.n_experiences < 1:
+        raise ConfigError(
+            "experiences", expected="1 or more", received=n_experiences, fix="Leave it out for the usual."
+        )
     for name, value in (("epochs", spec.epochs), ("batch size", spec.batch_size), ("learning rate", spec.lr)):
         if not value > 0:
             raise ConfigError(name, expected="above 0", received=value, fix="Leave it out to use the protocol's.")

@@ -12,9 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from ckd.bench.result import FILE, Result, load, save, writable_error
-from ckd.bench.run import run
+from ckd.bench.run import check_device, run
 from ckd.bench.spec import RunSpec
-from ckd.errors import ConfigError
+from ckd.errors import ConfigError, NonFiniteLossError
 from ckd.evaluation import plot_forgetting
 from ckd.recipes import get
 
@@ -57,8 +57,17 @@ def run_suite(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise writable_error(out, error) from error
+    check_device(device)
+    results, failed = [], []
     with _progress(console) as bar:
-        results = [_finished_or_run(spec, out, data_root, device, force, bar) for spec in specs]
+        for spec in specs:
+            try:
+                results.append(_finished_or_run(spec, out, data_root, device, force, bar))
+            except NonFiniteLossError as error:  # the other runs may well be sound
+                failed.append(f"{spec.label}, seed {spec.seed}: {error}")
+                bar.console.print(f"{failed[-1]}", highlight=False, style="red")
+    if not results:
+        raise DivergedError(failed)
     console.print(table(results, published))
     groups = by_method(results)
     plot_forgetting(
@@ -67,7 +76,17 @@ def run_suite(
         title=f"{Path(specs[0].benchmark).stem}: what is remembered (mean and standard deviation over seeds)",
     )
     console.print(f"results and forgetting.png are in {out}", highlight=False)
+    if failed:
+        raise DivergedError(failed)
     return results
+
+
+class DivergedError(NonFiniteLossError):
+    """Some runs of a suite diverged; the others are finished and kept."""
+
+    def __init__(self, failed: list[str]) -> None:
+        what = "; ".join(failed)
+        super().__init__("suite", expected="finite losses in every run", received=what, fix="Lower --lr for these.")
 
 
 def _finished_or_run(

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ckd.data.arrays import Arrays, arrays
@@ -29,7 +30,7 @@ __all__ = [
 
 
 def benchmark(
-    name: str,
+    name: str | Path,
     *,
     n_experiences: int | None = None,
     seed: int = 0,

@@ -88,12 +88,12 @@ def arrays(x_train: Any, y_train: Any, x_test: Any, y_test: Any) -> Arrays:
 
     Args:
         x_train, x_test: samples (N, features), grey images (N, H, W), or colour images (N, C, H, W) or
-            (N, H, W, C). uint8 is divided by 255; floating values are taken as they are.
+            (N, H, W, C). uint8 is divided by 255; floating values are taken as they are, so standardise them.
         y_train, y_test: integer labels (N,), classes numbered from 0.
 
     Raises:
-        DataError: lengths that differ, labels that are not whole numbers from 0, samples that are not numbers,
-            shapes of training and test samples that differ.
+        DataError: lengths that differ, labels that are not whole numbers from 0 without a gap, samples that are not
+            finite numbers, shapes of training and test samples that differ.
     """
     xs = [_samples("x_train", x_train), _samples("x_test", x_test)]
     ys = [_labels("y_train", y_train), _labels("y_test", y_test)]
@@ -143,6 +143,14 @@ def _samples(name: str, values: Any) -> Tensor:
             fix="Convert with .astype('uint8') or .astype('float32'); reshape to (N, features).",
         )
     x = found if isinstance(found, Tensor) else torch.from_numpy(found)
+    if x.is_floating_point() and not bool(x.isfinite().all()):
+        bad = int((~x.flatten(1).isfinite().all(1)).nonzero()[0, 0])
+        raise DataError(
+            name,
+            expected="finite numbers",
+            received=f"NaN or infinity in sample {bad}",
+            fix="Fill the gaps or leave these samples out.",
+        )
     if x.dim() == 3:
         x = x[:, None]
     elif x.dim() == 4 and x.shape[-1] in (1, 3) and x.shape[1] not in (1, 3):

@@ -52,12 +52,13 @@ BENCHMARKS = {
 }
 
 
-def find(name: str) -> Benchmark:
+def find(name: str | Path) -> Benchmark:
     """The benchmark called `name`; a path that ends in `.npz` is your own arrays, split by classes.
 
     Raises:
         UnknownNameError: no such benchmark; the nearest names are in the message.
     """
+    name = str(name)
     if name.endswith(".npz"):
         return Benchmark(Path(name).stem, lambda _: npz(name), split, 0, f"the arrays in {name}, split by classes")
     if name not in BENCHMARKS:
@@ -66,7 +67,7 @@ def find(name: str) -> Benchmark:
 
 
 def tensor_stream(
-    name: str,
+    name: str | Path,
     *,
     n_experiences: int | None = None,
     seed: int = 0,

@@ -49,7 +49,8 @@ def plot_forgetting(runs: Curves, file: str | Path, *, title: str) -> None:
 
 def _band(axes: Axes, curves: list[NDArray[np.float64]], name: str, colour: str) -> None:
     stacked = 100 * np.stack(curves)
-    x, mean, sd = np.arange(1, stacked.shape[1] + 1), stacked.mean(0), stacked.std(0)
+    x, mean = np.arange(1, stacked.shape[1] + 1), stacked.mean(0)
+    sd = stacked.std(0, ddof=1) if len(stacked) > 1 else np.zeros_like(mean)
     axes.plot(x, mean, color=colour, marker="o", markersize=3, label=f"{name} ({mean[-1]:.1f})")
     axes.fill_between(x, mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0)
 

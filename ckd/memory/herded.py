@@ -23,6 +23,9 @@ class HerdedMemory(Memory):
     classes are herded from the experience's own samples with the features that the head takes in. Needs boundaries.
     """
 
+    can_keep_logits = False  # nothing is stored at the moment of an answer
+    needs_whole_experience = True
+
     def after_update(self, update: Update) -> None:
         """Remember nothing yet."""
 

@@ -33,6 +33,9 @@ class Memory(Part):
         ConfigError: a negative size.
     """
 
+    can_keep_logits = True
+    needs_whole_experience = False
+
     def __init__(
         self,
         size: int,
@@ -42,9 +45,13 @@ class Memory(Part):
         device: torch.device | str | None = None,
         seed: int = 0,
     ) -> None:
-        if size < 0:
+        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
             raise ConfigError(
-                "memory size", expected="0 or more samples", received=size, fix="200 and 500 are customary."
+                "memory size", expected="0 or more samples", received=repr(size), fix="200 and 500 are customary."
+            )
+        if policy is not None and not callable(getattr(policy, "admit", None)):
+            raise ConfigError(
+                "policy of the memory", expected="a Policy", received=repr(policy), fix="Use Reservoir() or Balanced()."
             )
         self.size = size
         self.policy = policy or Reservoir()

@@ -25,7 +25,9 @@ from ckd.teachers import Teacher
 
 
 class Objective:
-    """What a learner minimises beside, or instead of, its strategy's criterion.
+    """What a learner minimises beside, or instead of, its strategy's criterion; for one run only.
+
+    If a term matches stored logits, the memory is told to keep them.
 
     Args:
         name: for messages and reports.
@@ -133,7 +135,7 @@ class Objective:
         self.experience += 1
 
     def nbytes(self) -> dict[str, int]:
-        """Bytes of state held for the method: inputs, labels and logits in memory, teachers."""
+        """Bytes of state held for the method: inputs, labels and logits in memory, teachers, answers."""
         total = {"inputs": 0, "labels": 0, "logits": 0, "teachers": 0}
         for part in self.parts:
             for what, size in part.nbytes().items():
@@ -141,6 +143,9 @@ class Objective:
         return total
 
     def _check(self) -> None:
+        strangers = [name for name, teacher in self.teachers.items() if not isinstance(teacher, Teacher)]
+        if strangers:
+            self._refuse("teachers", "each a Teacher", f"{strangers[0]!r}, which is none", "Use Snapshot() or Ema().")
         names = [term.name for term in self.terms]
         if len(set(names)) < len(names) or "criterion" in names:
             self._refuse("names of the terms", "different names, none of them 'criterion'", names, "Rename one.")
@@ -151,6 +156,8 @@ class Objective:
                 self._refuse(f"term {term.name!r}", "a loss", "none", "Give it one of ckd.losses, per sample.")
             if term.target.stored_logits and not isinstance(term.draw, FromMemory):
                 self._refuse(f"term {term.name!r}", "a draw from memory", term.draw, "Use draw=memory('a').")
+            if term.target.stored_logits and self.memory is not None and not self.memory.can_keep_logits:
+                self._refuse(f"term {term.name!r}", "a memory that keeps logits", self.memory, "Use Memory(200).")
         for term in [*self.terms, *([self.criterion] if self.criterion else [])]:
             if term.draw.uses_memory and self.memory is None:
                 self._refuse(f"term {term.name!r}", "a memory", "none", "Pass memory=Memory(200).")

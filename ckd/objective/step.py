@@ -49,7 +49,7 @@ class Step:
     def _possible(self, term: Term) -> bool:
         if not term.draw.available(self):
             return False
-        return all(self.objective.teachers[name].ready for name in term.target.teachers)
+        return not term.target.waits or all(self.objective.teachers[name].ready for name in term.target.teachers)
 
     @property
     def has_memory(self) -> bool:

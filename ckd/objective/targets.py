@@ -18,8 +18,13 @@ class Target:
 
     @property
     def teachers(self) -> tuple[str, ...]:
-        """The teachers that must be ready, by name."""
+        """The teachers that are asked, by name."""
         return ()
+
+    @property
+    def waits(self) -> bool:
+        """Whether the term is left out until these teachers are ready."""
+        return True
 
     @property
     def stored_logits(self) -> bool:
@@ -110,12 +115,24 @@ class BestTeacher(Target):
 
 @dataclass(frozen=True)
 class OldAnswers(Target):
-    """Probabilities, each class on its own: the label's for new classes, a teacher's for those it was taught (iCaRL).
+    """Probabilities, each class on its own: the label's for current classes, a teacher's for the others it was taught.
 
-    Before the teacher is ready there are only labels, so it is not among the teachers that must be.
+    The targets of iCaRL (Rebuffi et al. 2017, arXiv:1611.07725, algorithm 3); a class that comes again is current.
+
+    Before the teacher is ready there are only labels, and it is not waited for.
     """
 
     name: str
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """The teacher's name."""
+        return (self.name,)
+
+    @property
+    def waits(self) -> bool:
+        """False."""
+        return False
 
     def values(self, step: Step, question: Question) -> tuple[Tensor, Tensor | None]:
         """Probabilities (B, C) over the head of the student, valid for the classes seen."""
@@ -127,6 +144,8 @@ class OldAnswers(Target):
             taught = TeacherAnswer(self.name).values(step, question)[1]
             width = min(old.shape[1], target.shape[1])
             known = torch.ones_like(target[:, :width], dtype=torch.bool) if taught is None else taught[..., :width]
+            now = step.context.classes.current.mask(student.shape[1], batch.tasks, student.device)
+            known = known & ~now[..., :width] if now is not None else torch.zeros_like(known)
             target[:, :width] = torch.where(known, old[:, :width], target[:, :width])
         return target, seen
 

@@ -58,11 +58,20 @@ class Term:
     view: View | None = None
 
     def __post_init__(self) -> None:
-        if not callable(self.weight) and not math.isfinite(self.weight):
+        for what, value, kind in (("draw", self.draw, Draw), ("target", self.target, Target)):
+            if not isinstance(value, kind):
+                raise ConfigError(
+                    f"{what} of term {self.name!r}",
+                    expected=f"a {what} of ckd.objective",
+                    received=repr(value),
+                    fix="For example draw=memory('a'), target=labels.",
+                )
+        number = isinstance(self.weight, int | float)
+        if not callable(self.weight) and not (number and math.isfinite(self.weight)):
             raise ConfigError(
                 f"weight of term {self.name!r}",
                 expected="a finite number or a function of the context",
-                received=self.weight,
+                received=repr(self.weight),
                 fix="Use 0 to switch the term off.",
             )
 

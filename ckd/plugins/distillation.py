@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
+import weakref
 from contextlib import ExitStack
 from typing import Any
 
 import torch
+from avalanche.benchmarks import OnlineCLExperience
 from avalanche.core import SupervisedPlugin
 from avalanche.evaluation.metric_results import MetricValue
 from torch import Tensor, nn
@@ -44,8 +46,12 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         log_every: publish the mean of each named loss every so many iterations; at the end of each epoch unless
             given.
 
+    A plugin belongs to one run: its memory and teachers are its student's. Pickled between experiences, together with
+    the model, it goes on in another process. In an online stream an experience ends with the last sub-experience of a
+    task, and only if the stream gives access to its task boundaries; otherwise no snapshot is ever taken.
+
     Raises:
-        ConfigError: both an objective and a memory size.
+        ConfigError: both an objective and a memory size, an objective that is none, or one that was trained before.
     """
 
     def __init__(
@@ -65,6 +71,7 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
                 received="both",
                 fix="Give the memory size to the recipe.",
             )
+        _check_arguments(objective, log_every)
         self.objective = objective or self_distillation(memory_size=200 if memory_size is None else memory_size)
         self.log_every = log_every
         self._joint_wanted = joint
@@ -78,6 +85,7 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         self._stores_raw = False
         self._warned = False
         self._student: nn.Module | None = None
+        self._trains: weakref.ref[nn.Module] | None = None
         self._fresh = True  # no batch of this experience was answered yet
         self._clear()
 
@@ -96,14 +104,30 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
     # between experiences ---------------------------------------------------------------------------------------
 
     def before_training(self, strategy: Any, **kwargs: Any) -> None:
-        """Refuse a strategy whose plugins or criterion leave no room for this one."""
+        """Refuse a strategy whose plugins leave no room for this one, and another student than before."""
+        self.after_eval(strategy)  # an evaluation that was interrupted left another network in the student's place
+        if self._trains is not None and self._trains() is not strategy.model:
+            raise ConfigError(
+                f"objective {self.objective.name!r}",
+                expected="the student that it trained before",
+                received="another one",
+                fix="Build a new plugin for each run: its memory and teachers belong to one student.",
+            )
+        self._trains = weakref.ref(strategy.model)
         refuse_two(strategy.plugins, SelfDistillation, "Put all terms into one Objective.")
         if self._loader is not None and not any(isinstance(p, TensorLoader) for p in strategy.plugins):
             self._loader.before_training(strategy)
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Meet the experience's classes and the model's head."""
-        model = strategy.model
+        model, memory = strategy.model, self.objective.memory
+        if isinstance(strategy.experience, OnlineCLExperience) and memory is not None and memory.needs_whole_experience:
+            raise ConfigError(
+                f"objective {self.objective.name!r}, memory",
+                expected="experiences whose data is at hand as a whole",
+                received="an online stream",
+                fix="Use a recipe that remembers as it goes, such as er-ace, der++ or mean-er.",
+            )
         self.objective.begin(model, classes_by_task(strategy.experience), per_task=has_head_per_task(model))
         self._live = live_units(model)
         self._fresh = True
@@ -130,6 +154,7 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
 
     def before_eval(self, strategy: Any, **kwargs: Any) -> None:
         """Let another network answer in the student's place, if the objective says so."""
+        self.after_eval(strategy)
         answering = self.objective.answering(strategy.model)
         if answering is not strategy.model:
             self._student, strategy.model = strategy.model, answering
@@ -280,6 +305,26 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
             if publish is not None:
                 label = f"CKD_Loss/train_phase/train_stream/{name}"
                 publish(MetricValue(self, label, mean, strategy.clock.train_iterations))
+
+
+def _check_arguments(objective: Any, log_every: Any) -> None:
+    """Raise a ConfigError for an objective that is none or was used, and for an odd number of iterations."""
+    if objective is not None and not isinstance(objective, Objective):
+        raise ConfigError(
+            "SelfDistillation",
+            expected="an Objective, such as recipes.er(memory_size=200)",
+            received=repr(objective),
+            fix="For the default recipe write SelfDistillation(memory_size=200).",
+        )
+    if objective is not None and len(objective.classes.seen):
+        raise ConfigError(
+            f"objective {objective.name!r}",
+            expected="one that was not trained yet",
+            received="one that has met classes",
+            fix="Build a new objective for each run: its memory and teachers belong to one student.",
+        )
+    if log_every is not None and (not isinstance(log_every, int) or log_every < 1):
+        raise ConfigError("log_every", expected="a whole number from 1", received=log_every, fix="None is each epoch.")
 
 
 def _batch(strategy: Any) -> Batch:

@@ -8,6 +8,7 @@ import torch
 from avalanche.core import SupervisedPlugin
 from torch import Tensor
 
+from ckd.errors import DataError
 from ckd.evaluation import AccuracyMatrix
 
 
@@ -17,7 +18,7 @@ class AccuracyRecorder(SupervisedPlugin):  # type: ignore[misc]
     Use it as a plugin beside Avalanche's evaluator or, quicker, in its place: `evaluator=AccuracyRecorder()`. Correct
     answers are counted on the device and read once for each experience. An evaluation before any training fills the
     row of the untrained model, which forward transfer needs. Evaluating again after the same experience overwrites
-    its row.
+    its row; experiences that were not evaluated are NaN. In an online stream the rows are those of its tasks.
 
     One evaluation gives both accuracies that papers report: `matrix` chooses among all classes (class-incremental),
     `task_matrix` among the classes of the experience that is tested (task-incremental on one head).
@@ -60,8 +61,10 @@ class AccuracyRecorder(SupervisedPlugin):  # type: ignore[misc]
             row[experience.current_experience] = anywhere, among_known
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Move to the next row."""
-        self._trained += 1
+        """Move to the next row; in an online stream that is the row of the task that the sub-experience is from."""
+        experience = strategy.experience.logging()
+        origin = getattr(experience, "origin_experience", None)
+        self._trained = self._trained + 1 if origin is None else origin.logging().current_experience + 1
 
     def matrix(self) -> AccuracyMatrix:
         """Accuracy among all classes, as recorded so far; entries that were not evaluated are NaN."""
@@ -72,7 +75,14 @@ class AccuracyRecorder(SupervisedPlugin):  # type: ignore[misc]
         return self._matrix(1)
 
     def _matrix(self, which: int) -> AccuracyMatrix:
-        width = max((max(row) + 1 for row in self._rows.values()), default=0)
+        if not any(self._rows):
+            raise DataError(
+                "accuracy matrix",
+                expected=f"an evaluation on the {self.stream} stream after training",
+                received="none",
+                fix="Call strategy.eval(benchmark.test_stream) after each experience.",
+            )
+        width = max(max(row) + 1 for row in self._rows.values())
 
         def dense(row: dict[int, tuple[float, float]]) -> list[float]:
             return [row[j][which] if j in row else float("nan") for j in range(width)]

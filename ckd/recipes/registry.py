@@ -60,7 +60,12 @@ def _like(default: Any, name: str, value: Any) -> Any:
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not number or (not isinstance(default, float) and value != int(value)):
         kind = "a number" if isinstance(default, float) else "a whole number"
-        raise ConfigError(f"hyper-parameter {name!r}", expected=kind, received=repr(value), fix=f"Try {default}.")
+        raise ConfigError(
+            f"hyper-parameter {name!r}",
+            expected=kind,
+            received=repr(value),
+            fix=f"Try {10 if default is None else default}.",
+        )
     return float(value) if isinstance(default, float) else int(value)
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from ckd import SelfDistillation, recipes
 from ckd.answers import BiasCorrection
-from ckd.answers.bias_correction import Corrected, fit
+from ckd.answers.bias_correction import PENALTY, Corrected, fit
 from ckd.classes import ClassSet
 from ckd.memory import Rows
 from ckd.part import Ending
@@ -30,8 +30,12 @@ def entropy(line, logits, targets, new, seen):
     return -log_softmax(z[:, seen], axis=1)[np.arange(len(z)), np.searchsorted(seen, targets)].mean()
 
 
+def penalised(line, *rest):
+    return entropy(line, *rest) + PENALTY * ((line[0] - 1) ** 2 + line[1] ** 2)
+
+
 def best_line(logits, targets, new, seen):
-    found = minimize(entropy, [1.0, 0.0], args=(logits, targets, new, seen), method="Nelder-Mead", tol=1e-9)
+    found = minimize(penalised, [1.0, 0.0], args=(logits, targets, new, seen), method="Nelder-Mead", tol=1e-9)
     assert found.success
     return found.x
 
@@ -54,7 +58,7 @@ def test_fit_finds_the_minimum_that_scipy_finds(new, seen):
     found = fit(torch.tensor(logits), torch.tensor(targets), new, classes(*seen), steps=50)
     wanted = best_line(logits, targets, new, seen)
     assert found == pytest.approx(wanted, abs=1e-4)
-    assert entropy(found, logits, targets, new, seen) <= entropy(wanted, logits, targets, new, seen) + 1e-9
+    assert penalised(found, logits, targets, new, seen) <= penalised(wanted, logits, targets, new, seen) + 1e-9
 
 
 def test_fit_recovers_numbers_that_were_planted():
@@ -221,9 +225,6 @@ def test_a_head_that_grows_at_evaluation_is_answered_for_as_it_is(blobs, benchma
     assert all(p.isfinite().all() for p in growing.parameters())
 
 
-@pytest.mark.xfail(
-    strict=True, reason="after an error in an evaluation the strategy goes on with the answering network"
-)
 def test_an_evaluation_that_was_interrupted_does_not_put_the_answer_in_the_students_place(
     blobs, benchmark_of, network, naive
 ):

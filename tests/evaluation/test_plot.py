@@ -59,10 +59,11 @@ def test_lines_are_means_over_seeds_in_percent(drawn):
     np.testing.assert_allclose(right.lines[0].get_xydata().T, [[1, 2, 3], [70, 80, 40]])
 
 
-def test_bands_are_one_standard_deviation_wide(drawn):
-    _, right = drawn(RUNS["two seeds and joint"])  # 80 and 60, 90 and 70, 50 and 30: mean ± 10
+def test_bands_are_one_standard_deviation_wide_as_in_the_table(drawn):
+    _, right = drawn(RUNS["two seeds and joint"])  # 80 and 60, 90 and 70, 50 and 30: sample deviation 10 · √2
     corners = {tuple(corner) for corner in right.collections[0].get_paths()[0].vertices.round(6)}
-    assert corners == {(1, 60), (2, 70), (3, 30), (1, 80), (2, 90), (3, 50)}
+    sd = round(10 * 2**0.5, 6)
+    assert corners == {(x, round(mean + sign * sd, 6)) for x, mean in ((1, 70), (2, 80), (3, 40)) for sign in (1, -1)}
 
 
 def test_a_single_seed_has_a_band_without_width(drawn):

@@ -133,7 +133,6 @@ def test_the_criterion_is_the_loss_of_these_targets_over_stream_and_memory():
     assert step.criterion(None).item() == pytest.approx(per_class[valid].sum() / 8, rel=1e-5)
 
 
-@pytest.mark.xfail(strict=True, reason="an unknown name is not refused at construction but is a KeyError in a step")
 def test_a_teacher_that_is_not_there_is_refused_at_construction():
     with pytest.raises(ConfigError, match="Snapshot"):
         Objective("x", [Term("1", stream, TARGET, binary_cross_entropy_per_sample)])

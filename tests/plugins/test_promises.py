@@ -180,6 +180,7 @@ def test_multi_head_models(recipe, masking, blobs, benchmark_of, naive, train):
 
 def test_lwf_on_a_multi_head_model_asks_every_old_head(blobs, benchmark_of, naive, network):
     """Against a loop that asks each head in turn (Li & Hoiem 2016, eq. 3)."""
+    torch.manual_seed(0)
     plugin = SelfDistillation(recipes.lwf())
     strategy = naive(MultiHead(masking=False), [plugin])
     stream = benchmark_of(blobs(), "index").train_stream
@@ -206,7 +207,7 @@ def test_lwf_on_a_multi_head_model_asks_every_old_head(blobs, benchmark_of, naiv
     strategy.plugins.insert(1, Compare())
     strategy.train(stream[2])
     got = [value for _, value in recorder.losses["CKD_Loss/train_phase/train_stream/distillation"]]
-    assert got == pytest.approx(seen, rel=1e-4, abs=1e-7)
+    assert got == pytest.approx(seen, rel=1e-3, abs=1e-6)
     assert max(got) > 0
 
 
@@ -236,8 +237,8 @@ def test_named_losses_reach_avalanches_loggers(blobs, benchmark_of, network, nai
     written = io.StringIO()
     evaluator = EvaluationPlugin(loss_metrics(epoch=True), loggers=[TextLogger(written)], collect_all=True)
     strategy = naive(network(), [SelfDistillation(memory_size=20)], evaluator=evaluator)
-    strategy.train(benchmark_of(blobs()).train_stream)
-    for name in ("criterion", "memory distillation", "stream distillation"):
+    strategy.train(benchmark_of(blobs(same_classes=True)).train_stream)
+    for name in ("criterion", "logits", "labels", "distillation"):
         assert f"CKD_Loss/train_phase/train_stream/{name}" in evaluator.get_all_metrics()
         assert name in written.getvalue()
 

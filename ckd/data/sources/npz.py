@@ -42,5 +42,8 @@ def read(file: Path) -> dict[str, NDArray[np.generic]]:
         raise
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
-            f"file {file}", expected="an .npz file of arrays", received=error, fix="Check the path."
+            f"file {file}",
+            expected="an .npz file of numbers, as numpy.savez writes it",
+            received=type(error).__name__,
+            fix="Check the path.",
         ) from error

@@ -8,7 +8,7 @@ from torch import Tensor
 from ckd.data.arrays import Arrays
 from ckd.data.experience import TensorExperience
 from ckd.data.stream import TensorStream, stream_of
-from ckd.errors import ConfigError
+from ckd.errors import ConfigError, DataError
 
 
 def split(arrays: Arrays, n_experiences: int, seed: int = 0) -> TensorStream:
@@ -21,13 +21,14 @@ def split(arrays: Arrays, n_experiences: int, seed: int = 0) -> TensorStream:
 
     Raises:
         ConfigError: a number of experiences that does not divide the number of classes.
+        DataError: an experience without training or test samples.
     """
     if n_experiences < 1 or arrays.n_classes % n_experiences:
         raise ConfigError(
             "number of experiences",
             expected=f"a divisor of {arrays.n_classes}, the number of classes",
             received=n_experiences,
-            fix="Every experience must bring equally many classes.",
+            fix=f"Use {' or '.join(str(n) for n in range(1, arrays.n_classes + 1) if arrays.n_classes % n == 0)}.",
         )
     per_experience = arrays.n_classes // n_experiences
     return stream_of(
@@ -38,5 +39,12 @@ def split(arrays: Arrays, n_experiences: int, seed: int = 0) -> TensorStream:
 
 
 def _cut(x: Tensor, y: Tensor, i: int, per_experience: int) -> TensorExperience:
-    mine = torch.div(y, per_experience, rounding_mode="floor") == i
-    return TensorExperience(x, y, rows=mine.nonzero()[:, 0])
+    rows = (torch.div(y, per_experience, rounding_mode="floor") == i).nonzero()[:, 0]
+    if not len(rows):
+        raise DataError(
+            f"experience {i}",
+            expected=f"samples of the classes {i * per_experience} to {(i + 1) * per_experience - 1}",
+            received=f"none among the labels {sorted(set(y.tolist()))}",
+            fix="Cut training and test data by class (sklearn's train_test_split with stratify does).",
+        )
+    return TensorExperience(x, y, rows=rows)
