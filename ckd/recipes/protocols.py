@@ -114,7 +114,6 @@ ROWS: dict[tuple[str, str, int], tuple[float, dict[str, Any], str]] = {
     ("split-mnist", "cls-er", 500): (0.1, _averages(2.0, 0.99, 1.0, 0.99, 0.9, 32), CLS_ER),
     ("split-mnist", "cls-er", 5120): (0.1, _averages(2.0, 0.99, 1.0, 0.99, 0.8, 32), CLS_ER),
     ("split-mnist", "mean-er", 200): (0.03, _average(2.0, 0.99, 0.9, 128), STABLE),
-    ("split-mnist", "mean-er", 500): (0.1, _average(2.0, 0.99, 0.9, 32), STABLE),
     ("split-cifar10", "naive", 0): (0.1, {}, DER),
     ("split-cifar10", "lwf", 0): (0.01, {"distill_weight": 3.0}, DER),
     ("split-cifar10", "er", 200): (0.1, {}, DER),
