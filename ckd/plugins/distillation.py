@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import warnings
 import weakref
-from contextlib import ExitStack
 from typing import Any
 
-import torch
-from avalanche.benchmarks import OnlineCLExperience
 from avalanche.core import SupervisedPlugin
 from avalanche.evaluation.metric_results import MetricValue
-from torch import Tensor, nn
+from torch import nn
 
 from ckd.classes import ClassSet
 from ckd.data.preparation import Preparation
-from ckd.errors import ConfigError, DataError, ModelError
-from ckd.objective import STREAM, Batch, Context, Objective, Question, Step, join
+from ckd.errors import ConfigError, DataError
+from ckd.objective import STREAM, Context, Objective, Step
 from ckd.part import Update
 from ckd.plugins.boundaries import TaskBoundaries, classes_by_task
+from ckd.plugins.checks import ONE_RUN, check_arguments, check_experience, check_output
 from ckd.plugins.conflicts import refuse_two
 from ckd.plugins.experience_data import rows_of
 from ckd.plugins.heads import ask, forget_dead, has_batchnorm, has_head_per_task, live_units
 from ckd.plugins.ledger import Ledger
 from ckd.plugins.loader import LoaderWarning, TensorLoader
 from ckd.plugins.resident_loader import ResidentLoader
+from ckd.plugins.stand_in import StandIn
+from ckd.plugins.student import Student, stream_of
 from ckd.recipes import self_distillation
-from ckd.taps import head_tapped
 
 
 class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
@@ -64,20 +63,15 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         log_every: int | None = None,
     ) -> None:
         super().__init__()
-        if objective is not None and memory_size is not None:
-            raise ConfigError(
-                "SelfDistillation",
-                expected="an objective or a memory size",
-                received="both",
-                fix="Give the memory size to the recipe.",
-            )
-        _check_arguments(objective, log_every)
+        check_arguments(objective, memory_size, log_every)
         self.objective = objective or self_distillation(memory_size=200 if memory_size is None else memory_size)
         self.log_every = log_every
         self._joint_wanted = joint
         self._loader = TensorLoader() if resident else None
         self._ledger = Ledger()
         self._boundaries = TaskBoundaries()
+        self._asking = Student()
+        self._stand_in = StandIn()
         self._iteration = 0
         self._preparation: Preparation | None = None
         self._live: ClassSet | None = None
@@ -87,19 +81,10 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         self._student: nn.Module | None = None
         self._trains: weakref.ref[nn.Module] | None = None
         self._fresh = True  # no batch of this experience was answered yet
-        self._clear()
-
-    def _clear(self) -> None:
         self._step: Step | None = None
-        self._tap = ExitStack()
-        self._taken: list[Tensor] = []
-        self._mbatch: list[Tensor] | None = None
-        self._criterion: Any = None
-        self._replaced = True
 
     def __getstate__(self) -> dict[str, Any]:
-        transient: dict[str, Any] = dict.fromkeys(("_step", "_mbatch", "_criterion", "_student", "_trains"))
-        return {**self.__dict__, **transient, "_tap": ExitStack(), "_taken": []}
+        return {**self.__dict__, **dict.fromkeys(("_step", "_student", "_trains"))}
 
     # between experiences ---------------------------------------------------------------------------------------
 
@@ -111,7 +96,7 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
                 f"objective {self.objective.name!r}",
                 expected="the student that it trained before",
                 received="another one",
-                fix="Build a new plugin for each run: its memory and teachers belong to one student.",
+                fix=ONE_RUN,
             )
         self._trains = weakref.ref(strategy.model)
         refuse_two(strategy.plugins, SelfDistillation, "Put all terms into one Objective.")
@@ -120,14 +105,8 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Meet the experience's classes and the model's head."""
-        model, memory = strategy.model, self.objective.memory
-        if isinstance(strategy.experience, OnlineCLExperience) and memory is not None and memory.needs_whole_experience:
-            raise ConfigError(
-                f"objective {self.objective.name!r}, memory",
-                expected="experiences whose data is at hand as a whole",
-                received="an online stream",
-                fix="Use a recipe that remembers as it goes, such as er-ace, der++ or mean-er.",
-            )
+        model = strategy.model
+        check_experience(self.objective, strategy.experience)
         self.objective.begin(model, classes_by_task(strategy.experience), per_task=has_head_per_task(model))
         self._live = live_units(model)
         self._fresh = True
@@ -182,7 +161,7 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Cross the task boundary, if there is one here."""
-        self._clear()
+        self._step = None
         if self._boundaries.ends_task(strategy.experience):
             assert self._preparation is not None
             self.objective.end(
@@ -198,79 +177,24 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         """Draw what the terms need; with a joint forward, append it to the mini-batch."""
         assert self._preparation is not None
         context = Context(self.objective.experience, self._iteration, self.objective.classes, ask, self._preparation)
-        self._step = self.objective.step(_batch(strategy), context)
-        questions = self._step.questions()
-        self._tap.close()  # left open only by a forward pass that failed
-        if self._step.needs_features:
-            self._taken = self._tap.enter_context(head_tapped(strategy.model))
-        if self._joint and questions:
-            self._mbatch = strategy.mbatch
-            strategy.mbatch = _as_mbatch(join([self._step.stream, *map(self._step.batch, questions)]), strategy.mbatch)
+        self._step = self.objective.step(stream_of(strategy), context)
+        self._stand_in.step_back(strategy)  # if the last step failed half-way
+        self._asking.prepare(strategy, self._step, joint=self._joint)
 
     def after_forward(self, strategy: Any, **kwargs: Any) -> None:
         """Take the student's answers, and give the strategy back its own."""
         step = self._current()
         if self._fresh:
-            _check_output(strategy.mb_output, self.objective.classes.seen)
+            check_output(strategy.mb_output, self.objective.classes.seen)
             self._fresh = False
-        questions, features = step.questions(), self._features_taken(step)
-        if self._mbatch is not None:
-            strategy.mbatch, self._mbatch = self._mbatch, None
-            sizes = [len(step.batch(q).targets) for q in (STREAM, *questions)]
-            answers = strategy.mb_output.split(sizes)
-            strategy.mb_output = answers[0]
-            split = [None] * len(sizes) if features is None else torch.split(features, sizes)
-            for question, answer, feature in zip((STREAM, *questions), answers, split, strict=True):
-                step.answer(question, answer, feature)
-        else:
-            step.answer(STREAM, strategy.mb_output, features)
-            for question in questions:
-                step.answer(question, self._forward(strategy, step, question), self._features_taken(step))
-        self._tap.close()
+        self._asking.collect(strategy, step)
         if self.objective.criterion is not None:
-            self._replace_criterion(strategy, step)
-
-    def _features_taken(self, step: Step) -> Tensor | None:
-        """What the head took in at the last forward pass, if a term asks for it."""
-        return self._taken[-1] if step.needs_features else None
-
-    def _forward(self, strategy: Any, step: Step, question: Question) -> Tensor:
-        """The strategy's own forward pass on another batch."""
-        mbatch = strategy.mbatch
-        strategy.mbatch = _as_mbatch(step.batch(question), mbatch)
-        try:
-            answer: Tensor = strategy.forward()
-        finally:
-            strategy.mbatch = mbatch
-        return answer
-
-    def _replace_criterion(self, strategy: Any, step: Step) -> None:
-        """Let the objective's criterion stand in for the strategy's, for this one call."""
-        own = self._criterion = strategy._criterion
-        self._replaced = False
-
-        def criterion(output: Tensor, targets: Tensor) -> Tensor:
-            self._restore_criterion(strategy)
-            return step.criterion(own)
-
-        strategy._criterion = criterion
-
-    def _restore_criterion(self, strategy: Any) -> None:
-        if not self._replaced:
-            strategy._criterion, self._criterion = self._criterion, None
-            self._replaced = True
+            self._stand_in.take_place(strategy, step)
 
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
         """Add the terms to the loss, and note what each is worth."""
         step = self._current()
-        if not self._replaced:
-            self._restore_criterion(strategy)
-            raise ConfigError(
-                f"objective {self.objective.name!r} in {type(strategy).__name__}",
-                expected="a strategy that calls its criterion on the mini-batch's output and labels",
-                received="one that computes its loss in another way",
-                fix="Use a recipe that adds terms and leaves the criterion alone, such as der++.",
-            )
+        self._stand_in.check_called(strategy, self.objective.name)
         losses = step.losses()
         self._ledger.add({"criterion": strategy.loss, **losses}, self._iteration)
         for loss in losses.values():
@@ -305,59 +229,3 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
             if publish is not None:
                 label = f"CKD_Loss/train_phase/train_stream/{name}"
                 publish(MetricValue(self, label, mean, strategy.clock.train_iterations))
-
-
-def _check_arguments(objective: Any, log_every: Any) -> None:
-    """Raise a ConfigError for an objective that is none or was used, and for an odd number of iterations."""
-    if objective is not None and not isinstance(objective, Objective):
-        raise ConfigError(
-            "SelfDistillation",
-            expected="an Objective, such as recipes.er(memory_size=200)",
-            received=repr(objective),
-            fix="For the default recipe write SelfDistillation(memory_size=200).",
-        )
-    if objective is not None and len(objective.classes.seen):
-        raise ConfigError(
-            f"objective {objective.name!r}",
-            expected="one that was not trained yet",
-            received="one that has met classes",
-            fix="Build a new objective for each run: its memory and teachers belong to one student.",
-        )
-    if log_every is not None and (not isinstance(log_every, int) or log_every < 1):
-        raise ConfigError("log_every", expected="a whole number from 1", received=log_every, fix="None is each epoch.")
-
-
-def _batch(strategy: Any) -> Batch:
-    """The strategy's mini-batch; with task labels if its benchmark has them."""
-    tasks = strategy.mb_task_id if hasattr(strategy.experience, "task_labels") else None
-    return Batch(strategy.mb_x, strategy.mb_y, tasks)
-
-
-def _as_mbatch(batch: Batch, like: list[Tensor]) -> list[Tensor]:
-    """A mini-batch for the strategy, with the columns of the one it has."""
-    return [batch.inputs, batch.targets, *([] if batch.tasks is None else [*like[2:-1], batch.tasks])]
-
-
-def _check_output(output: Any, seen: ClassSet) -> None:
-    """Raise unless the model answered with logits wide enough for the classes seen.
-
-    Raises:
-        ModelError: not a tensor (B, C).
-        DataError: a class beyond the head.
-    """
-    if not isinstance(output, torch.Tensor) or output.dim() != 2:
-        shape = f"a tensor of shape {tuple(output.shape)}" if isinstance(output, torch.Tensor) else type(output)
-        raise ModelError(
-            "output of the model",
-            expected="one tensor of logits, (batch, classes)",
-            received=shape,
-            fix="Wrap the model so that its forward returns the logits alone.",
-        )
-    highest = max(seen.indices, default=-1)
-    if highest >= output.shape[1]:
-        raise DataError(
-            "labels of the experience",
-            expected=f"class indices from 0 to {output.shape[1] - 1}, the width of the head",
-            received=f"a label {highest}",
-            fix="Widen the head (Avalanche's IncrementalClassifier grows by itself) or renumber the classes.",
-        )

@@ -1,0 +1,75 @@
+"""What `SelfDistillation` refuses, and with which words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from avalanche.benchmarks import OnlineCLExperience
+
+from ckd.classes import ClassSet
+from ckd.errors import ConfigError, DataError, ModelError
+from ckd.objective import Objective
+
+ONE_RUN = "Build a new one for each run: its memory and teachers belong to one student."
+
+
+def check_arguments(objective: Any, memory_size: Any, log_every: Any) -> None:
+    """Raise a ConfigError for an objective that is none or was used, and for numbers that cannot work."""
+    if objective is not None and memory_size is not None:
+        raise ConfigError(
+            "SelfDistillation",
+            expected="an objective or a memory size",
+            received="both",
+            fix="Give the memory size to the recipe.",
+        )
+    if objective is not None and not isinstance(objective, Objective):
+        raise ConfigError(
+            "SelfDistillation",
+            expected="an Objective, such as recipes.er(memory_size=200)",
+            received=repr(objective),
+            fix="For the default recipe write SelfDistillation(memory_size=200).",
+        )
+    if objective is not None and len(objective.classes.seen):
+        raise ConfigError(
+            f"objective {objective.name!r}", expected="a new one", received="one that was trained", fix=ONE_RUN
+        )
+    if log_every is not None and (not isinstance(log_every, int) or log_every < 1):
+        raise ConfigError("log_every", expected="a whole number from 1", received=log_every, fix="None is each epoch.")
+
+
+def check_experience(objective: Objective, experience: Any) -> None:
+    """Raise a ConfigError for a memory that needs whole experiences in an online stream."""
+    memory = objective.memory
+    if memory is not None and memory.needs_whole_experience and isinstance(experience, OnlineCLExperience):
+        raise ConfigError(
+            f"objective {objective.name!r}, memory",
+            expected="experiences whose data is at hand as a whole",
+            received="an online stream",
+            fix="Use a recipe that remembers as it goes, such as er-ace, der++ or mean-er.",
+        )
+
+
+def check_output(output: Any, seen: ClassSet) -> None:
+    """Raise unless the model answered with logits wide enough for the classes seen.
+
+    Raises:
+        ModelError: not a tensor (B, C).
+        DataError: a class beyond the head.
+    """
+    if not isinstance(output, torch.Tensor) or output.dim() != 2:
+        shape = f"a tensor of shape {tuple(output.shape)}" if isinstance(output, torch.Tensor) else type(output)
+        raise ModelError(
+            "output of the model",
+            expected="one tensor of logits, (batch, classes)",
+            received=shape,
+            fix="Wrap the model so that its forward returns the logits alone.",
+        )
+    highest = max(seen.indices, default=-1)
+    if highest >= output.shape[1]:
+        raise DataError(
+            "labels of the experience",
+            expected=f"class indices from 0 to {output.shape[1] - 1}, the width of the head",
+            received=f"a label {highest}",
+            fix="Widen the head (Avalanche's IncrementalClassifier grows by itself) or renumber the classes.",
+        )

@@ -1,0 +1,81 @@
+"""Asking the student: one forward pass for stream and memory together, or one for each."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ckd.objective import STREAM, Batch, Question, Step, join
+from ckd.taps import head_tapped
+
+
+class Student:
+    """The strategy's own forward pass, asked about everything that a step wants to know.
+
+    With a joint pass the questions are appended to the mini-batch before the strategy's forward and cut off after it,
+    so that the criterion, the metrics and other plugins see the stream alone.
+    """
+
+    def __init__(self) -> None:
+        self._mbatch: list[Tensor] | None = None
+        self._tap = ExitStack()
+        self._taken: list[Tensor] = []
+
+    def __reduce__(self) -> tuple[type[Student], tuple[()]]:
+        return Student, ()  # what it holds belongs to one step
+
+    def prepare(self, strategy: Any, step: Step, *, joint: bool) -> None:
+        """Before the forward pass: append the questions if it is a `joint` one, tap the head if features are needed."""
+        self._tap.close()  # left open only by a forward pass that failed
+        self._mbatch = None
+        if step.needs_features:
+            self._taken = self._tap.enter_context(head_tapped(strategy.model))
+        questions = step.questions()
+        if joint and questions:
+            self._mbatch = strategy.mbatch
+            strategy.mbatch = as_mbatch(join([step.stream, *map(step.batch, questions)]), strategy.mbatch)
+
+    def collect(self, strategy: Any, step: Step) -> None:
+        """After the forward pass: note every answer in the step, and give the strategy back its own."""
+        asked, features = (STREAM, *step.questions()), self._features(step)
+        if self._mbatch is not None:
+            strategy.mbatch, self._mbatch = self._mbatch, None
+            sizes = [len(step.batch(question).targets) for question in asked]
+            answers = torch.split(strategy.mb_output, sizes)
+            strategy.mb_output = answers[0]
+            split = [None] * len(sizes) if features is None else torch.split(features, sizes)
+            for question, answer, feature in zip(asked, answers, split, strict=True):
+                step.answer(question, answer, feature)
+        else:
+            step.answer(STREAM, strategy.mb_output, features)
+            for question in asked[1:]:
+                step.answer(question, self._forward(strategy, step, question), self._features(step))
+        self._tap.close()
+
+    def _features(self, step: Step) -> Tensor | None:
+        """What the head took in at the last forward pass, if a term asks for it."""
+        return self._taken[-1] if step.needs_features else None
+
+    def _forward(self, strategy: Any, step: Step, question: Question) -> Tensor:
+        """The strategy's forward pass on another batch."""
+        mbatch = strategy.mbatch
+        strategy.mbatch = as_mbatch(step.batch(question), mbatch)
+        try:
+            answer: Tensor = strategy.forward()
+        finally:
+            strategy.mbatch = mbatch
+        return answer
+
+
+def stream_of(strategy: Any) -> Batch:
+    """The strategy's mini-batch; with task labels if its benchmark has them."""
+    tasks = strategy.mb_task_id if hasattr(strategy.experience, "task_labels") else None
+    return Batch(strategy.mb_x, strategy.mb_y, tasks)
+
+
+def as_mbatch(batch: Batch, like: list[Tensor]) -> list[Tensor]:
+    """A mini-batch for the strategy, with the columns of the one it has."""
+    return [batch.inputs, batch.targets, *([] if batch.tasks is None else [*like[2:-1], batch.tasks])]
