@@ -101,6 +101,9 @@ def asleep(model: nn.Module) -> Iterator[None]:
 class Part:
     """A part does nothing by default; it overrides the moments that it needs."""
 
+    needs_boundaries = False
+    """Whether it does nothing in a stream that does not tell where its tasks end."""
+
     def begin(self, model: nn.Module, seen: ClassSet) -> None:
         """An experience (or online sub-experience) begins; `model` has its head for it, `seen` its classes."""
 

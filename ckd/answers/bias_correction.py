@@ -25,6 +25,8 @@ class BiasCorrection(Part):
         steps: of L-BFGS, with which α and β of the newest classes are fitted by cross entropy over the seen ones.
     """
 
+    needs_boundaries = True
+
     def __init__(self, steps: int = 50) -> None:
         self.steps = steps
         self.scale = torch.ones(0)

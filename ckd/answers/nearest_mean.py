@@ -18,6 +18,8 @@ from ckd.taps import head_tapped
 class NearestMean(Part):
     """Answers with the negative distance to each class's mean feature in memory; features are the head's input."""
 
+    needs_boundaries = True
+
     def __init__(self) -> None:
         self.means: Tensor | None = None
 

@@ -20,6 +20,8 @@ class WeightAligning(Part):
     The student itself is changed, so its snapshot is too. Biases stay as they are.
     """
 
+    needs_boundaries = True
+
     def __init__(self) -> None:
         self._old = ClassSet()
 

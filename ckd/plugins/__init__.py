@@ -1,7 +1,8 @@
 """The only folder that speaks Avalanche: objectives, loaders and recorders as plugins."""
 
+from ckd.plugins.checks import BoundaryWarning
 from ckd.plugins.distillation import SelfDistillation
 from ckd.plugins.loader import LoaderWarning, TensorLoader
 from ckd.plugins.recorder import AccuracyRecorder
 
-__all__ = ["AccuracyRecorder", "LoaderWarning", "SelfDistillation", "TensorLoader"]
+__all__ = ["AccuracyRecorder", "BoundaryWarning", "LoaderWarning", "SelfDistillation", "TensorLoader"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -48,6 +49,23 @@ def check_experience(objective: Objective, experience: Any) -> None:
             received="an online stream",
             fix="Use a recipe that remembers as it goes, such as er-ace, der++ or mean-er.",
         )
+
+
+class BoundaryWarning(UserWarning):
+    """A part of the objective waits for a task boundary that the stream never tells."""
+
+
+def warn_of_boundaries(objective: Objective, experience: Any) -> None:
+    """Say which parts never come into play in an online stream without access to its task boundaries."""
+    if isinstance(experience, OnlineCLExperience) and not experience.access_task_boundaries:
+        idle = sorted({type(part).__name__ for part in objective.parts if part.needs_boundaries})
+        if idle:
+            warnings.warn(
+                f"objective {objective.name!r}: the stream does not tell its task boundaries, so {', '.join(idle)} "
+                "never comes into play; er, er-ace, der, der++, mean-er and cls-er need none",
+                BoundaryWarning,
+                stacklevel=3,
+            )
 
 
 def check_output(output: Any, seen: ClassSet) -> None:

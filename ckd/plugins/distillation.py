@@ -16,7 +16,7 @@ from ckd.errors import ConfigError, DataError
 from ckd.objective import STREAM, Context, Objective, Step
 from ckd.part import Update
 from ckd.plugins.boundaries import TaskBoundaries, classes_by_task
-from ckd.plugins.checks import ONE_RUN, check_arguments, check_experience, check_output
+from ckd.plugins.checks import ONE_RUN, check_arguments, check_experience, check_output, warn_of_boundaries
 from ckd.plugins.conflicts import refuse_two
 from ckd.plugins.experience_data import rows_of
 from ckd.plugins.heads import ask, forget_dead, has_batchnorm, has_head_per_task, live_units
@@ -107,6 +107,8 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         """Meet the experience's classes and the model's head."""
         model = strategy.model
         check_experience(self.objective, strategy.experience)
+        if not self._iteration:
+            warn_of_boundaries(self.objective, strategy.experience)
         self.objective.begin(model, classes_by_task(strategy.experience), per_task=has_head_per_task(model))
         self._live = live_units(model)
         self._fresh = True

@@ -19,6 +19,8 @@ class Snapshot(Teacher):
         of_answer: copy the network that answers at evaluation (with its corrected bias, say), not the student.
     """
 
+    needs_boundaries = True
+
     def __init__(self, *, of_answer: bool = False) -> None:
         super().__init__()
         self.of_answer = of_answer
