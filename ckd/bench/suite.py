@@ -68,17 +68,24 @@ def run_suite(
                 bar.console.print(f"{failed[-1]}", highlight=False, style="red")
     if not results:
         raise DivergedError(failed)
+    console.width = max(console.width, 100)  # a narrow terminal wraps the table; numbers are not cut off
     console.print(table(results, published))
     groups = by_method(results)
     plot_forgetting(
         {label: [r.matrix for r in found] for label, found in groups.items()},
         out / "forgetting.png",
-        title=f"{Path(specs[0].benchmark).stem}: what is remembered (mean and standard deviation over seeds)",
+        title=_title(specs),
     )
     console.print(f"results and forgetting.png are in {out}", highlight=False)
     if failed:
         raise DivergedError(failed)
     return results
+
+
+def _title(specs: Sequence[RunSpec]) -> str:
+    seeds = len({spec.seed for spec in specs})
+    over = f" (mean ± standard deviation over {seeds} seeds)" if seeds > 1 else " (one seed)"
+    return f"{Path(specs[0].benchmark).stem}: what is remembered{over}"
 
 
 class DivergedError(NonFiniteLossError):

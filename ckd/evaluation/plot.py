@@ -14,6 +14,7 @@ from ckd.evaluation.accuracy_matrix import AccuracyMatrix
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+LEGEND = "average at the end (%)"
 Curves = Mapping[str, Sequence[AccuracyMatrix]]
 
 
@@ -30,29 +31,29 @@ def plot_forgetting(runs: Curves, file: str | Path, *, title: str) -> None:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4.8), layout="constrained")
+    figure = Figure(figsize=(13, max(4.8, 1 + 0.24 * len(runs))), layout="constrained")
     left, right = figure.subplots(1, 2)
     figure.suptitle(title, fontsize=12)
-    colours = {name: f"C{i % 10}" for i, name in enumerate(runs)}
-    for name, matrices in runs.items():
+    for i, (name, matrices) in enumerate(runs.items()):
+        style = {"color": f"C{i % 10}", "linestyle": ("-", "--", ":")[i // 10 % 3]}
         if matrices[0].sequential:
-            _band(left, [m.average_accuracies() for m in matrices], name, colours[name])
-            _band(right, [m.values[:, 0] for m in matrices], name, colours[name])
+            _band(left, [m.average_accuracies() for m in matrices], name, style)
+            _band(right, [m.values[:, 0] for m in matrices], name, style)
         else:
             level = 100 * float(np.mean([m.average_accuracy() for m in matrices]))
-            left.axhline(level, color=colours[name], linestyle="--", label=f"{name} ({level:.1f})")
+            left.axhline(level, color="black", linestyle="--", linewidth=1, label=f"{name} ({level:.1f})")
     _label(left, "Everything taught so far", "average accuracy (%)")
     _label(right, "The first experience alone", "accuracy (%)")
-    left.legend(loc="lower left", frameon=False, title="average at the end (%)")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside right center", frameon=False, title=LEGEND)
     figure.savefig(file, dpi=150)
 
 
-def _band(axes: Axes, curves: list[NDArray[np.float64]], name: str, colour: str) -> None:
+def _band(axes: Axes, curves: list[NDArray[np.float64]], name: str, style: dict[str, str]) -> None:
     stacked = 100 * np.stack(curves)
     x, mean = np.arange(1, stacked.shape[1] + 1), stacked.mean(0)
     sd = stacked.std(0, ddof=1) if len(stacked) > 1 else np.zeros_like(mean)
-    axes.plot(x, mean, color=colour, marker="o", markersize=3, label=f"{name} ({mean[-1]:.1f})")
-    axes.fill_between(x, mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0)
+    axes.plot(x, mean, **style, marker="o", markersize=3, label=f"{name} ({mean[-1]:.1f})")  # type: ignore[arg-type]
+    axes.fill_between(x, mean - sd, mean + sd, color=style["color"], alpha=0.15, linewidth=0)
 
 
 def _label(axes: Axes, title: str, y: str) -> None:

@@ -87,7 +87,8 @@ def test_a_single_experience_is_a_single_point(drawn):
 
 def test_the_legend_names_each_method_with_its_accuracy_at_the_end(drawn):
     left, _ = drawn({"naive": [FIRST_SEED], "joint": [JOINT]})
-    assert [text.get_text() for text in left.get_legend().get_texts()] == ["naive (68.3)", "joint (90.0)"]
+    (legend,) = left.figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["naive (68.3)", "joint (90.0)"]
 
 
 def test_a_method_has_one_colour_on_both_sides(drawn):
