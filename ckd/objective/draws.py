@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ View = Callable[[Batch, torch.Generator], Batch]
 
 
 @dataclass(frozen=True)
-class Draw:
+class Draw(ABC):
     """A named source of samples. Two draws that are equal are one draw: drawn once and answered once a step."""
 
     @property
@@ -34,9 +35,9 @@ class Draw:
         """The draws that the student answers one by one; itself unless it is a union."""
         return (self,)
 
+    @abstractmethod
     def realise(self, step: Step) -> Batch:
         """The batch of this step."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Target:
+class Target(ABC):
     """A function over a step. What it needs is told up front, so that a term without it is not even drawn."""
 
     @property
@@ -31,13 +32,13 @@ class Target:
         """Whether the memory must keep answers."""
         return False
 
+    @abstractmethod
     def values(self, step: Step, question: Question) -> tuple[Tensor, Tensor | None]:
         """The target of each row, and the classes for which it is valid.
 
         Returns:
             (values, valid): labels (B,) or logits (B, C); bool (C,) or (B, C), None where all classes are valid.
         """
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

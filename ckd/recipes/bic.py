@@ -4,14 +4,11 @@ The old model that is distilled answers with its bias corrected, as in the paper
 balanced memory, where the paper holds samples out of training for it.
 """
 
-from functools import partial
-
 from ckd.answers import BiasCorrection
-from ckd.losses import check_temperature, kd_per_sample
 from ckd.memory import Balanced, Memory
-from ckd.objective import Objective, Term, memory, old, teacher, union
+from ckd.objective import Objective
 from ckd.recipes.registry import recipe
-from ckd.recipes.wa import share_of_new_classes, share_of_old_classes
+from ckd.recipes.weighed_distillation import weighed_distillation
 from ckd.teachers import Snapshot
 
 
@@ -20,19 +17,11 @@ def bic(
     *, memory_size: int = 200, temperature: float = 2.0, memory_batch_size: int | None = None, seed: int = 0
 ) -> Objective:
     """Replay and distil old classes; after each experience, fit scale and shift of the new classes' logits."""
-    check_temperature(temperature)
-    distillation = Term(
-        "distillation",
-        draw=union(memory("a")),
-        target=teacher("snapshot"),
-        loss=partial(kd_per_sample, temperature=temperature),
-        groups=old,
-        weight=share_of_old_classes,
-    )
+    criterion, distillation = weighed_distillation(temperature)
     return Objective(
         "bic",
         [distillation],
-        criterion=Term("criterion", draw=union(memory("a")), weight=share_of_new_classes),
+        criterion=criterion,
         memory=Memory(memory_size, policy=Balanced("class"), seed=seed),
         teachers={"snapshot": Snapshot(of_answer=True)},
         answers=BiasCorrection(),

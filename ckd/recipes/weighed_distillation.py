@@ -1,0 +1,34 @@
+"""Cross entropy and distillation, weighed by how many classes are old: what WA and BiC train with.
+
+Wu et al. 2019 (BiC), arXiv:1905.13260, eq. 1; Zhao et al. 2020 (WA), arXiv:1911.07053, eq. 3.
+"""
+
+from functools import partial
+
+from ckd.losses import check_temperature, kd_per_sample
+from ckd.objective import Context, Term, memory, old, teacher, union
+
+
+def weighed_distillation(temperature: float) -> tuple[Term, Term]:
+    """The criterion with weight 1 - λ and the distillation of old classes with weight λ, on stream and memory."""
+    check_temperature(temperature)
+    distillation = Term(
+        "distillation",
+        draw=union(memory("a")),
+        target=teacher("snapshot"),
+        loss=partial(kd_per_sample, temperature=temperature),
+        groups=old,
+        weight=share_of_old_classes,
+    )
+    return Term("criterion", draw=union(memory("a")), weight=share_of_new_classes), distillation
+
+
+def share_of_old_classes(context: Context) -> float:
+    """λ: old classes over all classes seen; 0 where no class is new, as there nothing is out of balance."""
+    n_old, n_seen = len(context.classes.old), len(context.classes.seen)
+    return n_old / n_seen if n_old < n_seen else 0.0
+
+
+def share_of_new_classes(context: Context) -> float:
+    """1 - λ."""
+    return 1 - share_of_old_classes(context)
