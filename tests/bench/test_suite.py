@@ -10,7 +10,7 @@ from rich.console import Console
 import ckd.bench.suite
 from ckd.bench import Result, plan, run_suite, table
 from ckd.bench.suite import by_method
-from ckd.errors import ConfigError, DataError
+from ckd.errors import ConfigError, DataError, NonFiniteLossError
 from ckd.evaluation import AccuracyMatrix
 
 LONG_AGO = 1_000_000_000
@@ -190,3 +190,11 @@ def test_methods_that_differ_only_in_a_setting_are_told_apart():
 def test_nothing_to_run_is_refused(suite):
     with pytest.raises(ConfigError, match="at least one run"):
         suite([])
+
+
+def test_a_run_that_diverges_is_named_and_the_others_are_finished(suite, tmp_path):
+    bad = plan("split-digits", "naive", seed=0, n_experiences=2, epochs=1, lr=1e30)
+    with pytest.raises(NonFiniteLossError, match="naive, seed 0"):
+        suite([bad, *specs("er")])
+    assert [file.parts[-3].split("-")[0] for file in files(tmp_path)] == ["er"]
+    assert (tmp_path / "forgetting.png").exists()

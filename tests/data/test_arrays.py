@@ -190,3 +190,11 @@ def test_limited_keeps_so_many_of_each_class_and_their_samples(per_class):
 def test_limited_to_nothing_is_refused():
     with pytest.raises(ConfigError, match="samples per class"):
         of(values(6, 4)).limited(0)
+
+
+@pytest.mark.parametrize("bad_value", [np.nan, np.inf])
+def test_samples_that_are_not_finite_are_refused_by_number(bad_value):
+    x = values(6, 4, dtype="float32")
+    x[3, 2] = bad_value
+    with pytest.raises(DataError, match="NaN or infinity in sample 3"):
+        of(x)

@@ -168,3 +168,9 @@ def test_the_angles_are_spread_over_the_half_circle():
 def test_rotated_refuses_what_is_no_image():
     with pytest.raises(DataError, match="images"):
         rotated(data(shape=(36,)), 2, 0)
+
+
+def test_an_experience_without_test_samples_is_refused():
+    x, y = np.zeros((6, 4), dtype="uint8"), np.arange(6) % 3
+    with pytest.raises(DataError, match="experience 2: expected samples of the classes 2 to 2"):
+        split(arrays(x, y, x[y < 2], y[y < 2]), 3)
