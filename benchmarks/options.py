@@ -1,8 +1,12 @@
-"""The command line that the suites share."""
+"""What the suites share: their command line, and the comparison that they print."""
 
 import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
+
+from ckd.bench import plan, run_suite
 
 
 def options(description: str | None, **flags: str) -> argparse.Namespace:
@@ -17,3 +21,20 @@ def options(description: str | None, **flags: str) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     torch.set_num_threads(1)
     return parser.parse_args()
+
+
+def compare(
+    benchmark: str,
+    recipes: Sequence[str],
+    chosen: argparse.Namespace,
+    published: Mapping[tuple[str, int], float] | None,
+    **protocol: Any,
+) -> None:
+    """Run what is not finished yet, every recipe at every memory size and seed, and print the table."""
+    specs = [
+        plan(benchmark, recipe, seed=seed, memory_size=size, **protocol)
+        for recipe in recipes
+        for size in chosen.memory_size
+        for seed in range(chosen.seeds)
+    ]
+    run_suite(specs, chosen.out, data_root=chosen.data_root, device=chosen.device, published=published)

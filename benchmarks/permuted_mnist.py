@@ -6,9 +6,7 @@ Every experience shuffles the pixels of all 60,000 images in its own way. Report
 all 20 tasks at the end. The published numbers are those of the paper (arXiv:2004.07211, table 2, domain-incremental).
 """
 
-from options import options
-
-from ckd.bench import plan, run_suite
+from options import compare, options
 
 RECIPES = ["naive", "er", "der", "der++", "joint"]
 PUBLISHED = {
@@ -25,18 +23,5 @@ PUBLISHED = {
     ("der++", 5120): 92.26,
 }
 
-
-def main() -> None:
-    """Run what is not finished yet, and compare."""
-    chosen = options(__doc__)
-    specs = [
-        plan("permuted-mnist", recipe, seed=seed, memory_size=size)
-        for recipe in RECIPES
-        for size in chosen.memory_size
-        for seed in range(chosen.seeds)
-    ]
-    run_suite(specs, chosen.out, data_root=chosen.data_root, device=chosen.device, published=PUBLISHED)
-
-
 if __name__ == "__main__":
-    main()
+    compare("permuted-mnist", RECIPES, options(__doc__), PUBLISHED)

@@ -6,9 +6,7 @@
 The published numbers (Buzzega et al. 2020, arXiv:2004.07211, table 2) are of the full protocol only.
 """
 
-from options import options
-
-from ckd.bench import plan, run_suite
+from options import compare, options
 
 RECIPES = ["naive", "lwf", "er", "der++", "er-ace", "wa", "bfp", "bic", "icarl", "mean-er", "cls-er"]
 PUBLISHED = {
@@ -28,21 +26,8 @@ PUBLISHED = {
     ("der++", 500): 72.70,
     ("der++", 5120): 85.24,
 }
-
-
-def main() -> None:
-    """Run what is not finished yet, and compare."""
-    chosen = options(__doc__, full="the published protocol: ResNet18, 50 epochs")
-    protocol = {"network": "resnet18", "epochs": 50, "samples_per_class": "all"} if chosen.full else {}
-    specs = [
-        plan("split-cifar10", recipe, seed=seed, memory_size=size, **protocol)
-        for recipe in RECIPES
-        for size in chosen.memory_size
-        for seed in range(chosen.seeds)
-    ]
-    published = PUBLISHED if chosen.full else None
-    run_suite(specs, chosen.out, data_root=chosen.data_root, device=chosen.device, published=published)
-
+FULL = {"network": "resnet18", "epochs": 50, "samples_per_class": "all"}
 
 if __name__ == "__main__":
-    main()
+    chosen = options(__doc__, full="the published protocol: ResNet18, 50 epochs, all images")
+    compare("split-cifar10", RECIPES, chosen, PUBLISHED if chosen.full else None, **(FULL if chosen.full else {}))

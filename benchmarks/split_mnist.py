@@ -5,9 +5,7 @@
 Published, class-incremental: ER and DER++ as the authors of DER report them, CLS-ER from its authors' repository.
 """
 
-from options import options
-
-from ckd.bench import plan, run_suite
+from options import compare, options
 
 RECIPES = [
     "naive",
@@ -37,18 +35,5 @@ PUBLISHED = {
     ("der++", 5120): 95.3,
 }
 
-
-def main() -> None:
-    """Run what is not finished yet, and compare."""
-    chosen = options(__doc__)
-    specs = [
-        plan("split-mnist", recipe, seed=seed, memory_size=size)
-        for recipe in RECIPES
-        for size in chosen.memory_size
-        for seed in range(chosen.seeds)
-    ]
-    run_suite(specs, chosen.out, data_root=chosen.data_root, device=chosen.device, published=PUBLISHED)
-
-
 if __name__ == "__main__":
-    main()
+    compare("split-mnist", RECIPES, options(__doc__), PUBLISHED)
