@@ -42,6 +42,10 @@ class ClassSet:
             merged[task] = merged.get(task, frozenset()) | classes
         return ClassSet(merged, per_task=self.per_task or other.per_task)
 
+    def __sub__(self, other: ClassSet) -> ClassSet:
+        left = {task: classes - other.by_task.get(task, frozenset()) for task, classes in self.by_task.items()}
+        return ClassSet({task: classes for task, classes in left.items() if classes}, per_task=self.per_task)
+
     def mask(self, width: int, tasks: Tensor | None, device: torch.device) -> Tensor | None:
         """True where a class is in the set, for a head of `width` units.
 
@@ -73,10 +77,14 @@ def _row(classes: Iterable[int], width: int) -> Tensor:
 
 
 class Classes:
-    """Class bookkeeping over a stream: `old` before this experience, `current` in it, `seen` both."""
+    """Class bookkeeping over a stream: `old` before this experience, `current` in it, `seen` both.
+
+    `brought` holds the classes that each past experience was the first to bring, without those that brought none.
+    """
 
     def __init__(self) -> None:
         self.old = self.current = self.seen = ClassSet()
+        self.brought: list[ClassSet] = []
 
     def meet(self, by_task: dict[int, frozenset[int]], *, per_task: bool) -> None:
         """Add the classes of the experience (or online sub-experience) that begins."""
@@ -85,4 +93,7 @@ class Classes:
 
     def close(self) -> None:
         """Cross a task boundary: what was current becomes old."""
+        new = self.current - self.old
+        if len(new):
+            self.brought.append(new)
         self.old, self.current = self.seen, ClassSet()

@@ -4,7 +4,8 @@ from ckd.memory.balanced import Balanced
 from ckd.memory.herded import HerdedMemory
 from ckd.memory.memory import Memory
 from ckd.memory.policy import Policy
+from ckd.memory.refreshed import RefreshedMemory, implanted
 from ckd.memory.reservoir import Reservoir
 from ckd.rows import Rows
 
-__all__ = ["Balanced", "HerdedMemory", "Memory", "Policy", "Reservoir", "Rows"]
+__all__ = ["Balanced", "HerdedMemory", "Memory", "Policy", "RefreshedMemory", "Reservoir", "Rows", "implanted"]

@@ -4,11 +4,11 @@ from ckd.objective.batch import Batch, join
 from ckd.objective.context import Context
 from ckd.objective.draws import Draw, memory, old_heads, stream, union
 from ckd.objective.feature_term import FeatureTerm
-from ckd.objective.groups import all_classes, current, old, present, seen
+from ckd.objective.groups import all_classes, current, each_old_experience, old, old_or_current, present, seen
 from ckd.objective.objective import Objective
 from ckd.objective.projection import Projection
 from ckd.objective.step import STREAM, Question, Step
-from ckd.objective.targets import Target, best_teacher, labels, old_answers, stored_logits, teacher
+from ckd.objective.targets import Target, best_teacher, implanted_logits, labels, old_answers, stored_logits, teacher
 from ckd.objective.term import Loss, Term
 
 __all__ = [
@@ -27,12 +27,15 @@ __all__ = [
     "all_classes",
     "best_teacher",
     "current",
+    "each_old_experience",
+    "implanted_logits",
     "join",
     "labels",
     "memory",
     "old",
     "old_answers",
     "old_heads",
+    "old_or_current",
     "present",
     "seen",
     "stored_logits",

@@ -44,5 +44,23 @@ def present(step: Step, batch: Batch, width: int) -> list[Tensor | None]:
     return [mask.index_fill_(0, batch.targets, True)]
 
 
+def old_or_current(step: Step, batch: Batch, width: int) -> list[Tensor | None]:
+    """For samples of a current class the current classes, for others the rest of those seen: no softmax over both.
+
+    Ahn et al. 2021 (SS-IL), arXiv:2003.13947, eq. 3.
+    """
+    now, met = _mask(step.context.classes.current, batch, width), _mask(step.context.classes.seen, batch, width)
+    if now is None:
+        return [None]
+    others = ~now if met is None else met & ~now
+    is_current = now.expand(len(batch.targets), -1).gather(1, batch.targets[:, None])
+    return [torch.where(is_current, now, others)]
+
+
+def each_old_experience(step: Step, batch: Batch, width: int) -> list[Tensor | None]:
+    """A softmax for every past experience, over the classes that it was the first to bring (task-wise, SS-IL eq. 5)."""
+    return [_mask(classes, batch, width) for classes in step.context.classes.brought]
+
+
 def _mask(classes: ClassSet, batch: Batch, width: int) -> Tensor | None:
     return classes.mask(width, batch.tasks, batch.targets.device)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ckd.memory import implanted
+
 if TYPE_CHECKING:
     from ckd.objective.step import Question, Step
 
@@ -64,6 +66,33 @@ class StoredLogits(Target):
         logits = step.batch(question).logits
         assert logits is not None  # the objective made the memory keep them
         return logits, ~logits.isnan()
+
+
+@dataclass(frozen=True)
+class ImplantedLogits(Target):
+    """Stored answers about the classes of their time; about current classes the student's own, bounded.
+
+    Boschini et al. 2022 (X-DER), arXiv:2201.00766, section 3.2.1: old samples say nothing about classes that came
+    later, but these must not exceed their true class; see `ckd.memory.implanted`. The memory is a `RefreshedMemory`.
+    """
+
+    gamma: float
+
+    @property
+    def stored_logits(self) -> bool:
+        """True."""
+        return True
+
+    def values(self, step: Step, question: Question) -> tuple[Tensor, Tensor]:
+        """Logits (B, C) and where there are any (B, C)."""
+        batch, student = step.batch(question), step.student(question).detach()
+        assert batch.logits is not None
+        stored = torch.full_like(student, torch.nan)
+        stored[:, : batch.logits.shape[1]] = batch.logits
+        answered = ~stored.isnan()
+        now = step.context.classes.current.mask(student.shape[1], batch.tasks, student.device)
+        later = (~answered if now is None else now & ~answered) & answered.any(1, keepdim=True)
+        return implanted(stored, student, batch.targets, later, self.gamma), answered | later
 
 
 @dataclass(frozen=True)
@@ -158,6 +187,11 @@ stored_logits = StoredLogits()
 def best_teacher(*names: str) -> BestTeacher:
     """The answer, for each sample, of the teacher that finds its label most likely."""
     return BestTeacher(names)
+
+
+def implanted_logits(gamma: float) -> ImplantedLogits:
+    """Stored answers, and the student's own about later classes, bounded by γ; see `ImplantedLogits`."""
+    return ImplantedLogits(gamma)
 
 
 def old_answers(name: str) -> OldAnswers:

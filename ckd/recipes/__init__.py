@@ -8,15 +8,22 @@ from ckd.recipes.der import der
 from ckd.recipes.der_plus_plus import der_plus_plus
 from ckd.recipes.er import er
 from ckd.recipes.er_ace import er_ace
+from ckd.recipes.er_las import er_las
+from ckd.recipes.fdr import fdr
 from ckd.recipes.icarl import icarl
 from ckd.recipes.joint import joint
+from ckd.recipes.lode import lode
 from ckd.recipes.lwf import lwf
+from ckd.recipes.lwf_mc import lwf_mc
 from ckd.recipes.mean_er import mean_er
 from ckd.recipes.naive import naive
 from ckd.recipes.protocols import Protocol, protocol
 from ckd.recipes.registry import RECIPES, Recipe, get, recipe
 from ckd.recipes.self_distillation import self_distillation
+from ckd.recipes.ser import ser
+from ckd.recipes.ss_il import ss_il
 from ckd.recipes.wa import wa
+from ckd.recipes.x_der import x_der
 
 __all__ = [
     "RECIPES",
@@ -30,14 +37,21 @@ __all__ = [
     "der_plus_plus",
     "er",
     "er_ace",
+    "er_las",
+    "fdr",
     "get",
     "icarl",
     "joint",
+    "lode",
     "lwf",
+    "lwf_mc",
     "mean_er",
     "naive",
     "protocol",
     "recipe",
     "self_distillation",
+    "ser",
+    "ss_il",
     "wa",
+    "x_der",
 ]

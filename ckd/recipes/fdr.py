@@ -1,0 +1,27 @@
+"""Function distance regularisation. Benjamin, Rolnick & Kording 2019, arXiv:1805.08289, eq. 2 and section 4.
+
+A sample's answer is that of the model at the end of its experience. Samples are admitted by reservoir, where the
+paper's memory is filled at boundaries; until their experience ends they weigh nothing.
+"""
+
+from ckd.losses import probability_distance_per_sample
+from ckd.memory import RefreshedMemory
+from ckd.objective import Objective, Term, memory, stored_logits
+from ckd.recipes.registry import recipe
+
+
+@recipe("fdr", paper="Benjamin et al. 2019, arXiv:1805.08289", stores="inputs, labels, logits")
+def fdr(
+    *, memory_size: int = 200, alpha: float = 1.0, memory_batch_size: int | None = None, seed: int = 0
+) -> Objective:
+    """Stay near the answers that the model gave when an experience ended, as a function."""
+    distance = Term(
+        "distance",
+        draw=memory("a"),
+        target=stored_logits,
+        loss=probability_distance_per_sample,
+        weight=alpha,
+    )
+    return Objective(
+        "fdr", [distance], memory=RefreshedMemory(memory_size, seed=seed), memory_batch_size=memory_batch_size
+    )

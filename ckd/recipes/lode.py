@@ -1,0 +1,56 @@
+"""LODE. Liang & Li 2023, Loss Decoupling for Task-Agnostic Continual Learning, NeurIPS, eq. 3 to 6.
+
+Cross entropy over all classes seen is the sum of two: which of the new classes, and new or old. The second makes a
+network forget, and gets the weight ρ · new classes / old classes. Since the sum is linear, the recipe writes the second
+as the difference of the whole and the first. Replay is that of DER++, as in the paper's strongest form.
+"""
+
+from functools import partial
+
+from ckd.losses import cross_entropy_per_sample
+from ckd.objective import Context, Objective, Term, current, seen, stream
+from ckd.recipes.der_plus_plus import der_plus_plus
+from ckd.recipes.registry import recipe
+
+
+@recipe("lode", paper="Liang & Li 2023, NeurIPS", stores="inputs, labels, logits")
+def lode(
+    *,
+    memory_size: int = 200,
+    within: float = 1.0,
+    between: float = 0.1,
+    alpha: float = 0.5,
+    beta: float = 0.5,
+    memory_batch_size: int | None = None,
+    seed: int = 0,
+) -> Objective:
+    """der++; on the stream, telling new classes from old ones weighs less than telling new ones apart."""
+    base = der_plus_plus(
+        memory_size=memory_size, alpha=alpha, beta=beta, memory_batch_size=memory_batch_size, seed=seed
+    )
+    whole = Term(
+        "new or old", draw=stream, loss=cross_entropy_per_sample, groups=seen, weight=partial(_against_old, between)
+    )
+    criterion = Term(
+        "criterion",
+        draw=stream,
+        loss=cross_entropy_per_sample,
+        groups=current,
+        weight=partial(_among_new, within, between),
+    )
+    return Objective(
+        "lode",
+        [*base.terms, whole],
+        criterion=criterion,
+        memory=base.memory,
+        memory_batch_size=memory_batch_size,
+    )
+
+
+def _against_old(between: float, context: Context) -> float:
+    n_old = len(context.classes.old)
+    return between * len(context.classes.current) / n_old if n_old else 0.0
+
+
+def _among_new(within: float, between: float, context: Context) -> float:
+    return within - _against_old(between, context)

@@ -1,0 +1,31 @@
+"""Strong experience replay. Zhuo et al. 2023, arXiv:2305.13622, eq. 4 to 6."""
+
+from ckd.losses import cross_entropy_per_sample, logit_mse_per_sample
+from ckd.memory import Memory
+from ckd.objective import Objective, Term, memory, stored_logits, stream, teacher
+from ckd.recipes.registry import recipe
+from ckd.teachers import Snapshot
+
+
+@recipe("ser", paper="Zhuo et al. 2023, arXiv:2305.13622", stores="inputs, labels, logits, a snapshot")
+def ser(
+    *,
+    memory_size: int = 200,
+    backward_weight: float = 0.2,
+    forward_weight: float = 0.2,
+    memory_batch_size: int | None = None,
+    seed: int = 0,
+) -> Objective:
+    """Replay; match stored logits on the memory, and the snapshot's logits on the new data."""
+    replay = Term("replay", draw=memory("a"), loss=cross_entropy_per_sample)
+    backward = Term(
+        "backward", draw=memory("a"), target=stored_logits, loss=logit_mse_per_sample, weight=backward_weight
+    )
+    forward = Term("forward", draw=stream, target=teacher("snapshot"), loss=logit_mse_per_sample, weight=forward_weight)
+    return Objective(
+        "ser",
+        [replay, backward, forward],
+        memory=Memory(memory_size, seed=seed),
+        teachers={"snapshot": Snapshot()},
+        memory_batch_size=memory_batch_size,
+    )

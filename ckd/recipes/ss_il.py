@@ -1,0 +1,43 @@
+"""SS-IL: separated softmax. Ahn et al. 2021, arXiv:2003.13947, eq. 3 to 6.
+
+A draw from memory stands beside every batch, of any size, which is the paper's ratio-preserving batch.
+"""
+
+from functools import partial
+
+from ckd.losses import check_temperature, cross_entropy_per_sample, kd_per_sample
+from ckd.memory import Balanced, Memory
+from ckd.objective import Objective, Term, each_old_experience, memory, old_or_current, teacher, union
+from ckd.recipes.registry import recipe
+from ckd.teachers import Snapshot
+
+
+@recipe("ss-il", paper="Ahn et al. 2021, arXiv:2003.13947", stores="inputs, labels, a snapshot")
+def ss_il(
+    *,
+    memory_size: int = 200,
+    distill_weight: float = 1.0,
+    temperature: float = 2.0,
+    memory_batch_size: int | None = None,
+    seed: int = 0,
+) -> Objective:
+    """Replay with a softmax of its own for old and for current classes; distil each past experience by itself."""
+    check_temperature(temperature)
+    distillation = Term(
+        "distillation",
+        draw=union(memory("a")),
+        target=teacher("snapshot"),
+        loss=partial(kd_per_sample, temperature=temperature),
+        groups=each_old_experience,
+        weight=distill_weight,
+    )
+    criterion = Term("criterion", draw=union(memory("a")), loss=cross_entropy_per_sample, groups=old_or_current)
+    return Objective(
+        "ss-il",
+        [distillation],
+        criterion=criterion,
+        memory=Memory(memory_size, policy=Balanced("class"), seed=seed),
+        teachers={"snapshot": Snapshot()},
+        memory_batch_size=memory_batch_size,
+        joint_with_batchnorm=True,
+    )

@@ -1,0 +1,46 @@
+"""X-DER without the preparation of future heads. Boschini et al. 2022, arXiv:2201.00766, eq. 4, 6 and 9.
+
+What remembered samples say about classes that came after them is written into their answers (section 3.2.1), here with
+every draw and, for good, when an experience ends. The stream's softmax runs over the current classes and the memory's
+over old ones; the margin of eq. 9 keeps new samples from raising the others, those to come included. Left out: the
+contrastive training of heads for classes to come. Samples are admitted by a class-balanced reservoir, where the paper
+fills its memory at boundaries.
+"""
+
+from functools import partial
+
+from ckd.losses import cross_entropy_per_sample, logit_mse_per_sample, priority_per_sample
+from ckd.memory import Balanced, RefreshedMemory
+from ckd.objective import Objective, Term, current, implanted_logits, memory, old, stream
+from ckd.recipes.registry import recipe
+
+
+@recipe("x-der", paper="Boschini et al. 2022, arXiv:2201.00766", stores="inputs, labels, logits")
+def x_der(
+    *,
+    memory_size: int = 200,
+    alpha: float = 0.5,
+    beta: float = 1.0,
+    gamma: float = 0.85,
+    priority_weight: float = 0.1,
+    margin: float = 0.3,
+    memory_batch_size: int | None = None,
+    seed: int = 0,
+) -> Objective:
+    """Match stored answers that are brought up to date; stream and memory each get a softmax of their own."""
+    logits = Term("logits", draw=memory("a"), target=implanted_logits(gamma), loss=logit_mse_per_sample, weight=alpha)
+    labels = Term("labels", draw=memory("b"), loss=cross_entropy_per_sample, groups=old, weight=beta)
+    priority = Term(
+        "priority",
+        draw=stream,
+        loss=partial(priority_per_sample, margin=margin),
+        groups=current,
+        weight=priority_weight,
+    )
+    return Objective(
+        "x-der",
+        [logits, labels, priority],
+        criterion=Term("criterion", draw=stream, loss=cross_entropy_per_sample, groups=current),
+        memory=RefreshedMemory(memory_size, implant=gamma, policy=Balanced("class"), seed=seed),
+        memory_batch_size=memory_batch_size,
+    )
