@@ -1,14 +1,36 @@
 """Split CIFAR-10, class-incremental: 5 experiences of 2 classes, crop and flip.
 
-    python benchmarks/split_cifar.py --seeds 1 --out runs/split-cifar10                 # 2,000 images a class, 3 epochs
+    python benchmarks/split_cifar.py --out runs/split-cifar10                           # 2,000 images a class, 3 epochs
     python benchmarks/split_cifar.py --device cuda --full --out runs/split-cifar10-full # ResNet18, 50 epochs
+    python benchmarks/split_cifar.py --online --out runs/split-cifar10-online           # SlimResNet18, one pass
 
 The published numbers (Buzzega et al. 2020, arXiv:2004.07211, table 2) are of the full protocol only.
 """
 
+import sys
+
 from options import compare, options
 
-RECIPES = ["naive", "lwf", "er", "der++", "er-ace", "wa", "bfp", "bic", "icarl", "mean-er", "cls-er"]
+RECIPES = [
+    "naive",
+    "lwf",
+    "lwf-mc",
+    "fdr",
+    "er",
+    "er-ace",
+    "er-las",
+    "der++",
+    "lode",
+    "ser",
+    "x-der",
+    "wa",
+    "bic",
+    "ss-il",
+    "icarl",
+    "bfp",
+    "mean-er",
+    "cls-er",
+]
 PUBLISHED = {
     ("naive", 0): 19.62,
     ("lwf", 0): 19.61,
@@ -26,8 +48,19 @@ PUBLISHED = {
     ("der++", 500): 72.70,
     ("der++", 5120): 85.24,
 }
-FULL = {"network": "resnet18", "epochs": 50, "samples_per_class": "all"}
+PROTOCOLS = {
+    "cpu": {},
+    "full": {"network": "resnet18", "epochs": 50, "samples_per_class": "all"},
+    "online": {"network": "slim-resnet18", "epochs": 1, "samples_per_class": "all", "batch_size": 10},
+}
 
 if __name__ == "__main__":
-    chosen = options(__doc__, full="the published protocol: ResNet18, 50 epochs, all images")
-    compare("split-cifar10", RECIPES, chosen, PUBLISHED if chosen.full else None, **(FULL if chosen.full else {}))
+    chosen = options(
+        __doc__,
+        full="the published protocol: ResNet18, 50 epochs, all images",
+        online="SlimResNet18, one pass over all images, 10 of the stream and 10 of the memory a step",
+    )
+    if chosen.full and chosen.online:
+        sys.exit("split_cifar.py: choose one of --full and --online")
+    name = "full" if chosen.full else "online" if chosen.online else "cpu"
+    compare("split-cifar10", RECIPES, chosen, PUBLISHED if chosen.full else None, **PROTOCOLS[name])

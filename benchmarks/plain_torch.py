@@ -1,0 +1,180 @@
+"""The rivals of throughput.py: the same methods in plain torch, without ckd's objective, plugin or loader.
+
+`Person` is what one would write: a forward pass for each batch. `Tight` is the fastest that its author could make it:
+one gather, one preparation and one forward pass for stream and memory, a memory without Python loops. Tried and slower
+on a CPU: inputs prepared once for a whole experience (a pass over four times the bytes), fused SGD.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Prepare = Callable[[Tensor], Tensor]
+
+
+@dataclass
+class Settings:
+    """What both rivals and ckd share."""
+
+    method: str
+    lr: float
+    batch_size: int
+    memory_size: int
+    alpha: float = 0.5
+    beta: float = 0.5
+    temperature: float = 2.0
+
+
+class Buffer:
+    """A reservoir of samples, labels and logits."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.seen, self.columns = size, 0, []
+
+    def add(self, *rows: Tensor) -> None:
+        """Algorithm R."""
+        if not self.columns:
+            self.columns = [r.new_zeros((self.size, *r.shape[1:])) for r in rows]
+        position = torch.arange(self.seen, self.seen + len(rows[0]))
+        drawn = (torch.rand(len(position)) * (position + 1)).long()
+        slots = torch.where(position < self.size, position, drawn)
+        self.seen += len(position)
+        for i in (slots < self.size).nonzero()[:, 0].tolist():
+            for column, values in zip(self.columns, rows, strict=True):
+                column[slots[i]] = values[i]
+
+    def draw(self, n: int) -> list[Tensor]:
+        """Rows without replacement."""
+        index = torch.randperm(min(self.seen, self.size))[:n]
+        return [column.index_select(0, index) for column in self.columns]
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was added."""
+        return self.seen == 0
+
+
+class QuickBuffer(Buffer):
+    """The same, writing all rows that are admitted at once: of two for one slot, the later."""
+
+    def add(self, *rows: Tensor) -> None:
+        """Algorithm R."""
+        if not self.columns:
+            self.columns = [r.new_zeros((self.size, *r.shape[1:])) for r in rows]
+        n = len(rows[0])
+        if self.seen < self.size:
+            position = torch.arange(self.seen, self.seen + n)
+            slots = torch.where(position < self.size, position, (torch.rand(n) * (position + 1)).long())
+        else:
+            slots = (torch.rand(n) * torch.arange(self.seen + 1, self.seen + n + 1)).long()
+        self.seen += n
+        winners = {slot: i for i, slot in enumerate(slots.tolist()) if slot < self.size}
+        if winners:
+            where, which = torch.tensor(list(winners)), torch.tensor(list(winners.values()))
+            for column, values in zip(self.columns, rows, strict=True):
+                column[where] = values[which]
+
+
+class Person:
+    """A loop as one would write it."""
+
+    memory = Buffer
+
+    def __init__(self, model: nn.Module, settings: Settings, still: Prepare, prepare: Prepare) -> None:
+        self.model, self.settings, self.still, self.prepare = model, settings, still, prepare
+        self.optimizer = torch.optim.SGD(model.parameters(), lr=settings.lr)
+        self.buffer = self.memory(settings.memory_size)
+        self.teacher: nn.Module | None = None
+        self.old: list[int] = []
+
+    def train(self, raw: Tensor, labels: Tensor) -> None:
+        """One pass over an experience; afterwards the model is the teacher."""
+        self.model.train()
+        for index in torch.randperm(len(raw)).split(self.settings.batch_size):
+            self.step(raw.index_select(0, index), labels.index_select(0, index))
+        if self.settings.method == "lwf":
+            self.teacher = copy.deepcopy(self.model).eval().requires_grad_(False)
+            self.old = sorted({*self.old, *labels.unique().tolist()})
+
+    def step(self, raw: Tensor, y: Tensor) -> None:
+        """One update."""
+        s, n = self.settings, self.settings.batch_size
+        x = self.prepare(raw)
+        self.optimizer.zero_grad()
+        answers = self.model(x)
+        if s.method == "er" and not self.buffer.empty:
+            samples, targets = self.buffer.draw(n)
+            answers_to_memory = self.model(self.prepare(samples))
+            loss = F.cross_entropy(torch.cat([answers, answers_to_memory]), torch.cat([y, targets]))
+        else:
+            loss = F.cross_entropy(answers, y)
+        if s.method == "der++" and not self.buffer.empty:
+            samples, _, logits = self.buffer.draw(n)
+            loss = loss + s.alpha * F.mse_loss(self.model(self.prepare(samples)), logits)
+            samples, targets, _ = self.buffer.draw(n)
+            loss = loss + s.beta * F.cross_entropy(self.model(self.prepare(samples)), targets)
+        if s.method == "lwf" and self.teacher is not None:
+            loss = loss + self.distillation(answers, x)
+        loss.backward()
+        self.optimizer.step()
+        self.remember(raw, y, answers)
+
+    def remember(self, samples: Tensor, y: Tensor, answers: Tensor) -> None:
+        """Into the memory, if the method has one."""
+        if self.settings.method == "er":
+            self.buffer.add(samples, y)
+        elif self.settings.method == "der++":
+            self.buffer.add(samples, y, answers.detach())
+
+    def distillation(self, answers: Tensor, x: Tensor) -> Tensor:
+        """T² · KL over old classes."""
+        assert self.teacher is not None
+        t = self.settings.temperature
+        with torch.no_grad():
+            soft = F.log_softmax(self.teacher(x)[:, self.old] / t, 1)
+        return (
+            F.kl_div(F.log_softmax(answers[:, self.old] / t, 1), soft, reduction="batchmean", log_target=True) * t * t
+        )
+
+    @torch.no_grad()
+    def evaluate(self, raw: Tensor, labels: Tensor, batch_size: int) -> float:
+        """Accuracy on a test set."""
+        self.model.eval()
+        correct = 0
+        for x, y in zip(raw.split(batch_size), labels.split(batch_size), strict=True):
+            correct += int((self.model(self.still(x)).argmax(1) == y).sum())
+        return correct / len(labels)
+
+
+class Tight(Person):
+    """The same arithmetic with as little around it as possible."""
+
+    memory = QuickBuffer
+
+    def step(self, raw: Tensor, y: Tensor) -> None:
+        """One update with one forward pass."""
+        s, n = self.settings, self.settings.batch_size
+        draws = (
+            [] if self.buffer.empty else [self.buffer.draw(n) for _ in range({"er": 1, "der++": 2}.get(s.method, 0))]
+        )
+        samples = torch.cat([raw, *(d[0] for d in draws)]) if draws else raw
+        x = samples if self.once else self.prepare(samples)
+        answers = self.model(x)
+        own = answers[: len(y)]
+        if s.method == "er" and draws:
+            loss = F.cross_entropy(answers, torch.cat([y, draws[0][1]]))
+        else:
+            loss = F.cross_entropy(own, y)
+        if s.method == "der++" and draws:
+            _, one, other = answers.split([len(y), len(draws[0][1]), len(draws[1][1])])
+            loss = loss + s.alpha * F.mse_loss(one, draws[0][2]) + s.beta * F.cross_entropy(other, draws[1][1])
+        if s.method == "lwf" and self.teacher is not None:
+            loss = loss + self.distillation(own, x)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.remember(raw, y, own)
