@@ -135,10 +135,9 @@ class Person:
         assert self.teacher is not None
         t = self.settings.temperature
         with torch.no_grad():
-            soft = F.log_softmax(self.teacher(x)[:, self.old] / t, 1)
-        return (
-            F.kl_div(F.log_softmax(answers[:, self.old] / t, 1), soft, reduction="batchmean", log_target=True) * t * t
-        )
+            old = F.log_softmax(self.teacher(x)[:, self.old] / t, 1)
+        now = F.log_softmax(answers[:, self.old] / t, 1)
+        return t * t * F.kl_div(now, old, reduction="batchmean", log_target=True)
 
     @torch.no_grad()
     def evaluate(self, raw: Tensor, labels: Tensor, batch_size: int) -> float:
@@ -158,11 +157,9 @@ class Tight(Person):
     def step(self, raw: Tensor, y: Tensor) -> None:
         """One update with one forward pass."""
         s, n = self.settings, self.settings.batch_size
-        draws = (
-            [] if self.buffer.empty else [self.buffer.draw(n) for _ in range({"er": 1, "der++": 2}.get(s.method, 0))]
-        )
-        samples = torch.cat([raw, *(d[0] for d in draws)]) if draws else raw
-        x = samples if self.once else self.prepare(samples)
+        n_draws = 0 if self.buffer.empty else {"er": 1, "der++": 2}.get(s.method, 0)
+        draws = [self.buffer.draw(n) for _ in range(n_draws)]
+        x = self.prepare(torch.cat([raw, *(samples for samples, *_ in draws)]) if draws else raw)
         answers = self.model(x)
         own = answers[: len(y)]
         if s.method == "er" and draws:

@@ -28,6 +28,7 @@ class Update:
         tasks: task labels (B,), int64; None where the benchmark has none.
         logits: the student's answers (B, C) from before the step, detached; NaN where no unit was live.
         experience: index of the experience, counted by boundaries crossed.
+        complete: whether it is known that no logit is NaN.
     """
 
     model: nn.Module
@@ -36,6 +37,7 @@ class Update:
     tasks: Tensor | None
     logits: Tensor
     experience: int
+    complete: bool = False
 
 
 def plainly(model: nn.Module, inputs: Tensor, _: Tensor | None) -> Tensor:

@@ -31,12 +31,17 @@ class Rows:
 
     def items(self) -> list[tuple[str, Tensor]]:
         """The columns that are there, by name."""
-        return [(f.name, column) for f in fields(self) if (column := getattr(self, f.name)) is not None]
+        return [(name, column) for name in _COLUMNS if (column := getattr(self, name)) is not None]
 
     def take(self, index: Tensor) -> Rows:
         """Copies of the rows at `index` (M,), int64."""
         return Rows(**{name: column.index_select(0, index) for name, column in self.items()})
 
     def to(self, device: torch.device) -> Rows:
-        """The same rows on `device`."""
+        """The same rows on `device`; themselves if they are there."""
+        if self.raw.device == device:
+            return self
         return Rows(**{name: column.to(device) for name, column in self.items()})
+
+
+_COLUMNS = tuple(field.name for field in fields(Rows))

@@ -5,6 +5,7 @@ The restricted form is the asymmetric cross entropy of Caccia et al. 2022 (ER-AC
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -27,10 +28,9 @@ def cross_entropy_per_sample(student: Tensor, targets: Tensor, *, classes: Tenso
     Raises:
         DataError: a target outside [0, C). Checked where it costs nothing, on the CPU.
     """
-    _check_targets(student, targets)
+    losses = _cross_entropy(only(student, classes), targets)
     if classes is None:
-        return F.cross_entropy(only(student, None), targets, reduction="none")
-    losses = F.cross_entropy(only(student, classes), targets, reduction="none")
+        return losses
     member = classes.expand_as(student).gather(1, targets[:, None])[:, 0]
     return losses.masked_fill(~member, 0)
 
@@ -40,14 +40,16 @@ def cross_entropy(student: Tensor, targets: Tensor, *, classes: Tensor | None = 
     return cross_entropy_per_sample(student, targets, classes=classes).mean()
 
 
-def _check_targets(student: Tensor, targets: Tensor) -> None:
-    if targets.device.type != "cpu" or not len(targets):
-        return
-    lowest, highest = int(targets.min()), int(targets.max())
-    if lowest < 0 or highest >= student.shape[1]:
+def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    try:
+        return F.cross_entropy(logits, targets, reduction="none", ignore_index=_NO_LABEL)
+    except IndexError as error:  # torch's own check, on the CPU
         raise DataError(
             "labels",
-            expected=f"class indices from 0 to {student.shape[1] - 1}, the width of the head",
-            received=f"labels from {lowest} to {highest}",
+            expected=f"class indices from 0 to {logits.shape[1] - 1}, the width of the head",
+            received=f"labels from {int(targets.min())} to {int(targets.max())}",
             fix="Widen the head or renumber the classes from 0.",
-        )
+        ) from error
+
+
+_NO_LABEL = torch.iinfo(torch.int64).min  # no label is left out, torch's -100 neither

@@ -7,6 +7,7 @@ Buzzega et al. 2020 (DER), arXiv:2004.07211: the mean over classes.
 from __future__ import annotations
 
 from torch import Tensor
+from torch.nn import functional as F
 
 from ckd.losses._masking import check_same_shape, full_precision
 
@@ -28,7 +29,7 @@ def logit_mse_per_sample(student: Tensor, target: Tensor, *, classes: Tensor | N
     """
     check_same_shape(student, target)
     if classes is None:
-        return (full_precision(student) - full_precision(target)).square().mean(-1)
+        return F.mse_loss(full_precision(student), full_precision(target), reduction="none").mean(-1)
     gap = full_precision(student).masked_fill(~classes, 0) - full_precision(target).masked_fill(~classes, 0)
     return gap.square().sum(-1) / classes.sum(-1).clamp(min=1)
 

@@ -60,6 +60,7 @@ class Memory(Part):
         self.generator = torch.Generator().manual_seed(seed)
         self._table: Rows | None = None
         self._filled = 0
+        self._complete = True
 
     def __len__(self) -> int:
         return self._filled
@@ -69,10 +70,20 @@ class Memory(Part):
         """The samples stored so far, as views of the columns."""
         if self._table is None:
             raise RuntimeError("the memory is empty: add samples first")
+        if self._filled == self.size:
+            return self._table
         return Rows(**{name: column[: self._filled] for name, column in self._table.items()})
 
-    def add(self, incoming: Rows) -> None:
-        """Offer a batch; the policy decides what is copied in, and in whose place."""
+    @property
+    def complete(self) -> bool:
+        """Whether it is known that no stored answer lacks a class (has a NaN)."""
+        return self._complete
+
+    def add(self, incoming: Rows, *, complete: bool = False) -> None:
+        """Offer a batch; the policy decides what is copied in, and in whose place.
+
+        `complete` promises that no logit of the batch is NaN.
+        """
         if self.size == 0 or not len(incoming):
             return
         if not self.keep_logits:
@@ -87,6 +98,7 @@ class Memory(Part):
         rows, slots = self.policy.admit(incoming, self.rows, self.size, self.generator)
         if not len(rows):
             return
+        self._complete &= complete and _width(self._table) == _width(incoming)
         device = self._table.raw.device
         chosen = incoming.take(rows.to(incoming.raw.device)).to(device)
         self._table = write(self._table, slots.to(device), chosen)
@@ -96,12 +108,19 @@ class Memory(Part):
         """Offer the stream's batch, with the answers that the step already computed."""
         tasks = torch.zeros_like(update.targets) if update.tasks is None else update.tasks
         experiences = torch.full_like(update.targets, update.experience)
-        self.add(Rows(update.raw, update.targets, tasks, experiences, update.logits))
+        rows = Rows(update.raw, update.targets, tasks, experiences, update.logits)
+        self.add(rows, complete=update.complete)
 
-    def sample(self, n: int) -> Rows:
-        """Copies of `n` >= 0 rows drawn without replacement, all of them if there are fewer."""
-        index = torch.randperm(self._filled, generator=self.generator)[:n]
-        return self.rows.take(index.to(self.rows.raw.device))
+    def sample(self, n: int, *, draws: int = 1) -> Rows:
+        """Copies of `n` >= 0 rows drawn without replacement, all of them if there are fewer.
+
+        With several `draws`, independent ones, the rows of one after those of the other.
+        """
+        if self._table is None:
+            return self.rows  # which says why not
+        drawn = [torch.randperm(self._filled, generator=self.generator)[:n] for _ in range(draws)]
+        index = drawn[0] if draws == 1 else torch.cat(drawn)
+        return self._table.take(index.to(self._table.raw.device))
 
     def nbytes(self) -> dict[str, int]:
         """Bytes of the columns as allocated: inputs, logits, and labels (targets, tasks, experiences)."""
@@ -117,6 +136,7 @@ class Memory(Part):
         return {
             "columns": {name: column.clone() for name, column in columns.items()},
             "filled": self._filled,
+            "complete": self._complete,
             "policy": self.policy.state_dict(),
             "generator": self.generator.get_state(),
         }
@@ -137,5 +157,10 @@ class Memory(Part):
             )
         self._table = Rows(**columns) if columns else None
         self._filled = state["filled"]
+        self._complete = state["complete"]
         self.policy.load_state_dict(state["policy"])
         self.generator.set_state(state["generator"])
+
+
+def _width(rows: Rows) -> int | None:
+    return None if rows.logits is None else rows.logits.shape[1]

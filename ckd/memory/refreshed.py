@@ -42,7 +42,7 @@ class RefreshedMemory(Memory):
         self._experience = 0
         self._answered = ClassSet()
 
-    def add(self, incoming: Rows) -> None:
+    def add(self, incoming: Rows, *, complete: bool = False) -> None:
         """Offer a batch, its answers left out for now."""
         if incoming.logits is not None:
             incoming = replace(incoming, logits=torch.full_like(incoming.logits, torch.nan))

@@ -21,16 +21,14 @@ class Reservoir:
 
     def admit(self, incoming: Rows, stored: Rows, capacity: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Algorithm R for B rows at once: the n-th sample goes to a slot drawn from 0 .. n-1, if that exists."""
-        n = len(incoming)
-        position = torch.arange(self.offered, self.offered + n)
-        drawn = (torch.rand(n, generator=generator, dtype=torch.float64) * (position + 1)).long()
-        slots = torch.where(position < capacity, position, drawn)
+        n, first = len(incoming), self.offered
         self.offered += n
-        last = torch.full((capacity,), -1)  # of rows that drew the same slot the last one stays, as one by one
-        admitted = (slots < capacity).nonzero()[:, 0]
-        last.scatter_reduce_(0, slots[admitted], admitted, "amax")
-        kept = (last >= 0).nonzero()[:, 0]
-        return last[kept], kept
+        position = torch.arange(first + 1, first + n + 1)
+        slots = (torch.rand(n, generator=generator, dtype=torch.float64) * position).long().tolist()
+        if first < capacity:
+            slots[: capacity - first] = range(first, min(capacity, first + n))
+        taken = {slot: row for row, slot in enumerate(slots) if slot < capacity}  # of two for one slot the later stays
+        return torch.tensor(list(taken.values()), dtype=torch.int64), torch.tensor(list(taken), dtype=torch.int64)
 
     def state_dict(self) -> dict[str, Any]:
         """The number of samples offered so far."""

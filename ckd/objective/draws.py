@@ -88,7 +88,7 @@ class FromMemory(Draw):
 
     def realise(self, step: Step) -> Batch:
         """A fresh draw, prepared for the network anew."""
-        return step.remember()
+        return step.remember(self)
 
 
 @dataclass(frozen=True)

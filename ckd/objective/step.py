@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from ckd.objective.batch import Batch
 from ckd.objective.context import Context
-from ckd.objective.draws import Draw, Stream, View
+from ckd.objective.draws import Draw, FromMemory, Stream, View
 from ckd.objective.feature_term import FeatureTerm
 from ckd.objective.term import Term
 
@@ -40,7 +41,10 @@ class Step:
         self.objective, self.stream, self.context = objective, stream, context
         weighed = [(term, term.weigh(context)) for term in objective.terms]
         self.terms = [(term, weight) for term, weight in weighed if weight != 0 and self._possible(term)]
+        criterion = [objective.criterion] if objective.criterion else []
+        self._asking = [*criterion, *(term for term, _ in self.terms)]
         self._batches: dict[Question, Batch] = {STREAM: stream}
+        self._remembered: dict[FromMemory, Batch] = {}
         self._answers: dict[Question, Tensor] = {}
         self._features: dict[Question, Tensor] = {}
         self._taught: dict[tuple[str, Question], Tensor] = {}
@@ -63,11 +67,11 @@ class Step:
         parts = term.draw.parts(self) if term.view is None else ()
         return Question(parts[0]) if len(parts) == 1 else Question(term.draw, term.view)
 
+    @functools.cached_property
     def questions(self) -> list[Question]:
         """What the student must be asked beside the stream itself, in the order of the terms."""
-        criterion = [self.objective.criterion] if self.objective.criterion else []
         wanted: dict[Question, None] = {}
-        for term in [*criterion, *(term for term, _ in self.terms)]:
+        for term in self._asking:
             question = self.question(term)
             leaves = [question] if question.view else [Question(part) for part in question.draw.parts(self)]
             wanted.update(dict.fromkeys(leaves))
@@ -84,15 +88,31 @@ class Step:
                 self._batches[question] = question.view(self.batch(question.draw), self.objective.generator)
         return self._batches[question]
 
-    def remember(self) -> Batch:
-        """A new draw from memory, on the stream's device."""
+    def remember(self, draw: FromMemory) -> Batch:
+        """A new draw from memory, on the stream's device; those of all terms are gathered and prepared together."""
+        if draw not in self._remembered:
+            draws = list(dict.fromkeys([*self._memory_draws(), draw]))
+            self._remembered.update(zip(draws, self._draw_from_memory(len(draws)), strict=True))
+        return self._remembered[draw]
+
+    def _memory_draws(self) -> Iterator[FromMemory]:
+        for term in self._asking:
+            for part in term.draw.parts(self):
+                if isinstance(part, FromMemory):
+                    yield part
+
+    def _draw_from_memory(self, draws: int) -> list[Batch]:
         assert self.objective.memory is not None
         n = self.objective.memory_batch_size or len(self.stream.targets)
-        rows = self.objective.memory.sample(n).to(self.stream.inputs.device)
+        rows = self.objective.memory.sample(n, draws=draws).to(self.stream.inputs.device)
+        tasks = None if self.stream.tasks is None else rows.tasks
         inputs = self.context.prepare(rows.raw, self.objective.generator)
-        return Batch(
-            inputs, rows.targets, None if self.stream.tasks is None else rows.tasks, rows.logits, rows.experiences
-        )
+        columns = (inputs, rows.targets, tasks, rows.logits, rows.experiences)
+        if draws == 1:
+            return [Batch(*columns)]
+        size = len(rows) // draws
+        parts = [[None] * draws if column is None else torch.split(column, size) for column in columns]
+        return [Batch(*batch) for batch in zip(*parts, strict=True)]
 
     # what is answered ------------------------------------------------------------------------------------------
 

@@ -61,11 +61,12 @@ class StoredLogits(Target):
         """True."""
         return True
 
-    def values(self, step: Step, question: Question) -> tuple[Tensor, Tensor]:
-        """Logits (B, C) and their valid classes (B, C)."""
-        logits = step.batch(question).logits
+    def values(self, step: Step, question: Question) -> tuple[Tensor, Tensor | None]:
+        """Logits (B, C) and their valid classes (B, C); None where all are known to be."""
+        logits, memory = step.batch(question).logits, step.objective.memory
         assert logits is not None  # the objective made the memory keep them
-        return logits, ~logits.isnan()
+        assert memory is not None
+        return logits, None if memory.complete else ~logits.isnan()
 
 
 @dataclass(frozen=True)

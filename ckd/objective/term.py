@@ -97,7 +97,7 @@ class Term:
         masks = [_both(valid, group) for group in self.groups(step, batch, student.shape[1])]
         losses = [self._checked(self.loss(student, target, classes=mask), student) for mask in masks]
         total = losses[0] if len(losses) == 1 else torch.stack(losses).sum(0)
-        return total.sum() / batch.samples
+        return total.mean() if batch.samples == len(total) else total.sum() / batch.samples
 
     def _checked(self, losses: Tensor, student: Tensor) -> Tensor:
         if losses.shape != (len(student),):

@@ -208,8 +208,9 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         logits = forget_dead(step.student(STREAM).detach(), self._live, stream.tasks)
         raw = loader.raw if self._stores_raw and isinstance(loader, ResidentLoader) else stream.inputs
         assert raw is not None  # a batch was served
+        experience, complete = self.objective.experience, self._live is None
         self.objective.after_update(
-            Update(strategy.model, raw, stream.targets, stream.tasks, logits, self.objective.experience)
+            Update(strategy.model, raw, stream.targets, stream.tasks, logits, experience, complete)
         )
         self._step = None
         self._iteration += 1

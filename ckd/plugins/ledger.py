@@ -1,6 +1,8 @@
-"""Named losses, summed on the device and checked for NaN without stopping it."""
+"""Named losses, summed and checked for NaN without stopping the device."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -11,19 +13,18 @@ from ckd.errors import NonFiniteLossError
 class Ledger:
     """Sums of scalar losses by name since the last `close`.
 
-    A sum stays non-finite once it is, so counting the steps at which it was finite finds the step that broke it,
-    however late it is looked at: at once on the CPU, where that is free, else every `every` steps.
+    On the CPU each loss is read at once, which is free there. On an accelerator reading waits for the device, so the
+    losses of `every` steps are kept on it and read together; a NaN is then found late, but with its own iteration.
 
     Args:
-        every: steps between checks on an accelerator.
+        every: steps between readings on an accelerator.
     """
 
     def __init__(self, every: int = 100) -> None:
         self.every = every
         self._totals: dict[str, tuple[float, int]] = {}
         self._names: tuple[str, ...] = ()
-        self._sums = self._finite = torch.empty(0)
-        self._steps = self._iteration = 0
+        self._waiting: list[tuple[int, Tensor]] = []
 
     def add(self, losses: dict[str, Tensor], iteration: int) -> None:
         """Add each loss (a scalar) of this iteration.
@@ -31,42 +32,40 @@ class Ledger:
         Raises:
             NonFiniteLossError: a loss is NaN or infinite; the term and the iteration are in the message.
         """
-        values = torch.stack([loss.detach().reshape(()) for loss in losses.values()])
         names = tuple(losses)
         if names != self._names:
-            self._fold()
-            self._names, self._sums = names, torch.zeros_like(values)
-            self._finite = torch.zeros_like(values)
-        self._sums += values
-        self._finite += self._sums.isfinite()
-        self._steps += 1
-        self._iteration = iteration
-        if values.device.type == "cpu" or self._steps % self.every == 0:
-            self.check()
-
-    def check(self) -> None:
-        """Raise if a sum is no longer finite."""
-        for name, n_finite in zip(self._names, self._finite.tolist(), strict=True):
-            if n_finite < self._steps:
-                raise NonFiniteLossError(
-                    f"loss {name!r} at iteration {self._iteration - self._steps + int(n_finite) + 1}",
-                    expected="a finite number",
-                    received="NaN or infinity",
-                    fix="Lower the learning rate or the term's weight, or look for NaN in the inputs.",
-                )
+            self._settle()
+            self._names = names
+        if next(iter(losses.values())).device.type == "cpu":
+            self._enter(iteration, [loss.item() for loss in losses.values()])
+            return
+        self._waiting.append((iteration, torch.stack([loss.detach().reshape(()) for loss in losses.values()])))
+        if len(self._waiting) >= self.every:
+            self._settle()
 
     def close(self) -> dict[str, float]:
         """The mean of each loss since the last close, and a fresh start."""
-        self._fold()
+        self._settle()
         means = {name: total / steps for name, (total, steps) in self._totals.items()}
         self._totals = {}
         return means
 
-    def _fold(self) -> None:
-        """Move what was summed under the present names to the totals."""
-        self.check()
-        for name, value in zip(self._names, self._sums.tolist(), strict=True):
+    def _settle(self) -> None:
+        """Read what waits on the device."""
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            rows = torch.stack([values for _, values in waiting]).tolist()
+            for (iteration, _), row in zip(waiting, rows, strict=True):
+                self._enter(iteration, row)
+
+    def _enter(self, iteration: int, values: list[float]) -> None:
+        for name, value in zip(self._names, values, strict=True):
+            if not math.isfinite(value):
+                raise NonFiniteLossError(
+                    f"loss {name!r} at iteration {iteration}",
+                    expected="a finite number",
+                    received="NaN or infinity",
+                    fix="Lower the learning rate or the term's weight, or look for NaN in the inputs.",
+                )
             total, steps = self._totals.get(name, (0.0, 0))
-            self._totals[name] = total + value, steps + self._steps
-        self._names, self._steps = (), 0
-        self._sums = self._finite = torch.empty(0)
+            self._totals[name] = total + value, steps + 1
