@@ -55,6 +55,7 @@ class Ending:
         taught: every class met so far.
         answering: returns the network that answers at evaluation.
         remembered: returns the rows in memory, None if there are none.
+        held_out: returns the rows in memory that are never rehearsed, None if there are none.
         data: iterates over the experience's own samples, a batch of rows at a time.
         ask: how this kind of model is called.
         prepare: raw samples (B, ...) to network inputs, without augmentation.
@@ -64,6 +65,7 @@ class Ending:
     taught: ClassSet
     answering: Callable[[], nn.Module] | None = None
     remembered: Callable[[], Rows | None] = lambda: None
+    held_out: Callable[[], Rows | None] = lambda: None
     data: Callable[[], Iterator[Rows]] = lambda: iter(())
     ask: Ask = plainly
     prepare: Callable[[Tensor], Tensor] = field(default=lambda raw: raw)

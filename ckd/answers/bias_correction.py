@@ -1,7 +1,8 @@
 """Bias correction: two numbers for each experience, fitted on remembered samples, put its logits in their place.
 
-Wu et al. 2019, Large Scale Incremental Learning (BiC), arXiv:1905.13260, section 4.2. The paper fits them on samples
-held out from training; here they are fitted on the memory, which was rehearsed, as 200 samples leave none to spare.
+Wu et al. 2019, Large Scale Incremental Learning (BiC), arXiv:1905.13260, section 4.2. They are fitted on samples that
+the memory holds out of rehearsal, as in the paper; on all of it where it holds out none. Samples rehearsed again
+and again are known by heart and show no bias.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class BiasCorrection(Part):
         new = [c for c in ending.taught.indices if c not in set(self._old.indices)]
         width = max(ending.taught.indices, default=-1) + 1
         self.scale, self.shift = _grown(self.scale, width, 1.0), _grown(self.shift, width, 0.0)
-        rows = ending.remembered()
+        rows = ending.held_out() or ending.remembered()
         if self._old.indices and new and rows is not None:
             logits = ending.logits(self.answering(ending.model), rows)
             alpha, beta = fit(logits, rows.targets.to(logits.device), new, ending.taught, self.steps)

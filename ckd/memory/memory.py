@@ -26,11 +26,13 @@ class Memory(Part):
         size: how many samples; 0 remembers nothing.
         policy: who enters and who leaves; a `Reservoir` unless given.
         keep_logits: also store the answer given when the sample was seen.
+        held_out: share of the samples that `sample` never draws, so that they can tell how the model does on what it
+            does not rehearse (Wu et al. 2019, arXiv:1905.13260, section 4.1); every 1/held_out-th slot.
         device: where the columns live; that of the first samples unless given.
         seed: of the memory's own generator, which admission and draws use.
 
     Raises:
-        ConfigError: a negative size.
+        ConfigError: a negative size, or a share that is not from 0 to 1/2.
     """
 
     can_keep_logits = True
@@ -42,6 +44,7 @@ class Memory(Part):
         *,
         policy: Policy | None = None,
         keep_logits: bool = False,
+        held_out: float = 0.0,
         device: torch.device | str | None = None,
         seed: int = 0,
     ) -> None:
@@ -53,7 +56,12 @@ class Memory(Part):
             raise ConfigError(
                 "policy of the memory", expected="a Policy", received=repr(policy), fix="Use Reservoir() or Balanced()."
             )
+        if not 0 <= held_out <= 0.5:
+            raise ConfigError(
+                "share of the memory that is held out", expected="from 0 to 0.5", received=held_out, fix="Use 0.1."
+            )
         self.size = size
+        self.stride = round(1 / held_out) if held_out else 0
         self.policy = policy or Reservoir()
         self.keep_logits = keep_logits
         self.device = torch.device(device) if device is not None else None
@@ -118,9 +126,19 @@ class Memory(Part):
         """
         if self._table is None:
             return self.rows  # which says why not
-        drawn = [torch.randperm(self._filled, generator=self.generator)[:n] for _ in range(draws)]
+        kept_back = self._filled // self.stride if self.stride else 0
+        drawn = [torch.randperm(self._filled - kept_back, generator=self.generator)[:n] for _ in range(draws)]
         index = drawn[0] if draws == 1 else torch.cat(drawn)
+        if self.stride:
+            index += index // (self.stride - 1)  # over the slots stride - 1, 2 stride - 1, ...
         return self._table.take(index.to(self._table.raw.device))
+
+    def held_out(self) -> Rows | None:
+        """Copies of the rows that are never drawn; None if there are none."""
+        if not self.stride or self._filled < self.stride:
+            return None
+        index = torch.arange(self.stride - 1, self._filled, self.stride)
+        return self.rows.take(index.to(self.rows.raw.device))
 
     def nbytes(self) -> dict[str, int]:
         """Bytes of the columns as allocated: inputs, logits, and labels (targets, tasks, experiences)."""

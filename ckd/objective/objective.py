@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -76,7 +77,7 @@ class Objective:
         if memory is not None and any(term.target.stored_logits for term in self.terms):
             memory.keep_logits = True
 
-    @property
+    @functools.cached_property
     def parts(self) -> list[Part]:
         """Everything with a life cycle, in the order in which an experience ends: memory first, teachers last."""
         of_terms = [part for term in self.terms for part in term.parts]
@@ -125,6 +126,7 @@ class Objective:
             self.classes.seen,
             answering=lambda: self.answering(model),
             remembered=lambda: self.memory.rows if self.memory is not None and len(self.memory) else None,
+            held_out=lambda: self.memory.held_out() if self.memory is not None else None,
             data=data,
             ask=ask,
             prepare=prepare,

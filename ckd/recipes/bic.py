@@ -1,7 +1,7 @@
 """BiC: distillation, then bias correction. Wu et al. 2019, arXiv:1905.13260, eq. 1 to 4.
 
-The old model that is distilled answers with its bias corrected, as in the paper. The correction is fitted on the
-balanced memory, where the paper holds samples out of training for it.
+The old model that is distilled answers with its bias corrected, as in the paper. The correction is fitted on a tenth of
+the memory that is never rehearsed; what the stream showed once before it was stored, the paper leaves out of that too.
 """
 
 from ckd.answers import BiasCorrection
@@ -14,7 +14,12 @@ from ckd.teachers import Snapshot
 
 @recipe("bic", paper="Wu et al. 2019, arXiv:1905.13260", stores="inputs, labels, a snapshot, 2 numbers a class")
 def bic(
-    *, memory_size: int = 200, temperature: float = 2.0, memory_batch_size: int | None = None, seed: int = 0
+    *,
+    memory_size: int = 200,
+    temperature: float = 2.0,
+    held_out: float = 0.1,
+    memory_batch_size: int | None = None,
+    seed: int = 0,
 ) -> Objective:
     """Replay and distil old classes; after each experience, fit scale and shift of the new classes' logits."""
     criterion, distillation = weighed_distillation(temperature)
@@ -22,7 +27,7 @@ def bic(
         "bic",
         [distillation],
         criterion=criterion,
-        memory=Memory(memory_size, policy=Balanced("class"), seed=seed),
+        memory=Memory(memory_size, policy=Balanced("class"), held_out=held_out, seed=seed),
         teachers={"snapshot": Snapshot(of_answer=True)},
         answers=BiasCorrection(),
         memory_batch_size=memory_batch_size,
