@@ -19,6 +19,7 @@ def options(description: str | None, **flags: str) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, metavar="K", help="seeds 0 to K-1 (default: %(default)s)")
     parser.add_argument("--memory-size", type=int, nargs="+", default=[200], metavar="N", help="(default: 200)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: %(default)s)")
     torch.set_num_threads(1)
     return parser.parse_args()
 
@@ -37,4 +38,11 @@ def compare(
         for size in chosen.memory_size
         for seed in range(chosen.seeds)
     ]
-    run_suite(specs, chosen.out, data_root=chosen.data_root, device=chosen.device, published=published)
+    run_suite(
+        specs,
+        chosen.out,
+        data_root=chosen.data_root,
+        device=chosen.device,
+        jobs=chosen.jobs,
+        published=published,
+    )

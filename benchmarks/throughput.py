@@ -3,6 +3,7 @@
     python benchmarks/throughput.py --data-root D                              # MLP on permuted MNIST
     python benchmarks/throughput.py --benchmark split-cifar10 --data-root D    # SlimResNet18
     python benchmarks/throughput.py --method der++ --no-stock --rounds 11 --json throughput.json
+    python benchmarks/throughput.py --method der++ --protocol                  # 20 experiences, 20 test sets after each
 
 Every contender learns one experience a round, in turn; the first round, without memory and teacher, does not count. A
 figure is the median over rounds, a ratio the median of the rounds' ratios. Evaluation is of one test experience.
@@ -176,6 +177,16 @@ def _seconds(act: Callable[[int], Any], i: int) -> float:
     return time.perf_counter() - start
 
 
+def whole_protocol(found: dict[str, Contender], rounds: int, console: Console) -> None:
+    """Learn every experience and evaluate all test experiences after each; the contenders take turns."""
+    seconds = dict.fromkeys(found, 0.0)
+    for i in range(rounds):
+        for name, contender in found.items():
+            seconds[name] += _seconds(contender.learn, i) + sum(_seconds(contender.evaluate, j) for j in range(rounds))
+    for name, spent in seconds.items():
+        console.print(f"{name}: {spent:.1f} s; ckd / {name}: {seconds['ckd'] / spent:.2f}", highlight=False)
+
+
 def ratio(one: list[float], other: list[float]) -> float:
     """The median over rounds of one / other."""
     return statistics.median(a / b for a, b in zip(one, other, strict=True))
@@ -187,12 +198,16 @@ def main() -> None:
     parser.add_argument("--benchmark", choices=PROBLEMS, default="permuted-mnist", help="(default: %(default)s)")
     parser.add_argument("--method", choices=METHODS, action="append", help="(default: all)")
     parser.add_argument("--no-stock", dest="stock", action="store_false", help="leave out stock Avalanche")
+    parser.add_argument("--protocol", action="store_true", help="time a whole run instead, without stock Avalanche")
     parser.add_argument("--rounds", type=int, metavar="N", help="experiences that each contender learns")
     parser.add_argument("--data-root", metavar="D", help="where data sets are kept (default: ~/.cache/ckd)")
     parser.add_argument("--json", metavar="FILE", help="write the figures of every round")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     problem = PROBLEMS[chosen.benchmark]
+    console = Console(width=120)
+    if chosen.protocol:
+        chosen.stock, chosen.rounds = False, chosen.rounds or {"permuted-mnist": 20}.get(problem.name)
     if chosen.rounds:
         problem = replace(problem, rounds=chosen.rounds)
     table = Table("method", *HEADS, title=f"{problem.name}, {problem.network}, batch {problem.batch_size}")
@@ -200,6 +215,10 @@ def main() -> None:
     for method in chosen.method or METHODS:
         torch.manual_seed(0)
         found = contenders(problem, method, chosen)
+        if chosen.protocol:
+            console.print(f"{method}, {problem.name}, {problem.rounds} experiences", highlight=False)
+            whole_protocol(found, problem.rounds, console)
+            continue
         measure(found, problem.rounds)
         figures[method] = {k: {"ms a step": c.step, "ms an evaluation": c.evaluation} for k, c in found.items()}
         cells = [f"{statistics.median(found[name].step):.2f}" if name in found else "" for name in NAMES]
@@ -208,7 +227,8 @@ def main() -> None:
         cells += [f"{ratio(found['ckd'].evaluation, found['tight'].evaluation):.2f}"]
         cells += [f"{ratio(found['stock'].evaluation, found['ckd'].evaluation):.1f}" if "stock" in found else ""]
         table.add_row(method, *cells)
-    Console(width=120).print(table)
+    if figures:
+        console.print(table)
     if chosen.json:
         machine = {"machine": platform.machine(), "torch": torch.__version__, "threads": torch.get_num_threads()}
         Path(chosen.json).write_text(json.dumps({**machine, "problem": problem.name, "rounds": figures}, indent=1))

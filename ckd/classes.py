@@ -43,7 +43,11 @@ class ClassSet:
         return ClassSet(merged, per_task=self.per_task or other.per_task)
 
     def __sub__(self, other: ClassSet) -> ClassSet:
-        left = {task: classes - other.by_task.get(task, frozenset()) for task, classes in self.by_task.items()}
+        shared = None if self.per_task else frozenset(other.indices)  # on one head a class is the same in every task
+        left = {
+            task: classes - (other.by_task.get(task, frozenset()) if shared is None else shared)
+            for task, classes in self.by_task.items()
+        }
         return ClassSet({task: classes for task, classes in left.items() if classes}, per_task=self.per_task)
 
     def mask(self, width: int, tasks: Tensor | None, device: torch.device) -> Tensor | None:

@@ -43,16 +43,9 @@ def logit_adjusted_cross_entropy_per_sample(
     """
     if not 0 <= strength < math.inf:
         raise ConfigError("strength of the adjustment", expected="0 or more", received=strength, fix="Use 1.")
-    width = student.shape[1]
+    student, width = full_precision(student), student.shape[1]
     if prior is None:
-        prior = torch.bincount(targets, minlength=width)
-        if len(prior) > width:
-            raise DataError(
-                "labels",
-                expected=f"class indices from 0 to {width - 1}, the width of the head",
-                received=f"a label {len(prior) - 1}",
-                fix="Widen the head or renumber the classes from 0.",
-            )
+        prior = _counts(targets, width)
     elif prior.shape != (width,):
         raise ConfigError(
             "prior", expected=f"one number a class, ({width},)", received=tuple(prior.shape), fix="Count all classes."
@@ -60,7 +53,19 @@ def logit_adjusted_cross_entropy_per_sample(
     there = prior > 0
     offset = strength * torch.where(there, prior, 1).to(student.dtype).log()
     allowed = there if classes is None else there & classes
-    return cross_entropy_per_sample(full_precision(student + offset), targets, classes=allowed)
+    return cross_entropy_per_sample(student + offset, targets, classes=allowed)
+
+
+def _counts(targets: Tensor, width: int) -> Tensor:
+    try:
+        return torch.zeros(width, device=targets.device).scatter_add_(0, targets, torch.ones_like(targets).float())
+    except RuntimeError as error:
+        raise DataError(
+            "labels",
+            expected=f"class indices from 0 to {width - 1}, the width of the head",
+            received=f"labels from {int(targets.min())} to {int(targets.max())}",
+            fix="Widen the head or renumber the classes from 0.",
+        ) from error
 
 
 def logit_adjusted_cross_entropy(

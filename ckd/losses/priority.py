@@ -20,12 +20,12 @@ def priority_per_sample(student: Tensor, _: Tensor, *, margin: float = 0.3, clas
         classes: bool (C,) or (B, C), those that should win; None means all, where there is nothing to win.
 
     Returns:
-        (B,), from 0 to 1 + margin. The highest probability outside is a constant, as in the paper's code. float32
-        for half precision input.
+        (B,), from 0 to 1 + margin; 0 where every class should win. The highest probability outside is a constant, as in
+        the paper's code. float32 for half precision input.
     """
-    if classes is None or bool(classes.all()):
-        return student.new_zeros(len(student))
     probabilities = full_precision(student).softmax(-1)
+    if classes is None:
+        return probabilities.sum(-1) * 0
     outside = probabilities.detach().masked_fill(classes, 0).amax(-1)
     inside = probabilities.masked_fill(~classes, 0).amax(-1)
-    return (margin + outside - inside).clamp(min=0)
+    return (margin + outside - inside).clamp(min=0).masked_fill(classes.all(-1), 0)

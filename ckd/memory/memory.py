@@ -87,6 +87,11 @@ class Memory(Part):
         """Whether it is known that no stored answer lacks a class (has a NaN)."""
         return self._complete
 
+    @property
+    def answered(self) -> bool:
+        """Whether any stored sample can have an answer by now."""
+        return True
+
     def add(self, incoming: Rows, *, complete: bool = False) -> None:
         """Offer a batch; the policy decides what is copied in, and in whose place.
 

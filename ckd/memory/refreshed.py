@@ -25,7 +25,8 @@ class RefreshedMemory(Memory):
     Args:
         size: how many samples; 0 remembers nothing.
         implant: γ in [0, 1]: when an experience ends, older samples too get the answers about the classes that it
-            brought, see `implanted`. None leaves their answers as they are.
+            brought, and those of its own samples of such classes about earlier ones are bounded, both by
+            `implanted`. None leaves answers as they are.
         options: as for `Memory`.
 
     Raises:
@@ -48,6 +49,11 @@ class RefreshedMemory(Memory):
             incoming = replace(incoming, logits=torch.full_like(incoming.logits, torch.nan))
         super().add(incoming)
 
+    @property
+    def answered(self) -> bool:
+        """Whether an experience has ended."""
+        return len(self._answered) > 0
+
     def end(self, ending: Ending) -> None:
         """Give the samples of this experience their answers, and the older ones those about its classes."""
         brought, self._answered = ending.taught - self._answered, ending.taught
@@ -62,8 +68,10 @@ class RefreshedMemory(Memory):
         own = (rows.experiences == experience)[:, None]
         fresh = torch.where(own & taught, answers, stored)
         if self.implant is not None:
-            later = ~own & _where(brought, answers, rows.tasks)
-            fresh = implanted(fresh, answers, rows.targets, later, self.implant)
+            new = _where(brought, answers, rows.tasks)
+            first_met = new.gather(1, rows.targets[:, None])
+            others = torch.where(own, first_met & taught & ~new, new)
+            fresh = implanted(fresh, answers, rows.targets, others, self.implant)
         assert self._table is not None
         everything = fresh.new_full((self.size, fresh.shape[1]), torch.nan)
         everything[: len(fresh)] = fresh
@@ -71,18 +79,20 @@ class RefreshedMemory(Memory):
 
     def state_dict(self) -> dict[str, Any]:
         """As `Memory`, and what has been answered so far."""
-        answered = {"by_task": self._answered.by_task, "per_task": self._answered.per_task}
+        by_task = {task: sorted(classes) for task, classes in self._answered.by_task.items()}
+        answered = {"by_task": by_task, "per_task": self._answered.per_task}
         return {**super().state_dict(), "experience": self._experience, "answered": answered}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned, bit for bit."""
         super().load_state_dict(state)
         self._experience = state["experience"]
-        self._answered = ClassSet(state["answered"]["by_task"], per_task=state["answered"]["per_task"])
+        by_task = {task: frozenset(classes) for task, classes in state["answered"]["by_task"].items()}
+        self._answered = ClassSet(by_task, per_task=state["answered"]["per_task"])
 
 
 def implanted(stored: Tensor, answers: Tensor, targets: Tensor, where: Tensor, gamma: float) -> Tensor:
-    """`stored` logits (B, C) with `answers` (B, C) at `where`, bounded so that the stored true class keeps the lead.
+    """`stored` logits (B, C) with `answers` (B, C) at `where`, bounded by the stored answer about the true class.
 
     A row's implanted answers whose largest exceeds the stored logit of the true class are scaled by γ · that logit /
     the largest, the factor cut to [0, 1] (X-DER, section 3.2.1; the cut, for negative logits, is ours).

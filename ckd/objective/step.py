@@ -51,9 +51,7 @@ class Step:
         self._taught_features: dict[tuple[str, Question], Tensor] = {}
 
     def _possible(self, term: Term) -> bool:
-        if not term.draw.available(self):
-            return False
-        return not term.target.waits or all(self.objective.teachers[name].ready for name in term.target.teachers)
+        return term.draw.available(self) and term.target.available(self)
 
     @property
     def has_memory(self) -> bool:

@@ -34,6 +34,10 @@ class Target(ABC):
         """Whether the memory must keep answers."""
         return False
 
+    def available(self, step: Step) -> bool:
+        """Whether there is anything to compare with at this step."""
+        return not self.waits or all(step.objective.teachers[name].ready for name in self.teachers)
+
     @abstractmethod
     def values(self, step: Step, question: Question) -> tuple[Tensor, Tensor | None]:
         """The target of each row, and the classes for which it is valid.
@@ -61,6 +65,10 @@ class StoredLogits(Target):
         """True."""
         return True
 
+    def available(self, step: Step) -> bool:
+        """Once the memory holds answers."""
+        return step.objective.memory is not None and step.objective.memory.answered
+
     def values(self, step: Step, question: Question) -> tuple[Tensor, Tensor | None]:
         """Logits (B, C) and their valid classes (B, C); None where all are known to be."""
         logits, memory = step.batch(question).logits, step.objective.memory
@@ -83,6 +91,10 @@ class ImplantedLogits(Target):
     def stored_logits(self) -> bool:
         """True."""
         return True
+
+    def available(self, step: Step) -> bool:
+        """Once the memory holds answers."""
+        return step.objective.memory is not None and step.objective.memory.answered
 
     def values(self, step: Step, question: Question) -> tuple[Tensor, Tensor]:
         """Logits (B, C) and where there are any (B, C)."""

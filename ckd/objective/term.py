@@ -96,6 +96,8 @@ class Term:
             valid = None if valid is None else valid[..., :width]
         masks = [_both(valid, group) for group in self.groups(step, batch, student.shape[1])]
         losses = [self._checked(self.loss(student, target, classes=mask), student) for mask in masks]
+        if not losses:  # no group, no softmax
+            return student.sum() * 0
         total = losses[0] if len(losses) == 1 else torch.stack(losses).sum(0)
         return total.mean() if batch.samples == len(total) else total.sum() / batch.samples
 

@@ -2,7 +2,8 @@
 
 Cross entropy over all classes seen is the sum of two: which of the new classes, and new or old. The second makes a
 network forget, and gets the weight ρ · new classes / old classes. Since the sum is linear, the recipe writes the second
-as the difference of the whole and the first. Replay is that of DER++, as in the paper's strongest form.
+as the difference of the whole and the first: the named losses are those two, weighed.
+Replay is that of DER++, as in the paper's strongest form.
 """
 
 from functools import partial
@@ -29,7 +30,7 @@ def lode(
         memory_size=memory_size, alpha=alpha, beta=beta, memory_batch_size=memory_batch_size, seed=seed
     )
     whole = Term(
-        "new or old", draw=stream, loss=cross_entropy_per_sample, groups=seen, weight=partial(_against_old, between)
+        "whole", draw=stream, loss=cross_entropy_per_sample, groups=seen, weight=partial(_against_old, between)
     )
     criterion = Term(
         "criterion",
