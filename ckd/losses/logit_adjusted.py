@@ -58,7 +58,7 @@ def logit_adjusted_cross_entropy_per_sample(
 
 def _counts(targets: Tensor, width: int) -> Tensor:
     try:
-        return torch.zeros(width, device=targets.device).scatter_add_(0, targets, torch.ones_like(targets).float())
+        return targets.new_zeros(width).scatter_add_(0, targets, torch.ones_like(targets))
     except RuntimeError as error:
         raise DataError(
             "labels",
