@@ -48,12 +48,6 @@ PUBLISHED = {
     ("der++", 500): 72.70,
     ("der++", 5120): 85.24,
 }
-PROTOCOLS = {
-    "cpu": {},
-    "full": {"network": "resnet18", "epochs": 50, "samples_per_class": "all"},
-    "online": {"network": "slim-resnet18", "epochs": 1, "samples_per_class": "all", "batch_size": 10},
-}
-
 if __name__ == "__main__":
     chosen = options(
         __doc__,
@@ -62,5 +56,5 @@ if __name__ == "__main__":
     )
     if chosen.full and chosen.online:
         sys.exit("split_cifar.py: choose one of --full and --online")
-    name = "full" if chosen.full else "online" if chosen.online else "cpu"
-    compare("split-cifar10", RECIPES, chosen, PUBLISHED if chosen.full else None, **PROTOCOLS[name])
+    variant = "full" if chosen.full else "online" if chosen.online else None
+    compare("split-cifar10", RECIPES, chosen, PUBLISHED if chosen.full else None, variant=variant)

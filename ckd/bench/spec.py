@@ -75,8 +75,11 @@ def plan(
     samples_per_class: int | Literal["all"] | None = None,
     settings: dict[str, Any] | None = None,
     validate: bool = False,
+    variant: str | None = None,
 ) -> RunSpec:
     """Decide every hyper-parameter: what is given here, else the protocol table, else the recipe's defaults.
+
+    `variant` names another protocol of the benchmark, such as "full" or "online" of split-cifar10.
 
     `samples_per_class="all"` trains on all data where the protocol takes a part.
 
@@ -88,7 +91,7 @@ def plan(
     remembers = "memory_size" in chosen.defaults
     if memory_size < 0:
         raise ConfigError("memory size", expected="0 or more samples", received=memory_size, fix="Try 200.")
-    rule = protocol(benchmark, recipe, memory_size)
+    rule = protocol(benchmark, recipe, memory_size, variant)
     for own in {"memory_size", "seed"} & (settings or {}).keys():
         raise ConfigError(
             "settings", expected="hyper-parameters of the recipe", received=own, fix="It has an argument of its own."

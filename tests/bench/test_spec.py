@@ -29,14 +29,15 @@ SPEC = plan("split-digits", "der++", seed=0)
         ("split-mnist", "der++", 200, 0.03, {"alpha": 0.2, "beta": 1.0}),
         ("split-mnist", "der++", 500, 0.03, {"alpha": 1.0, "beta": 0.5}),
         ("split-mnist", "der++", 5120, 0.1, {"alpha": 0.2, "beta": 0.5}),
-        ("split-cifar10", "er", 200, 0.1, {}),
-        ("split-cifar10", "der++", 200, 0.03, {"alpha": 0.1, "beta": 0.5}),
-        ("split-cifar10", "der++", 500, 0.03, {"alpha": 0.2, "beta": 0.5}),
-        ("split-cifar10", "der++", 5120, 0.03, {"alpha": 0.1, "beta": 1.0}),
+        ("split-cifar10, full", "er", 200, 0.1, {}),
+        ("split-cifar10, full", "der++", 200, 0.03, {"alpha": 0.1, "beta": 0.5}),
+        ("split-cifar10, full", "der++", 500, 0.03, {"alpha": 0.2, "beta": 0.5}),
+        ("split-cifar10, full", "der++", 5120, 0.03, {"alpha": 0.1, "beta": 1.0}),
     ],
 )
 def test_a_plan_follows_the_published_protocol(benchmark, recipe, memory_size, lr, settings):
-    spec = plan(benchmark, recipe, seed=0, memory_size=memory_size)
+    benchmark, _, variant = benchmark.partition(", ")
+    spec = plan(benchmark, recipe, seed=0, memory_size=memory_size, variant=variant or None)
     assert spec.lr == lr
     assert {name: spec.settings[name] for name in settings} == settings
     assert spec.source == DER
@@ -66,7 +67,7 @@ def test_what_the_table_does_not_say_is_the_recipes_default():
 def test_every_row_is_about_something_that_exists(row):
     benchmark, recipe, memory_size = row
     lr, settings, source = ROWS[row]
-    assert benchmark in ckd.data.BENCHMARKS
+    assert benchmark.split(", ")[0] in ckd.data.BENCHMARKS
     assert recipe in RECIPES
     assert set(settings) <= set(RECIPES[recipe].defaults) - {"memory_size", "seed"}
     assert (memory_size > 0) == ("memory_size" in RECIPES[recipe].defaults)
@@ -84,7 +85,16 @@ def test_every_recipe_has_a_plan_for_every_benchmark_that_builds(benchmark, reci
 
 
 def test_every_benchmark_has_a_protocol_and_the_other_way_round():
-    assert set(BENCHMARKS) == set(ckd.data.BENCHMARKS)
+    assert {name.split(", ")[0] for name in BENCHMARKS} == set(ckd.data.BENCHMARKS)
+
+
+def test_a_variant_is_another_protocol_of_the_same_benchmark():
+    full, online = (plan("split-cifar10", "der++", seed=0, variant=name) for name in ("full", "online"))
+    assert (full.epochs, full.network, full.samples_per_class) == (50, "resnet18", None)
+    assert (online.epochs, online.network, online.batch_size) == (1, "slim-resnet18", 10)
+    assert full.benchmark == online.benchmark == "split-cifar10"
+    with pytest.raises(UnknownNameError, match="Did you mean 'online'"):
+        plan("split-cifar10", "er", seed=0, variant="onlin")
 
 
 def test_arrays_of_ones_own_are_trained_like_the_digits():
