@@ -92,6 +92,31 @@ def test_union_joins_task_by_task_and_leaves_both_sides_alone():
     assert right.by_task == of(t0={1, 2}, t1={5})
 
 
+def test_difference_goes_task_by_task_and_leaves_both_sides_alone():
+    left = ClassSet(of(t0={0, 1, 2}, t1={0, 1}, t2={7}), per_task=True)
+    right = ClassSet(of(t0={1, 5}, t2={7}, t3={0}), per_task=True)
+    assert (left - right).by_task == of(t0={0, 2}, t1={0, 1})
+    assert (right - left).by_task == of(t0={5}, t3={0})
+    assert left.by_task == of(t0={0, 1, 2}, t1={0, 1}, t2={7})
+    assert right.by_task == of(t0={1, 5}, t2={7}, t3={0})
+
+
+def test_a_task_of_which_nothing_is_left_is_gone():
+    classes = ClassSet(of(t0={0, 1}, t1={2}), per_task=True)
+    assert (classes - ClassSet(of(t1={2}), per_task=True)).tasks == [0]
+    assert (classes - classes).by_task == {}
+    assert len(classes - classes) == 0
+
+
+@pytest.mark.parametrize("per_task", [False, True])
+def test_a_difference_is_for_the_heads_of_its_left_side(per_task):
+    left = ClassSet(of(t0={0, 1}, t1={2}), per_task=per_task)
+    found = left - ClassSet(of(t0={0}))
+    assert found.per_task == per_task
+    wanted = [[0, 1, 0], [0, 0, 1]] if per_task else [0, 1, 1]
+    assert mask(found, 3, tasks=[0, 1]) == wanted
+
+
 def test_the_dictionary_given_is_copied():
     given = of(t0={0})
     classes = ClassSet(given)
@@ -156,3 +181,59 @@ def test_what_was_handed_out_does_not_change_later():
     classes.close()
     classes.meet(of(t0={1}), per_task=False)
     assert taught.indices == [0]
+
+
+# what each experience brought --------------------------------------------------------------------------------------
+
+
+def learnt(*experiences, per_task=False):
+    """The books after these experiences, each a dictionary of classes by task label."""
+    classes = Classes()
+    for by_task in experiences:
+        classes.meet(by_task, per_task=per_task)
+        classes.close()
+    return classes
+
+
+def brought(*experiences, per_task=False):
+    return [found.by_task for found in learnt(*experiences, per_task=per_task).brought]
+
+
+def test_each_experience_brought_its_classes():
+    assert brought() == []
+    assert brought(of(t0={3, 1})) == [of(t0={1, 3})]
+    assert brought(of(t0={3, 1}), of(t0={0})) == [of(t0={1, 3}), of(t0={0})]
+
+
+def test_an_experience_that_runs_has_brought_nothing_yet():
+    classes = learnt(of(t0={0, 1}))
+    classes.meet(of(t0={2}), per_task=False)
+    assert [found.indices for found in classes.brought] == [[0, 1]]
+
+
+def test_a_class_that_comes_again_was_brought_by_the_first():
+    assert brought(of(t0={0, 1}), of(t0={1, 2}), of(t0={0, 2, 3})) == [of(t0={0, 1}), of(t0={2}), of(t0={3})]
+
+
+def test_an_experience_without_new_classes_is_left_out():
+    assert brought(of(t0={0, 1}), of(t0={0}), of(t0={1, 0}), of(t0={2})) == [of(t0={0, 1}), of(t0={2})]
+
+
+def test_parts_of_an_online_experience_bring_together():
+    classes = Classes()
+    for part in ({0}, {1}, {0, 2}):
+        classes.meet(of(t0=part), per_task=False)
+    classes.close()
+    assert [found.by_task for found in classes.brought] == [of(t0={0, 1, 2})]
+
+
+def test_with_heads_per_task_the_same_class_of_another_task_is_new():
+    found = learnt(of(t0={0, 1}), of(t1={0, 1}), of(t0={1}, t1={2}, t2={0}), per_task=True).brought
+    assert [classes.by_task for classes in found] == [of(t0={0, 1}), of(t1={0, 1}), of(t1={2}, t2={0})]
+    assert all(classes.per_task for classes in found)
+    assert mask(found[2], 3, tasks=[0, 1, 2]) == [[0, 0, 0], [0, 0, 1], [1, 0, 0]]
+
+
+def test_with_a_shared_head_a_class_under_another_task_label_is_not_new():
+    """As a stream with task labels and the same classes in each experience, on one head."""
+    assert [found.indices for found in learnt(of(t0={0, 1}), of(t1={0, 1, 2})).brought] == [[0, 1], [2]]

@@ -6,10 +6,13 @@ feature of those chosen closest to the mean feature of the class.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ckd.errors import ConfigError
 from ckd.memory.columns import allocate, check_kind, write
 from ckd.memory.memory import Memory
 from ckd.part import Ending, Update
@@ -25,6 +28,16 @@ class HerdedMemory(Memory):
 
     can_keep_logits = False  # nothing is stored at the moment of an answer
     needs_whole_experience = True
+
+    def __init__(self, size: int, **options: Any) -> None:
+        super().__init__(size, **options)
+        if self.stride:
+            raise ConfigError(
+                "herded memory",
+                expected="held_out=0",
+                received="samples to hold out",
+                fix="Its samples change places at boundaries; use Memory.",
+            )
 
     def after_update(self, update: Update) -> None:
         """Remember nothing yet."""

@@ -27,7 +27,8 @@ class Memory(Part):
         policy: who enters and who leaves; a `Reservoir` unless given.
         keep_logits: also store the answer given when the sample was seen.
         held_out: share of the samples that `sample` never draws, so that they can tell how the model does on what it
-            does not rehearse (Wu et al. 2019, arXiv:1905.13260, section 4.1); every 1/held_out-th slot.
+            does not rehearse (Wu et al. 2019, arXiv:1905.13260, section 4.1): every k-th slot, k the whole number
+            nearest to 1/held_out.
         device: where the columns live; that of the first samples unless given.
         seed: of the memory's own generator, which admission and draws use.
 
@@ -56,9 +57,12 @@ class Memory(Part):
             raise ConfigError(
                 "policy of the memory", expected="a Policy", received=repr(policy), fix="Use Reservoir() or Balanced()."
             )
-        if not 0 <= held_out <= 0.5:
+        if not isinstance(held_out, int | float) or not 0 <= held_out <= 0.5:
             raise ConfigError(
-                "share of the memory that is held out", expected="from 0 to 0.5", received=held_out, fix="Use 0.1."
+                "share of the memory that is held out",
+                expected="from 0 to 0.5",
+                received=repr(held_out),
+                fix="Use 0.1.",
             )
         self.size = size
         self.stride = round(1 / held_out) if held_out else 0
@@ -160,6 +164,7 @@ class Memory(Part):
             "columns": {name: column.clone() for name, column in columns.items()},
             "filled": self._filled,
             "complete": self._complete,
+            "stride": self.stride,
             "policy": self.policy.state_dict(),
             "generator": self.generator.get_state(),
         }
@@ -168,8 +173,15 @@ class Memory(Part):
         """Restore what `state_dict` returned, bit for bit.
 
         Raises:
-            ConfigError: the state of a memory of another size.
+            ConfigError: the state of a memory of another size, or that holds out other slots.
         """
+        if state["stride"] != self.stride:
+            raise ConfigError(
+                "state of a memory",
+                expected=f"slots held out {self.stride} apart",
+                received=f"{state['stride']} apart",
+                fix="Load it into a memory with the held_out that it was saved from.",
+            )
         columns = {name: column.clone() for name, column in state["columns"].items()}
         if columns and len(columns["raw"]) != self.size:
             raise ConfigError(

@@ -14,7 +14,7 @@ from ckd.answers import BiasCorrection
 from ckd.answers.bias_correction import PENALTY, Corrected, fit
 from ckd.classes import ClassSet
 from ckd.memory import Rows
-from ckd.part import Ending
+from ckd.part import Ending, Update
 
 WIDTH = 7
 
@@ -136,6 +136,41 @@ def test_three_experiences_against_scipy():
     assert (scale[[0, 6, 2]] != 1).all()
     assert part.scale[[1, 3, 4, 5]].tolist() == [1] * 4
     assert part.shift[[1, 3, 4, 5]].tolist() == [0] * 4
+
+
+def test_the_line_is_fitted_on_what_is_held_out_and_on_all_that_is_remembered_where_nothing_is():
+    seen, (known, known_labels), (fresh, fresh_labels) = [0, 1, 2], noisy(60, [0, 1, 2], 1), noisy(60, [0, 1, 2], 2)
+    known[:, 2] += 2  # rehearsed samples would tell of another bias
+    on_known, on_fresh = best_line(known, known_labels, [2], seen), best_line(fresh, fresh_labels, [2], seen)
+    assert abs(on_known - on_fresh).max() > 0.1
+    held_out = ending(fresh, fresh_labels, seen).remembered()
+    for rows, wanted in ((held_out, on_fresh), (None, on_known)):
+        part, last = BiasCorrection(), ending(known, known_labels, seen)
+        part.end(ending(*noisy(60, [0, 1], 0), [0, 1]))
+        last.held_out = lambda rows=rows: rows
+        part.end(last)
+        assert (part.scale[2].item(), part.shift[2].item()) == pytest.approx(wanted, abs=1e-4)
+
+
+@pytest.mark.parametrize("share", [0.25, 0.0])
+def test_in_the_recipe_the_line_is_fitted_on_the_slots_of_the_memory_that_are_not_drawn(share):
+    """A student that answers with its inputs, after two experiences."""
+    objective = recipes.bic(memory_size=80, held_out=share)
+    for experience, new in enumerate([[0, 1], [2, 3]]):
+        logits, targets = (torch.tensor(column) for column in noisy(60, new, experience))
+        objective.begin(nn.Identity(), {0: frozenset(new)}, per_task=False)
+        objective.after_update(Update(nn.Identity(), logits, targets, None, logits, experience))
+        objective.end(nn.Identity())
+    rows = objective.memory.rows
+    assert len(rows) == 80
+    held_out = slice(3, None, 4) if share else slice(None)
+    wanted = best_line(rows.raw[held_out].numpy(), rows.targets[held_out].numpy(), [2, 3], [0, 1, 2, 3])
+    part = objective.answers
+    np.testing.assert_allclose(part.scale, [1, 1, *[wanted[0]] * 2], atol=1e-4)
+    np.testing.assert_allclose(part.shift, [0, 0, *[wanted[1]] * 2], atol=1e-4)
+    drawn = objective.memory.sample(50, draws=20).raw
+    met = (drawn[:, None] == rows.raw).all(2).any(0)
+    assert not met[3::4].any() if share else met.all()
 
 
 def test_what_was_fitted_stays_when_no_class_is_new_or_nothing_is_remembered():

@@ -36,10 +36,14 @@ KINDS = {
     "binary_cross_entropy_per_sample": PROBABILITIES,
     "cross_entropy_per_sample": LABELS,
     "kd_per_sample": LOGITS,
+    "logit_adjusted_cross_entropy_per_sample": LABELS,
     "logit_mse_per_sample": LOGITS,
+    "probability_distance_per_sample": LOGITS,
     "soft_cross_entropy_per_sample": LOGITS,
 }
 """For each loss: how a target is made, and the student that agrees with it."""
+SETTINGS = {"logit_adjusted_cross_entropy_per_sample": {"prior": torch.tensor([4.0, 3.0, 2.0, 1.0])}}
+"""Those without which a loss would count the batch."""
 
 EVERY = pytest.mark.parametrize("name", KINDS)
 
@@ -47,7 +51,8 @@ EVERY = pytest.mark.parametrize("name", KINDS)
 def setup(name):
     """The loss, a student (B, C) that is not its target, a target, and a student that agrees."""
     target, agreeing = KINDS[name]
-    return getattr(ckd.losses, name), random_logits(0), target(), agreeing(target())
+    loss = partial(getattr(ckd.losses, name), **SETTINGS.get(name, {}))
+    return loss, random_logits(0), target(), agreeing(target())
 
 
 def in_double(target):
@@ -71,16 +76,21 @@ def test_the_public_names_are_these():
         "feature_distance_per_sample",
         "kd",
         "kd_per_sample",
+        "logit_adjusted_cross_entropy",
+        "logit_adjusted_cross_entropy_per_sample",
         "logit_mse",
         "logit_mse_per_sample",
+        "priority_per_sample",
+        "probability_distance",
+        "probability_distance_per_sample",
         "soft_cross_entropy",
         "soft_cross_entropy_per_sample",
     ]
 
 
 def test_every_loss_is_in_this_battery():
-    features = {"feature_distance_per_sample"}  # compares no classes; it has a battery of its own
-    assert {name for name in ckd.losses.__all__ if name.endswith("_per_sample")} - features == set(KINDS)
+    others = {"feature_distance_per_sample", "priority_per_sample"}  # without classes, without a target: own tests
+    assert {name for name in ckd.losses.__all__ if name.endswith("_per_sample")} - others == set(KINDS)
 
 
 @EVERY
@@ -95,7 +105,7 @@ def test_there_is_a_finite_value_of_at_least_zero_for_each_sample(name):
 @EVERY
 def test_batch_version_is_the_mean(name):
     loss, student, target, _ = setup(name)
-    batch_loss = getattr(ckd.losses, name.removesuffix("_per_sample"))
+    batch_loss = partial(getattr(ckd.losses, name.removesuffix("_per_sample")), **SETTINGS.get(name, {}))
     for classes in (None, torch.arange(C) < 3):
         found = batch_loss(student, target, classes=classes)
         assert found.shape == ()

@@ -9,6 +9,7 @@ import weakref
 import numpy as np
 import pytest
 import torch
+from scipy.stats import chisquare
 from torch import nn
 
 from ckd.errors import CkdError, ConfigError, DataError
@@ -187,9 +188,143 @@ def test_draws_are_copies():
     assert numbers(memory.rows) == list(range(5))
 
 
+@pytest.mark.parametrize("share", [0, 0.25])
+@pytest.mark.parametrize("n", [0, 1, 4, 50])
+@pytest.mark.parametrize("draws", [1, 2, 5])
+def test_several_draws_at_once_are_single_ones_after_another(share, n, draws):
+    one, other = (offer(Memory(20, held_out=share, keep_logits=True), 0, 60, width=3) for _ in range(2))
+    together, singly = one.sample(n, draws=draws), [other.sample(n) for _ in range(draws)]
+    assert len(together) == draws * min(n, 20 if share == 0 else 15)
+    for name, column in together.items():
+        assert torch.equal(column, torch.cat([getattr(rows, name) for rows in singly]))
+    assert torch.equal(one.generator.get_state(), other.generator.get_state())
+
+
 def test_an_empty_memory_has_nothing_to_draw():
     with pytest.raises(RuntimeError, match="the memory is empty"):
         Memory(5).sample(1)
+
+
+# samples that are held out -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("share", "stored", "slots"),
+    [
+        (0.5, 1, []),
+        (0.5, 7, [1, 3, 5]),
+        (0.5, 8, [1, 3, 5, 7]),
+        (1 / 3, 9, [2, 5, 8]),
+        (0.25, 3, []),
+        (0.25, 4, [3]),
+        (0.25, 10, [3, 7]),
+        (0.1, 9, []),
+        (0.1, 25, [9, 19]),
+        (0, 25, []),
+    ],
+)
+def test_every_nth_slot_is_held_out_and_all_others_are_drawn(share, stored, slots):
+    memory = offer(Memory(25, held_out=share, keep_logits=True), 0, stored, width=2)
+    held_out, others = memory.held_out(), [i for i in range(stored) if i not in slots]
+    assert held_out is None if not slots else numbers(held_out) == slots
+    for name, column in [] if held_out is None else held_out.items():
+        assert torch.equal(column, getattr(memory.rows, name)[slots])
+    for n in {1, len(others), 50}:
+        drawn = numbers(memory.sample(n))
+        assert len(set(drawn)) == len(drawn) == min(n, len(others))
+        assert set(drawn) <= set(others)
+    assert (len(memory), numbers(memory.rows)) == (stored, list(range(stored)))
+
+
+def test_a_memory_that_is_empty_holds_nothing_out():
+    assert Memory(5, held_out=0.5).held_out() is None
+    assert offer(Memory(0, held_out=0.5), 0, 20).held_out() is None
+
+
+def test_samples_held_out_are_copies():
+    memory = offer(Memory(8, held_out=0.25), 0, 8)
+    memory.held_out().raw.fill_(99)
+    assert numbers(memory.rows) == list(range(8))
+
+
+def test_draws_are_uniform_over_the_slots_that_are_not_held_out():
+    """As those of a memory of the others alone: the same slots from the same generator."""
+    memory, alone = offer(Memory(16, held_out=0.25), 0, 16), offer(Memory(12), 0, 12)
+    memory.generator.set_state(alone.generator.get_state())
+    others, draws = [i for i in range(16) if i % 4 != 3], 400
+    drawn = numbers(memory.sample(3, draws=draws))
+    assert drawn == [others[i] for i in numbers(alone.sample(3, draws=draws))]
+    counts = np.bincount(drawn, minlength=16)
+    assert not counts[3::4].any()
+    assert chisquare(counts[others]).pvalue > 0.01
+
+
+@POLICIES
+def test_a_sample_that_is_held_out_was_never_drawn_and_will_not_be(policy):
+    memory, drawn, held_out = Memory(12, policy=policy(), held_out=0.25), set(), set()
+    for i in range(0, 300, 5):
+        memory.add(numbered(i, i + 5))
+        drawn |= set(numbers(memory.sample(5, draws=2)))
+        if len(memory) == 12:
+            assert numbers(memory.held_out()) == numbers(memory.rows)[3::4]
+            held_out |= set(numbers(memory.held_out()))
+    assert len(held_out) > 3
+    assert len(drawn) > 9
+    assert not drawn & held_out
+
+
+@POLICIES
+def test_a_restored_memory_holds_out_the_same_and_draws_the_same(policy):
+    memory = offer(Memory(10, policy=policy(), held_out=0.25, keep_logits=True), 0, 40, width=3)
+    twin = Memory(10, policy=policy(), held_out=0.25, keep_logits=True, seed=77)
+    twin.load_state_dict(memory.state_dict())
+    for a, b in zip(columns(memory.held_out()), columns(twin.held_out()), strict=True):
+        assert torch.equal(a, b)
+    for a, b in zip(future(memory), future(twin), strict=True):
+        assert torch.equal(a, b)
+    assert numbers(memory.held_out()) == numbers(twin.held_out())
+
+
+# whether stored answers lack classes -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("batches", "wanted"),
+    [
+        ([], True),
+        ([(3, True)], True),
+        ([(3, True), (3, True)], True),
+        ([(3, False)], False),
+        ([(3, True), (3, False)], False),
+        ([(3, False), (3, True)], False),
+        ([(3, True), (5, True)], False),
+        ([(5, True), (3, True)], False),
+        ([(3, True), (5, True), (5, True)], False),
+    ],
+)
+def test_it_is_complete_while_every_batch_is_promised_to_be_and_as_wide(batches, wanted):
+    memory = Memory(50, keep_logits=True)
+    for i, (width, promised) in enumerate(batches):
+        memory.add(numbered(4 * i, 4 * i + 4, width=width), complete=promised)
+    assert memory.complete is wanted
+    assert not wanted or not batches or memory.rows.logits.isfinite().all()
+    for before in (True, False):
+        twin = Memory(50, keep_logits=True)
+        twin.add(numbered(0, 4, width=3), complete=before)
+        twin.load_state_dict(memory.state_dict())
+        assert twin.complete is wanted
+
+
+def test_a_batch_is_not_complete_unless_that_is_said():
+    assert not offer(Memory(5, keep_logits=True), 0, 4, width=3).complete
+
+
+@pytest.mark.parametrize("promised", [True, False])
+def test_after_update_passes_the_promise_on(promised):
+    memory, labels = Memory(4, keep_logits=True), torch.tensor([0, 1])
+    update = Update(nn.Identity(), torch.zeros(2, 1), labels, None, torch.zeros(2, 5), experience=0, complete=promised)
+    memory.after_update(update)
+    assert memory.complete is promised
 
 
 # randomness and state ----------------------------------------------------------------------------------------------
@@ -282,6 +417,12 @@ def test_a_negative_size_is_refused():
     with pytest.raises(ConfigError, match="memory size: expected 0 or more samples; received -1") as caught:
         Memory(-1)
     assert isinstance(caught.value, CkdError)
+
+
+@pytest.mark.parametrize("share", [-0.1, 0.51, 1, float("nan"), float("inf")])
+def test_a_share_held_out_that_is_not_from_0_to_a_half_is_refused(share):
+    with pytest.raises(ConfigError, match=r"memory that is held out: expected from 0 to 0\.5"):
+        Memory(10, held_out=share)
 
 
 def test_state_of_a_memory_of_another_size_is_refused():

@@ -18,13 +18,20 @@ NAMES = [
     "der++",
     "er",
     "er-ace",
+    "er-las",
+    "fdr",
     "icarl",
     "joint",
+    "lode",
     "lwf",
+    "lwf-mc",
     "mean-er",
     "naive",
     "self-distillation",
+    "ser",
+    "ss-il",
     "wa",
+    "x-der",
 ]
 
 

@@ -1,0 +1,304 @@
+"""The loss of one step, computed one sample at a time from the formulas that the recipes name, in float64.
+
+The stream brings two classes with each experience to a head of seven units, so one is always to come. A memory holds
+samples of every past experience and of the one that runs.
+"""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import expit, log_softmax, logsumexp, softmax
+from torch import nn
+from torch.nn import functional as F
+
+from ckd import recipes
+from ckd.objective import STREAM, Batch, Context, memory
+from ckd.part import Update
+
+WIDTH = 7
+ALL = list(range(WIDTH))
+SIZES = {"memory_size": 40, "memory_batch_size": 20}
+PAST = pytest.mark.parametrize("past", [1, 2], ids=["second experience", "third"])
+
+
+def linear(seed):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Linear(3, WIDTH, dtype=torch.float64)
+
+
+def own(experience):
+    """Its classes."""
+    return [2 * experience, 2 * experience + 1]
+
+
+def until(experience):
+    """The classes of all experiences before it."""
+    return list(range(2 * experience))
+
+
+def samples(n, experience, seed):
+    generator = torch.Generator().manual_seed(seed)
+    x = 2 * torch.randn(n, 3, generator=generator, dtype=torch.float64)
+    return x, torch.tensor(own(experience)).repeat(n)[:n]
+
+
+def learnt(objective, past):
+    """The objective in the experience after `past` others, all of them in its memory.
+
+    The network is linear(10 + e) when it meets experience e, linear(20 + e) when that ends.
+    """
+    for experience in range(past + 1):
+        x, y = samples(12, experience, experience)
+        classes = {0: frozenset(own(experience))}
+        objective.begin(linear(10 + experience), classes, per_task=False)
+        seen = linear(10 + experience)(x).detach()
+        objective.after_update(Update(linear(10 + experience), x, y, None, seen, experience))
+        if experience < past:
+            objective.end(linear(20 + experience))
+    return objective
+
+
+def step_of(objective, past, n=8):
+    """One step: its criterion and its terms in sum, and all that the sum is of, as arrays."""
+    student = linear(99)
+    x, y = samples(n, past, 50)
+    context = Context(past, 0, objective.classes, lambda m, x, t: m(x), lambda raw, g: raw)
+    step = objective.step(Batch(x, y, None), context)
+    for question in (STREAM, *step.questions):
+        step.answer(question, student(step.batch(question).inputs))
+    criterion = step.criterion(F.cross_entropy).item()
+
+    def drawn(name):
+        batch = step.batch(memory(name))
+        assert set(batch.experiences.tolist()) == set(range(past + 1))
+        return of(batch.inputs, batch.targets, batch.experiences)
+
+    def of(x, y, experiences):
+        x = x.numpy()
+        return SimpleNamespace(x=x, y=y.numpy(), z=ask(student, x), e=experiences.numpy(), n=len(y))
+
+    terms = {name: value.item() for name, value in step.losses().items()}
+    return SimpleNamespace(
+        total=criterion + sum(terms.values()),
+        criterion=criterion,
+        terms=terms,
+        stream=of(x, y, torch.full_like(y, past)),
+        drawn=drawn,
+    )
+
+
+def ask(model, x):
+    return x @ model.weight.detach().numpy().T + model.bias.detach().numpy()
+
+
+def both(one, other):
+    """Two batches as one."""
+    joined = {name: np.concatenate([getattr(one, name), getattr(other, name)]) for name in ("x", "y", "z", "e")}
+    return SimpleNamespace(**joined, n=one.n + other.n)
+
+
+def cross_entropy(batch, classes=ALL):
+    """The mean of -log softmax over these classes; a sample of another class is worth 0."""
+    values = [logsumexp(z[classes]) - z[y] if y in classes else 0.0 for z, y in zip(batch.z, batch.y, strict=True)]
+    return sum(values) / batch.n
+
+
+def when_seen(batch):
+    """The answers given when the samples came."""
+    return np.array([ask(linear(10 + e), x) for x, e in zip(batch.x, batch.e, strict=True)])
+
+
+def equal(found, wanted):
+    return found == pytest.approx(wanted, rel=1e-10)
+
+
+@PAST
+def test_fdr(past):
+    """Cross entropy + α · mean ‖softmax - softmax when the sample's experience ended‖, over the classes of then."""
+    step = step_of(learnt(recipes.fdr(alpha=0.7, **SIZES), past), past)
+    a, distances = step.drawn("a"), []
+    for x, z, e in zip(a.x, a.z, a.e, strict=True):
+        if e < past:
+            classes = until(e + 1)
+            gap = softmax(z[classes]) - softmax(ask(linear(20 + e), x)[classes])
+            distances.append(np.sqrt((gap**2).sum()))
+    assert equal(step.total, cross_entropy(step.stream) + 0.7 * sum(distances) / a.n)
+
+
+@PAST
+def test_ser(past):
+    """Eq. 6: cross entropy on stream and memory, stored logits on the memory, the snapshot's on the stream."""
+    step = step_of(learnt(recipes.ser(backward_weight=0.3, forward_weight=0.4, **SIZES), past), past)
+    a, known = step.drawn("a"), until(past)
+    backward = np.square(a.z - when_seen(a)).mean()
+    forward = np.square(step.stream.z - ask(linear(20 + past - 1), step.stream.x))[:, known].mean()
+    assert equal(step.total, cross_entropy(step.stream) + cross_entropy(a) + 0.3 * backward + 0.4 * forward)
+
+
+@PAST
+def test_ss_il(past):
+    """Eq. 6: two softmaxes that never meet, and T² · KL over the classes of every past experience by itself."""
+    step = step_of(learnt(recipes.ss_il(distill_weight=0.6, temperature=3.0, **SIZES), past), past)
+    everything = both(step.stream, step.drawn("a"))
+    separated = cross_entropy(everything, own(past)) + cross_entropy(everything, until(past))
+    before, distillation = ask(linear(20 + past - 1), everything.x), 0.0
+    for experience in range(past):
+        log_p, log_q = (log_softmax(z[:, own(experience)] / 3, axis=1) for z in (before, everything.z))
+        distillation += 9 * (np.exp(log_p) * (log_p - log_q)).sum() / everything.n
+    assert equal(step.total, separated + 0.6 * distillation)
+
+
+def rehearsed(step, alpha, beta):
+    """The terms of DER++."""
+    a, b = step.drawn("a"), step.drawn("b")
+    return alpha * np.square(a.z - when_seen(a)).mean() + beta * cross_entropy(b)
+
+
+@PAST
+@pytest.mark.parametrize("between", [0.05, 3.0])
+def test_lode(past, between):
+    """Eq. 3 to 6: which of the new classes, and new or old, the second weighed by ρ · new classes / old classes."""
+    objective = recipes.lode(within=0.8, between=between, alpha=0.3, beta=0.4, **SIZES)
+    step = step_of(learnt(objective, past), past)
+    among = np.mean([logsumexp(z[own(past)]) - z[y] for z, y in zip(step.stream.z, step.stream.y, strict=True)])
+    new_or_old = np.mean([logsumexp(z[until(past + 1)]) - logsumexp(z[own(past)]) for z in step.stream.z])
+    ratio = len(own(past)) / len(until(past))
+    assert equal(step.total, 0.8 * among + between * ratio * new_or_old + rehearsed(step, 0.3, 0.4))
+
+
+@PAST
+def test_lode_with_equal_weights_is_cross_entropy_over_the_classes_seen(past):
+    step = step_of(learnt(recipes.lode(within=1.0, between=float(past), **SIZES), past), past)
+    assert equal(step.total - rehearsed(step, 0.5, 0.5), cross_entropy(step.stream, until(past + 1)))
+
+
+def bounded(answers, truth, classes, gamma):
+    """Answers by class, scaled by γ · truth / the largest where that exceeds the truth; and the factor."""
+    largest = answers[classes].max()
+    factor = min(1.0, max(0.0, gamma * truth / largest)) if largest > truth else 1.0
+    return {c: factor * answers[c] for c in classes}, factor
+
+
+@PAST
+def test_x_der(past):
+    """Stored answers, a softmax for old and for current classes, a margin.
+
+    A stored answer is bounded by the true class about the classes before those of its own experience, and about those
+    of every later one.
+    """
+    objective = recipes.x_der(alpha=0.3, beta=0.7, gamma=0.8, priority_weight=0.2, margin=0.4, **SIZES)
+    step = step_of(learnt(objective, past), past)
+    a, b, new = step.drawn("a"), step.drawn("b"), own(past)
+    matched, factors = 0.0, {"earlier": [], "later": []}
+    for x, y, z, e in zip(a.x, a.y, a.z, a.e, strict=True):
+        if e == past:
+            continue
+        then = ask(linear(20 + e), x)
+        target = {c: then[c] for c in own(e)}
+        if e > 0:
+            values, factor = bounded(then, then[y], until(e), 0.8)
+            target.update(values)
+            factors["earlier"].append(factor)
+        for later in range(e + 1, past + 1):
+            now = z if later == past else ask(linear(20 + later), x)
+            values, factor = bounded(now, then[y], own(later), 0.8)
+            target.update(values)
+            factors["later"].append(factor)
+        assert sorted(target) == until(past + 1)
+        matched += np.mean([(z[c] - value) ** 2 for c, value in target.items()]) / a.n
+    for found in (factors["later"], *([factors["earlier"]] if past > 1 else [])):
+        assert any(factor < 1 for factor in found)
+        assert any(factor == 1 for factor in found)
+    assert any(0 < factor < 1 for factor in factors["later"])
+    p = softmax(step.stream.z, axis=1)
+    margins = np.maximum(0, 0.4 + np.delete(p, new, axis=1).max(1) - p[:, new].max(1))
+    assert margins.any()
+    wanted = cross_entropy(step.stream, new) + 0.3 * matched + 0.7 * cross_entropy(b, until(past))
+    assert equal(step.total, wanted + 0.2 * margins.mean())
+
+
+@PAST
+def test_er_las(past):
+    """-log softmax(z + τ log n), n the number of each class in the batch of stream and memory; those absent are out."""
+    step = step_of(learnt(recipes.er_las(strength=0.8, **SIZES), past), past)
+    everything = both(step.stream, step.drawn("a"))
+    labels, counts = np.unique(everything.y, return_counts=True)
+    values = []
+    for z, y in zip(everything.z, everything.y, strict=True):
+        weighed = counts**0.8 * np.exp(z[labels])
+        values.append(-np.log(weighed[labels == y] / weighed.sum())[0])
+    assert len(set(counts)) > 1
+    assert equal(step.total, np.mean(values))
+
+
+@PAST
+def test_lwf_mc(past):
+    """Binary cross entropy of every class seen: with the label where it is new, with the old answer where not."""
+    step = step_of(learnt(recipes.lwf_mc(), past), past)
+    total = 0.0
+    for x, y, z in zip(step.stream.x, step.stream.y, step.stream.z, strict=True):
+        before = expit(ask(linear(20 + past - 1), x))
+        for c in until(past + 1):
+            q, p = expit(z[c]), before[c] if c in until(past) else float(c == y)
+            total -= (p * np.log(q) + (1 - p) * np.log(1 - q)) / step.stream.n
+    assert equal(step.total, total)
+
+
+# the first experience ----------------------------------------------------------------------------------------------
+
+
+def test_in_the_first_experience_lode_is_cross_entropy_and_rehearsal():
+    step = step_of(learnt(recipes.lode(between=5.0, **SIZES), 0), 0)
+    assert equal(step.criterion, cross_entropy(step.stream, own(0)))
+    assert "whole" not in step.terms
+    assert equal(step.total, cross_entropy(step.stream, own(0)) + rehearsed(step, 0.5, 0.5))
+
+
+def test_in_the_first_experience_ss_il_is_cross_entropy_over_stream_and_memory():
+    step = step_of(learnt(recipes.ss_il(**SIZES), 0), 0)
+    assert step.terms == {}
+    assert equal(step.total, cross_entropy(both(step.stream, step.drawn("a")), own(0)))
+
+
+def test_in_the_first_experience_ser_only_rehearses():
+    step = step_of(learnt(recipes.ser(**SIZES), 0), 0)
+    a = step.drawn("a")
+    backward = np.square(a.z - when_seen(a)).mean()
+    assert equal(step.total, cross_entropy(step.stream) + cross_entropy(a) + 0.2 * backward)
+
+
+def test_in_the_first_experience_fdr_is_cross_entropy():
+    step = step_of(learnt(recipes.fdr(**SIZES), 0), 0)
+    assert step.terms == {}
+    assert equal(step.total, cross_entropy(step.stream))
+
+
+def test_in_the_first_experience_x_der_is_cross_entropy_over_its_classes_and_the_margin():
+    step = step_of(learnt(recipes.x_der(priority_weight=0.1, **SIZES), 0), 0)
+    assert set(step.terms) == {"labels", "priority"}
+    assert step.terms["labels"] == 0
+    p = softmax(step.stream.z, axis=1)
+    margins = np.maximum(0, 0.3 + p[:, 2:].max(1) - p[:, :2].max(1))
+    assert equal(step.total, cross_entropy(step.stream, own(0)) + 0.1 * margins.mean())
+
+
+def test_in_the_first_experience_lwf_mc_is_binary_cross_entropy_with_the_labels():
+    step = step_of(learnt(recipes.lwf_mc(), 0), 0)
+    q, is_label = expit(step.stream.z[:, :2]), step.stream.y[:, None] == [0, 1]
+    assert equal(step.total, -np.log(np.where(is_label, q, 1 - q)).sum() / step.stream.n)
+
+
+def test_with_an_empty_memory_er_las_counts_the_stream():
+    step = step_of(begun(recipes.er_las(**SIZES)), 0, n=5)
+    weighed = np.array([3, 2]) * np.exp(step.stream.z[:, :2])
+    probability = weighed[np.arange(5), step.stream.y] / weighed.sum(1)
+    assert equal(step.total, -np.log(probability).mean())
+
+
+def begun(objective):
+    """In its first experience, before the first sample."""
+    objective.begin(linear(0), {0: frozenset(own(0))}, per_task=False)
+    return objective
