@@ -129,7 +129,7 @@ ROWS: dict[tuple[str, str, int], tuple[float, dict[str, Any], str]] = {
     ("split-cifar10", "ser", 200): (0.1, {}, VALIDATED),
     ("split-cifar10", "x-der", 200): (0.1, {}, VALIDATED),
     ("split-cifar10", "wa", 200): (0.3, {}, VALIDATED),
-    ("split-cifar10", "bic", 200): (0.1, {}, VALIDATED),
+    ("split-cifar10", "bic", 200): (0.1, {"held_out": 0.2}, VALIDATED),
     ("split-cifar10", "ss-il", 200): (0.1, {}, VALIDATED),
     ("split-cifar10", "icarl", 200): (0.1, {}, VALIDATED),
     ("split-cifar10", "bfp", 200): (0.1, {"alpha": 0.5, "beta": 1.0}, "DER++'s settings for this scale"),
