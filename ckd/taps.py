@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ckd.errors import ModelError, UnknownNameError
@@ -54,11 +55,15 @@ def tapped(model: nn.Module, paths: Sequence[str]) -> Iterator[dict[str, Tensor]
 
 @contextmanager
 def head_tapped(model: nn.Module) -> Iterator[list[Tensor]]:
-    """Within the context, the last entry of the list is what the head took in at the last forward pass, (B, D)."""
+    """Within the context, the last entry of the list is what the head took in at the last forward pass, (B, D).
+
+    float32 for half precision; other dtypes as they are.
+    """
     found: list[Tensor] = []
 
     def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        found[:] = [inputs[0].flatten(1)]
+        features = inputs[0].flatten(1)
+        found[:] = [features.float() if features.dtype in (torch.float16, torch.bfloat16) else features]
 
     handle = head_of(model).register_forward_pre_hook(hook)
     try:

@@ -89,7 +89,7 @@ def load(file: Path) -> Result:
     """
     try:
         content = json.loads(file.read_text())
-        spec = RunSpec(**{name: content[name] for name in RunSpec.__dataclass_fields__})
+        spec = RunSpec(**{name: content[name] for name in RunSpec.__dataclass_fields__ if name in content})
         return Result(
             spec,
             _matrix(content, ""),

@@ -88,10 +88,10 @@ def _train(
 ) -> Result:
     from avalanche.training import Cumulative, JointTraining, Naive
 
-    from ckd.plugins import AccuracyRecorder, SelfDistillation
+    from ckd.plugins import AccuracyRecorder, Compiled, MixedPrecision, SelfDistillation
 
     strategies = {"Naive": Naive, "Cumulative": Cumulative, "JointTraining": JointTraining}
-    recorder = AccuracyRecorder()
+    recorder, compiled = AccuracyRecorder(), Compiled()
     strategy = strategies[get(spec.recipe).strategy](
         model=model,
         optimizer=torch.optim.SGD(model.parameters(), lr=spec.lr),
@@ -100,7 +100,11 @@ def _train(
         train_epochs=spec.epochs,
         eval_mb_size=_evaluation_batch(model, device),
         device=device,
-        plugins=[SelfDistillation(objective)],
+        plugins=[
+            SelfDistillation(objective),
+            *([MixedPrecision()] if spec.precision == "bfloat16" else []),
+            *([compiled] if spec.compiled else []),
+        ],
         evaluator=recorder,
     )
     seconds = {"training": 0.0, "evaluation": 0.0}
@@ -119,6 +123,7 @@ def _train(
         if progress is not None:
             progress(i + 1, len(lessons))
     losses = {name.rsplit("/", 1)[1]: curve for name, curve in recorder.losses.items()}
-    return Result(
-        spec, recorder.matrix(), recorder.task_matrix(), losses, seconds, objective.nbytes(), provenance(str(device))
-    )
+    made = provenance(str(device))
+    if compiled.failed is not None:
+        made["uncompiled"] = compiled.failed
+    return Result(spec, recorder.matrix(), recorder.task_matrix(), losses, seconds, objective.nbytes(), made)

@@ -27,6 +27,8 @@ class RunSpec:
         samples_per_class: training samples of each class; None for all.
         settings: hyper-parameters of the recipe.
         validate: test on held-out training data.
+        precision: "float32" or "bfloat16", the arithmetic of the network.
+        compiled: whether the network is compiled.
         data: digest of the arrays, for a file of one's own.
         source: where the protocol comes from, and what was changed.
     """
@@ -43,6 +45,8 @@ class RunSpec:
     samples_per_class: int | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     validate: bool = False
+    precision: str = "float32"
+    compiled: bool = False
     data: str = ""
     source: str = ""
 
@@ -55,6 +59,10 @@ class RunSpec:
     def folder(self) -> Path:
         """Where its result belongs, relative to the output folder: another setting, another folder."""
         decided = {k: v for k, v in asdict(self).items() if k not in ("seed", "source")}
+        if self.precision == "float32":
+            del decided["precision"]
+        if not self.compiled:
+            del decided["compiled"]
         decided["benchmark"] = Path(self.benchmark).stem
         digest = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:8]
         memory = f"-{self.memory_size}" if self.memory_size else ""
@@ -76,6 +84,8 @@ def plan(
     settings: dict[str, Any] | None = None,
     validate: bool = False,
     variant: str | None = None,
+    precision: Literal["float32", "bfloat16"] = "float32",
+    compiled: bool = False,
 ) -> RunSpec:
     """Decide every hyper-parameter: what is given here, else the protocol table, else the recipe's defaults.
 
@@ -120,9 +130,13 @@ def plan(
         samples_per_class=None if samples_per_class == "all" else samples_per_class or rule.samples_per_class,
         settings=wanted,
         validate=validate,
+        precision=precision,
+        compiled=compiled,
         data=_digest(Path(benchmark)) if benchmark.endswith(".npz") else "",
         source=rule.source + (f"; changed: {', '.join(changed)}" if changed else ""),
     )
+    if precision not in ("float32", "bfloat16"):
+        raise UnknownNameError.of("precision", precision, ("float32", "bfloat16"))
     if spec.network not in NETWORKS:
         raise UnknownNameError.of("network", spec.network, NETWORKS)
     chosen.build(**wanted)  # refuses what cannot work before anything is trained

@@ -1,8 +1,19 @@
 """The only folder that speaks Avalanche: objectives, loaders and recorders as plugins."""
 
 from ckd.plugins.checks import BoundaryWarning
+from ckd.plugins.compiled import Compiled, CompileWarning
 from ckd.plugins.distillation import SelfDistillation
 from ckd.plugins.loader import LoaderWarning, TensorLoader
+from ckd.plugins.mixed_precision import MixedPrecision
 from ckd.plugins.recorder import AccuracyRecorder
 
-__all__ = ["AccuracyRecorder", "BoundaryWarning", "LoaderWarning", "SelfDistillation", "TensorLoader"]
+__all__ = [
+    "AccuracyRecorder",
+    "BoundaryWarning",
+    "CompileWarning",
+    "Compiled",
+    "LoaderWarning",
+    "MixedPrecision",
+    "SelfDistillation",
+    "TensorLoader",
+]

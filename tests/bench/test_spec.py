@@ -184,6 +184,8 @@ OTHER = {
     "samples_per_class": 7,
     "settings": {**SPEC.settings, "alpha": 0.51},
     "validate": True,
+    "precision": "bfloat16",
+    "compiled": True,
     "data": "0123abcd",
 }
 

@@ -1,0 +1,79 @@
+"""torch.compile for any Avalanche strategy."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from avalanche.core import SupervisedPlugin
+from torch import nn
+
+from ckd.errors import ConfigError
+from ckd.objective import FeatureTerm
+from ckd.plugins.distillation import SelfDistillation
+
+
+class CompileWarning(UserWarning):
+    """The model runs as it is: it could not be compiled."""
+
+
+class Compiled(SupervisedPlugin):  # type: ignore[misc]
+    """Compiles the model in place; the optimiser, plugins and checkpoints see the model that they know.
+
+    A new shape of batch or head is compiled anew, until torch's own limit (`torch._dynamo.config.recompile_limit`),
+    beyond which it runs as it is. Copies of the model (snapshots, averages) are not compiled. If the compiler fails,
+    the model runs uncompiled and a `CompileWarning` says why.
+
+    On a CPU the networks of `ckd.bench` were slower with it than without, and the first step took half a minute.
+
+    Args:
+        backend: as for `torch.compile`.
+    """
+
+    def __init__(self, backend: str | Callable[..., Any] = "inductor") -> None:
+        super().__init__()
+        self.backend = backend
+        self.failed: str | None = None
+        """Why the model runs uncompiled, if it does."""
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Compile, once.
+
+        Raises:
+            ConfigError: beside an objective that looks inside the model, which compiled code does not allow.
+        """
+        for plugin in strategy.plugins:
+            if isinstance(plugin, SelfDistillation) and any(
+                isinstance(term, FeatureTerm) for term in plugin.objective.terms
+            ):
+                raise ConfigError(
+                    f"objective {plugin.objective.name!r} beside Compiled",
+                    expected="terms about the model's answers",
+                    received="one about its features",
+                    fix="Leave Compiled out.",
+                )
+        model: nn.Module = strategy.model
+        if model._compiled_call_impl is None and self.failed is None:
+            model.compile(backend=self.backend)
+            compiled: Any = model._compiled_call_impl
+            model._compiled_call_impl = _OrPlain(self, model, compiled)
+
+
+class _OrPlain:
+    """A compiled call; if compiling fails, the plain one from then on."""
+
+    def __init__(self, plugin: Compiled, model: nn.Module, compiled: Callable[..., Any]) -> None:
+        self.plugin, self.model, self.compiled = plugin, model, compiled
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        from torch._dynamo.exc import TorchDynamoException
+        from torch._inductor.exc import InductorError
+
+        try:
+            return self.compiled(*arguments, **keywords)
+        except (TorchDynamoException, InductorError) as error:
+            self.plugin.failed = " ".join(str(error).split())[:300]
+            warnings.warn(f"the model runs uncompiled: {self.plugin.failed}", CompileWarning, stacklevel=2)
+            self.model._compiled_call_impl = None
+            return self.model(*arguments, **keywords)

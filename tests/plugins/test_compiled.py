@@ -1,0 +1,67 @@
+"""The model compiled in place: what stays as it was, and what happens when it cannot be compiled."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+
+from ckd import SelfDistillation, recipes
+from ckd.errors import ConfigError
+from ckd.plugins import Compiled, CompileWarning
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+def broken(graph, inputs):
+    raise RuntimeError("no compiler here")
+
+
+def trained(recipe, plugins, blobs, benchmark_of, network, naive, train):
+    torch.manual_seed(0)
+    strategy = naive(network(), [SelfDistillation(recipes.get(recipe).build()), *plugins])
+    train(strategy, benchmark_of(blobs()), evaluate=True)
+    return strategy.model
+
+
+@pytest.mark.parametrize("recipe", ["lwf", "der++"])
+def test_it_trains_as_without(recipe, blobs, benchmark_of, network, naive, train):
+    graphs = []
+
+    def counting(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    common = (blobs, benchmark_of, network, naive, train)
+    compiled = trained(recipe, [Compiled(counting)], *common)
+    for mine, wanted in zip(compiled.parameters(), trained(recipe, [], *common).parameters(), strict=True):
+        torch.testing.assert_close(mine, wanted, rtol=1e-5, atol=1e-6)
+    assert 1 <= len(graphs) <= torch._dynamo.config.recompile_limit
+    assert list(compiled.state_dict()) == list(network().state_dict())
+
+
+def test_where_it_cannot_compile_the_model_runs_as_it_is_and_says_so(blobs, benchmark_of, network, naive, train):
+    plugin, common = Compiled(broken), (blobs, benchmark_of, network, naive, train)
+    with pytest.warns(CompileWarning, match="runs uncompiled"):
+        model = trained("der++", [plugin], *common)
+    assert "no compiler here" in plugin.failed
+    assert model._compiled_call_impl is None
+    for mine, wanted in zip(model.parameters(), trained("der++", [], *common).parameters(), strict=True):
+        assert torch.equal(mine, wanted)
+
+
+def test_copies_are_not_compiled(blobs, benchmark_of, network, naive, train):
+    model = trained("naive", [Compiled("eager")], blobs, benchmark_of, network, naive, train)
+    assert model._compiled_call_impl is not None
+    assert copy.deepcopy(model)._compiled_call_impl is None
+    assert pickle.loads(pickle.dumps(model))._compiled_call_impl is None
+
+
+def test_terms_about_features_are_refused(blobs, benchmark_of, network, naive, train):
+    with pytest.raises(ConfigError, match="features"):
+        trained("bfp", [Compiled("eager")], blobs, benchmark_of, network, naive, train)
