@@ -65,8 +65,18 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="a hyper-parameter of the recipes that have it",
     )
+    run.add_argument("--protocol", metavar="NAME", help="another protocol of the benchmark: full or online")
+    run.add_argument("--precision", default="float32", metavar="NAME", help="float32 or bfloat16 (default: float32)")
+    run.add_argument("--compile", action="store_true", help="compile the network with torch.compile")
     run.add_argument("--validate", action="store_true", help="test on a tenth of the training data, held out")
     run.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    run.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="runs at a time, for runs of minutes: a core for each (default: 1)",
+    )
     run.add_argument("--force", action="store_true", help="run again what is finished")
     run.set_defaults(act=_run)
     return top
@@ -116,13 +126,23 @@ def _run(arguments: argparse.Namespace) -> None:
             samples_per_class=arguments.samples_per_class,
             settings=mine[recipe],
             validate=arguments.validate,
+            variant=arguments.protocol,
+            precision=arguments.precision,
+            compiled=arguments.compile,
         )
         for recipe in recipes
         for seed in range(arguments.seeds)
     ]
     _limit_threads()
     out = arguments.out or Path("runs") / Path(arguments.benchmark).stem
-    run_suite(specs, out, data_root=arguments.data_root, device=arguments.device, force=arguments.force)
+    run_suite(
+        specs,
+        out,
+        data_root=arguments.data_root,
+        device=arguments.device,
+        jobs=arguments.jobs,
+        force=arguments.force,
+    )
 
 
 def _list(_: argparse.Namespace) -> None:
@@ -130,23 +150,21 @@ def _list(_: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ckd.bench.networks import NETWORKS
-    from ckd.data import BENCHMARKS
-    from ckd.recipes import RECIPES
+    from ckd import catalogue
 
     benchmarks = Table("benchmark", "what it is", "experiences", box=box.SIMPLE_HEAD)
-    for b in BENCHMARKS.values():
+    for b in catalogue.benchmarks():
         benchmarks.add_row(b.name, b.summary, str(b.n_experiences))
     benchmarks.add_row("FILE.npz", "your own x_train, y_train, x_test, y_test, split by classes", "5 if it divides")
     recipes = Table("recipe", "what it does", "hyper-parameters", box=box.SIMPLE_HEAD)
-    for r in RECIPES.values():
+    for r in catalogue.recipes():
         own = {k: v for k, v in r.defaults.items() if k not in ("memory_size", "seed")}
         recipes.add_row(r.name, r.summary, "\n".join(f"{k}={v}" for k, v in own.items()))
     for shown in (benchmarks, recipes):
         shown.columns[0].no_wrap = shown.columns[2].no_wrap = True
     console = Console()
     console.print(benchmarks, recipes)
-    console.print(f"networks: {', '.join(NETWORKS)}")
+    console.print(f"networks: {', '.join(catalogue.networks())}")
 
 
 def _count(text: str) -> int | Literal["all"]:

@@ -104,6 +104,14 @@ def test_what_is_finished_is_only_run_again_if_forced(run, tmp_path, force):
     assert (results(tmp_path)[0]["seconds"]["training"] == -1.0) is not force
 
 
+@pytest.mark.parametrize(("given", "expected"), [((), 1), (("--jobs", "3"), 3)])
+def test_jobs_reach_the_suite(run, monkeypatch, given, expected):
+    asked = {}
+    monkeypatch.setattr("ckd.bench.run_suite", lambda specs, out, **settings: asked.update(settings))
+    assert run("split-digits", "--recipe", "er", *given) == 0
+    assert asked["jobs"] == expected
+
+
 def npz_file(folder, **changes):
     """The path of an npz file with two classes; what is None in `changes` is left out."""
     x, y = np.random.default_rng(0).random((40, 6), dtype="float32"), np.arange(40) % 2
@@ -143,6 +151,7 @@ DIGITS = ("split-digits", *TINY)
         ((*DIGITS, "--recipe", "er", "--device", "nonsense"), "device: expected cpu"),
         ((*DIGITS, "--recipe", "er", "--memory-size", "-1"), "memory size"),
         ((*DIGITS, "--recipe", "er", "--seeds", "0"), "seeds: expected 1 or more; received 0"),
+        ((*DIGITS, "--recipe", "er", "--jobs", "0"), "jobs: expected 1 or more; received 0"),
         ((*DIGITS, "--recipe", "er", "--lr", "0"), "learning rate"),
         (("split-digits", "--recipe", "er", "--experiences", "3"), "a divisor of 10"),
         (("nowhere.npz", "--recipe", "er"), "nowhere.npz"),

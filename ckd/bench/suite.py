@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from ckd.bench.jobs import one_by_one, side_by_side
 from ckd.bench.result import FILE, Result, load, save, writable_error
 from ckd.bench.run import check_device, run
 from ckd.bench.spec import RunSpec
+from ckd.data.registry import find
 from ckd.errors import ConfigError, NonFiniteLossError
 from ckd.evaluation import plot_forgetting
 from ckd.recipes import get
@@ -28,6 +31,7 @@ def run_suite(
     *,
     data_root: str | Path | None = None,
     device: str = "cpu",
+    jobs: int = 1,
     force: bool = False,
     published: Published | None = None,
     console: Console | None = None,
@@ -39,6 +43,7 @@ def run_suite(
         out: the output folder.
         data_root: where data sets are kept.
         device: for models and data.
+        jobs: runs at a time; if more than one, each is in a process with one thread.
         force: run again what is finished.
         published: numbers to show beside ours.
         console: where to print.
@@ -47,10 +52,12 @@ def run_suite(
         The results in the order of the specs, those that are the same run once.
 
     Raises:
-        CkdError: no spec, an output folder that cannot be written, or what `run` raises.
+        CkdError: no spec, no job, an output folder that cannot be written, or what `run` raises.
     """
     if not specs:
         raise ConfigError("suite", expected="at least one run", received="none", fix="Name a recipe and a seed.")
+    if jobs < 1:
+        raise ConfigError("jobs", expected="1 or more", received=jobs, fix="Use the number of cores, or less.")
     out, console = Path(out), console or Console()
     specs = list({spec.folder: spec for spec in specs}.values())  # without a memory, one run serves all memory sizes
     try:
@@ -58,27 +65,50 @@ def run_suite(
     except OSError as error:
         raise writable_error(out, error) from error
     check_device(device)
-    results, failed = [], []
+    found: dict[int, Result] = {}
+    diverged: dict[int, str] = {}
     with _progress(console) as bar:
-        for spec in specs:
+        bars: dict[int, TaskID] = {}
+
+        def report(i: int, done: int, total: int) -> None:
+            if i not in bars:
+                bars[i] = bar.add_task(f"{_name(specs[i])}{' (kept)' if i in found else ''}", total=total)
+            bar.update(bars[i], completed=done, total=total)
+
+        def finish(i: int, result: Callable[[], Result]) -> None:
             try:
-                results.append(_finished_or_run(spec, out, data_root, device, force, bar))
+                found[i] = result()
             except NonFiniteLossError as error:  # the other runs may well be sound
-                failed.append(f"{spec.label}, seed {spec.seed}: {error}")
-                bar.console.print(f"{failed[-1]}", highlight=False, style="red")
+                diverged[i] = f"{_name(specs[i])}: {error}"
+                bar.console.print(diverged[i], highlight=False, style="red")
+            else:
+                save(found[i], out)
+
+        for i, spec in enumerate(specs):
+            if not force and (file := out / spec.folder / FILE).exists():
+                found[i] = load(file)
+                report(i, n := len(found[i].matrix.values), n)
+        todo = {i: partial(run, s, data_root=data_root, device=device) for i, s in enumerate(specs) if i not in found}
+        if min(jobs, len(todo)) > 1:
+            for name in {spec.benchmark for spec in specs}:
+                find(name).source(data_root)  # what must be downloaded is downloaded once, not by every process
+            side_by_side(todo, min(jobs, len(todo)), report, finish)
+        else:
+            one_by_one(todo, report, finish)
+    results, failed = [found[i] for i in sorted(found)], [diverged[i] for i in sorted(diverged)]
     if not results:
-        raise DivergedError(failed)
+        raise DivergedError.of(failed)
     console.width = max(console.width, 100)  # a narrow terminal wraps the table; numbers are not cut off
     console.print(table(results, published))
     groups = by_method(results)
     plot_forgetting(
-        {label: [r.matrix for r in found] for label, found in groups.items()},
+        {label: [r.matrix for r in group] for label, group in groups.items()},
         out / "forgetting.png",
         title=_title(specs),
     )
     console.print(f"results and forgetting.png are in {out}", highlight=False)
     if failed:
-        raise DivergedError(failed)
+        raise DivergedError.of(failed)
     return results
 
 
@@ -91,29 +121,15 @@ def _title(specs: Sequence[RunSpec]) -> str:
 class DivergedError(NonFiniteLossError):
     """Some runs of a suite diverged; the others are finished and kept."""
 
-    def __init__(self, failed: list[str]) -> None:
+    @classmethod
+    def of(cls, failed: list[str]) -> DivergedError:
+        """The error for the runs that are named in `failed`."""
         what = "; ".join(failed)
-        super().__init__("suite", expected="finite losses in every run", received=what, fix="Lower --lr for these.")
+        return cls("suite", expected="finite losses in every run", received=what, fix="Lower --lr for these.")
 
 
-def _finished_or_run(
-    spec: RunSpec, out: Path, data_root: str | Path | None, device: str, force: bool, bar: Progress
-) -> Result:
-    file = out / spec.folder / FILE
-    task = bar.add_task(f"{spec.label}, seed {spec.seed}", total=1)
-    if file.exists() and not force:
-        kept = load(file)
-        n = len(kept.matrix.values)
-        bar.update(task, completed=n, total=n, description=f"{spec.label}, seed {spec.seed} (kept)")
-        return kept
-    result = run(
-        spec,
-        data_root=data_root,
-        device=device,
-        progress=lambda done, total: bar.update(task, completed=done, total=total),
-    )
-    save(result, out)
-    return result
+def _name(spec: RunSpec) -> str:
+    return f"{spec.label}, seed {spec.seed}"
 
 
 def by_method(results: Iterable[Result]) -> dict[str, list[Result]]:

@@ -21,33 +21,33 @@ class Benchmark:
 
     Attributes:
         name: as on the command line.
+        summary: one line.
+        n_experiences: unless another number is asked for.
         source: the data, given the data root.
         make: (arrays, number of experiences, seed) to the stream.
-        n_experiences: unless another number is asked for.
-        summary: one line.
     """
 
     name: str
+    summary: str
+    n_experiences: int
     source: Callable[[Root], Arrays]
     make: Callable[[Arrays, int, int], TensorStream]
-    n_experiences: int
-    summary: str
 
 
 def _digits(data_root: Root) -> Arrays:
     return digits()
 
 
-BENCHMARKS = {
+BENCHMARKS: dict[str, Benchmark] = {
     b.name: b
     for b in (
-        Benchmark("split-digits", _digits, split, 5, "scikit-learn's digits, 2 new classes at a time; embedded"),
-        Benchmark("permuted-digits", _digits, permuted, 10, "scikit-learn's digits, pixels permuted; embedded"),
-        Benchmark("permuted-mnist", mnist, permuted, 20, "MNIST, pixels permuted anew in every experience"),
-        Benchmark("rotated-mnist", mnist, rotated, 20, "MNIST, turned by an angle of every experience's own"),
-        Benchmark("split-mnist", mnist, split, 5, "MNIST, 2 new classes at a time"),
-        Benchmark("split-cifar10", cifar10, split, 5, "CIFAR-10, 2 new classes at a time"),
-        Benchmark("split-cifar100", cifar100, split, 10, "CIFAR-100, 10 new classes at a time"),
+        Benchmark("split-digits", "scikit-learn's digits, 2 new classes at a time; embedded", 5, _digits, split),
+        Benchmark("permuted-digits", "scikit-learn's digits, pixels permuted; embedded", 10, _digits, permuted),
+        Benchmark("permuted-mnist", "MNIST, pixels permuted anew in every experience", 20, mnist, permuted),
+        Benchmark("rotated-mnist", "MNIST, turned by an angle of every experience's own", 20, mnist, rotated),
+        Benchmark("split-mnist", "MNIST, 2 new classes at a time", 5, mnist, split),
+        Benchmark("split-cifar10", "CIFAR-10, 2 new classes at a time", 5, cifar10, split),
+        Benchmark("split-cifar100", "CIFAR-100, 10 new classes at a time", 10, cifar100, split),
     )
 }
 
@@ -60,7 +60,7 @@ def find(name: str | Path) -> Benchmark:
     """
     name = str(name)
     if name.endswith(".npz"):
-        return Benchmark(Path(name).stem, lambda _: npz(name), split, 0, f"the arrays in {name}, split by classes")
+        return Benchmark(Path(name).stem, f"the arrays in {name}, split by classes", 0, lambda _: npz(name), split)
     if name not in BENCHMARKS:
         raise UnknownNameError.of("benchmark", name, [*BENCHMARKS, "FILE.npz"])
     return BENCHMARKS[name]
