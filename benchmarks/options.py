@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from ckd.bench import plan, run_suite
+from ckd.bench.allocator import keep_freed_memory
 
 
 def options(description: str | None, **flags: str) -> argparse.Namespace:
@@ -21,6 +22,7 @@ def options(description: str | None, **flags: str) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: %(default)s)")
     torch.set_num_threads(1)
+    keep_freed_memory()
     return parser.parse_args()
 
 

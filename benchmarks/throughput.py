@@ -32,6 +32,7 @@ from rich.table import Table
 from torch import nn
 
 from ckd import AccuracyRecorder, SelfDistillation, recipes
+from ckd.bench.allocator import keep_freed_memory
 from ckd.bench.networks import network
 from ckd.data import TensorStream, as_benchmark, tensor_stream
 from ckd.recipes import protocol
@@ -204,6 +205,7 @@ def main() -> None:
     parser.add_argument("--json", metavar="FILE", help="write the figures of every round")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()
     problem = PROBLEMS[chosen.benchmark]
     console = Console(width=120)
     if chosen.protocol:

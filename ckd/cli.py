@@ -93,7 +93,7 @@ def _demo(arguments: argparse.Namespace) -> None:
 
     recipes = ("naive", "lwf", "er", "der++")
     specs = [plan("split-digits", r, seed=s, memory_size=100) for r in recipes for s in range(3)]
-    _limit_threads()
+    _own_process()
     run_suite(specs, arguments.out, force=arguments.force)
 
 
@@ -133,7 +133,7 @@ def _run(arguments: argparse.Namespace) -> None:
         for recipe in recipes
         for seed in range(arguments.seeds)
     ]
-    _limit_threads()
+    _own_process()
     out = arguments.out or Path("runs") / Path(arguments.benchmark).stem
     run_suite(
         specs,
@@ -181,11 +181,14 @@ def _setting(text: str) -> tuple[str, Any]:
     raise ConfigError("--set", expected="NAME=NUMBER", received=repr(text), fix="For example --set alpha=0.3.")
 
 
-def _limit_threads() -> None:
-    """One thread: the networks are small, and more only wait for each other."""
+def _own_process() -> None:
+    """One thread, as the networks are small and more only wait for each other; and freed memory is kept."""
     import torch
 
+    from ckd.bench.allocator import keep_freed_memory
+
     torch.set_num_threads(1)
+    keep_freed_memory()
 
 
 if __name__ == "__main__":

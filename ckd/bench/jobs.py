@@ -14,6 +14,7 @@ from multiprocessing import active_children, get_context, parent_process
 from multiprocessing.queues import SimpleQueue
 from threading import Thread
 
+from ckd.bench.allocator import keep_freed_memory
 from ckd.bench.result import Result
 from ckd.errors import CkdError
 
@@ -97,6 +98,7 @@ def _begin(reports: SimpleQueue[tuple[int, int, int]]) -> None:
     """Set a worker up; it ends when the parent does, however that ends."""
     global _reports
     _reports = reports
+    keep_freed_memory()
     Thread(target=_end_with_parent, daemon=True).start()
 
 
