@@ -66,13 +66,15 @@ def main() -> None:
         first, last = statistics.median(step[recipe][1 : 1 + fifth]), statistics.median(step[recipe][-fifth:])
         print(f"{recipe:18} {first:.2f} ms a step at first, {last:.2f} at last; holds {held[recipe][-1] / 1000:.0f} kB")
     print(f"peak resident memory {resident[fifth]:.0f} MB at first, {resident[-1]:.0f} at last")
-    figure, (above, below) = plt.subplots(2, 1, sharex=True, figsize=(7, 5), layout="constrained")
+    figure, (above, below) = plt.subplots(2, 1, sharex=True, figsize=(8, 5), layout="constrained")
     for recipe in RECIPES:
         above.plot(range(1, chosen.experiences + 1), step[recipe], label=recipe, linewidth=1)
-    above.set(ylabel="ms a step", ylim=(0, None), title=f"{chosen.experiences} experiences of permuted digits")
-    above.legend(ncols=3, fontsize="small")
-    below.plot(range(1, chosen.experiences + 1), resident, color="black")
-    below.set(xlabel="experience", ylabel="peak memory (MB)", ylim=(0, None))
+        below.plot(range(1, chosen.experiences + 1), [size / 1000 for size in held[recipe]], linewidth=1)
+    above.set(ylabel="ms a step", title=f"{chosen.experiences} experiences of permuted digits")
+    below.set(xlabel="experience", ylabel="state beside the model (kB)")
+    for plot in (above, below):
+        plot.set_ylim(-0.02 * plot.get_ylim()[1], 1.05 * plot.get_ylim()[1])
+    figure.legend(loc="outside right upper", fontsize="small")
     figure.savefig(chosen.out, dpi=120)
 
 
