@@ -163,6 +163,10 @@ class Objective:
         for term in [*self.terms, *([self.criterion] if self.criterion else [])]:
             if term.draw.uses_memory and self.memory is None:
                 self._refuse(f"term {term.name!r}", "a memory", "none", "Pass memory=Memory(200).")
+            kind = term.target.memory_kind
+            if self.memory is not None and not isinstance(self.memory, kind):
+                fix = f"Pass memory={kind.__name__}(200)."
+                self._refuse(f"term {term.name!r}", f"a {kind.__name__}", type(self.memory).__name__, fix)
             for name in term.target.teachers:
                 if name not in self.teachers:
                     known, fix = ", ".join(self.teachers) or "no teachers", f"Pass teachers={{{name!r}: Snapshot()}}."

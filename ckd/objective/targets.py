@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ckd.memory import implanted
+from ckd.memory import Memory, RefreshedMemory, implanted
 
 if TYPE_CHECKING:
     from ckd.objective.step import Question, Step
@@ -33,6 +33,11 @@ class Target(ABC):
     def stored_logits(self) -> bool:
         """Whether the memory must keep answers."""
         return False
+
+    @property
+    def memory_kind(self) -> type[Memory]:
+        """The kind of memory that the objective must have, if it has one."""
+        return Memory
 
     def available(self, step: Step) -> bool:
         """Whether there is anything to compare with at this step."""
@@ -91,6 +96,11 @@ class ImplantedLogits(Target):
     def stored_logits(self) -> bool:
         """True."""
         return True
+
+    @property
+    def memory_kind(self) -> type[Memory]:
+        """One that says which classes a sample was asked about."""
+        return RefreshedMemory
 
     def available(self, step: Step) -> bool:
         """Once the memory holds answers."""

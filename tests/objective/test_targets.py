@@ -10,7 +10,7 @@ from ckd import Memory, Objective, Snapshot, Term
 from ckd.classes import ClassSet
 from ckd.errors import ConfigError
 from ckd.losses import binary_cross_entropy_per_sample, logit_mse_per_sample
-from ckd.memory import Rows
+from ckd.memory import RefreshedMemory, Rows
 from ckd.objective import STREAM, Batch, Context, Question, implanted_logits, memory, old_answers, stream, union
 from ckd.part import Ending
 
@@ -144,10 +144,17 @@ GAMMA = 0.75
 DRAWN = Question(memory("a"))
 
 
+class Answered(RefreshedMemory):
+    """Holds the answers that it is given."""
+
+    add = Memory.add
+    answered = True
+
+
 def remembering(stored, labels, *, tasks=None):
     """A memory with these answers."""
     logits, labels = torch.as_tensor(stored), torch.tensor(labels)
-    filled = Memory(len(labels), keep_logits=True)
+    filled = Answered(len(labels), keep_logits=True)
     tasks = 0 * labels if tasks is None else torch.tensor(tasks)
     filled.add(Rows(torch.randn(len(labels), 3, dtype=torch.float64), labels, tasks, 0 * labels, logits))
     return filled
@@ -266,8 +273,15 @@ def test_the_term_is_the_mean_square_over_the_classes_that_a_sample_has_a_target
 
 
 def test_it_makes_the_memory_keep_answers():
-    filled = Memory(3)
+    filled = RefreshedMemory(3)
     Objective("x", [Term("1", memory("a"), implanted_logits(GAMMA), logit_mse_per_sample)], memory=filled)
     assert filled.keep_logits
     with pytest.raises(ConfigError, match="from memory"):
-        Objective("x", [Term("1", stream, implanted_logits(GAMMA), logit_mse_per_sample)], memory=Memory(3))
+        Objective("x", [Term("1", stream, implanted_logits(GAMMA), logit_mse_per_sample)], memory=filled)
+
+
+def test_implanting_needs_a_memory_that_is_brought_up_to_date():
+    term = Term("logits", draw=memory("a"), target=implanted_logits(0.85), loss=logit_mse_per_sample)
+    with pytest.raises(ConfigError, match=r"Pass memory=RefreshedMemory\(200\)"):
+        Objective("mine", [term], memory=Memory(20))
+    Objective("mine", [term], memory=RefreshedMemory(20))
