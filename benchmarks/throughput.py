@@ -35,6 +35,7 @@ from ckd import AccuracyRecorder, SelfDistillation, recipes
 from ckd.bench.allocator import keep_freed_memory
 from ckd.bench.networks import network
 from ckd.data import TensorStream, as_benchmark, tensor_stream
+from ckd.data.experience import TensorExperience
 from ckd.recipes import protocol
 
 METHODS = ("naive", "er", "lwf", "der++")
@@ -92,6 +93,11 @@ class StopAfter(SupervisedPlugin):  # type: ignore[misc]
             strategy.stop_training()
 
 
+def samples_of(experience: TensorExperience) -> torch.Tensor:
+    """Its raw samples (N, ...)."""
+    return experience.raw() if experience.rows is None else experience.raw().index_select(0, experience.rows)
+
+
 def contenders(problem: Problem, method: str, chosen: argparse.Namespace) -> dict[str, Contender]:
     """All that can do `method`, from the same initial weights."""
     rule = protocol(problem.name, method, MEMORY)
@@ -108,7 +114,7 @@ def contenders(problem: Problem, method: str, chosen: argparse.Namespace) -> dic
     initial = network(problem.network, stream.input_shape, stream.n_classes)
     weights = {k: v for k, v in rule.settings.items() if k in ("alpha", "beta")}
     settings = Settings(method, rule.lr, problem.batch_size, MEMORY, **weights)
-    tests = [(e.raw().clone(), e.targets) for e in stream.test]
+    tests = [(samples_of(e).clone(), e.targets) for e in stream.test]
     steps = -(-len(stream.train[0]) // problem.batch_size)
 
     def plain(kind: type[Person]) -> Contender:
@@ -117,7 +123,7 @@ def contenders(problem: Problem, method: str, chosen: argparse.Namespace) -> dic
         prepare = stream.prepare_train if random else stream.prepare_test
         learner = kind(copy.deepcopy(initial), settings, stream.prepare_test, prepare)
         return Contender(
-            lambda i: learner.train(stream.train[i].raw(), stream.train[i].targets),
+            lambda i: learner.train(samples_of(stream.train[i]), stream.train[i].targets),
             lambda i: learner.evaluate(*tests[i], problem.evaluation_batch),
             steps,
         )

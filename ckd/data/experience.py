@@ -3,34 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ckd.part import tensor_bytes
+
 Change = Callable[[Tensor, Tensor], None]
 """change(base, out) writes every sample of base (N, ...), as this experience shows it, into out (N, ...)."""
 
 
 class Workspace:
-    """One buffer that the experiences of a stream take turns to fill, so that a stream is not stored many times."""
+    """Buffers that the experiences of a stream take turns to fill, so that a stream is not stored many times.
 
-    def __init__(self) -> None:
-        self._buffer: Tensor | None = None
-        self._owner: object = None
+    Args:
+        budget: bytes that may be held in buffers of experiences beside the one that asked last.
+    """
+
+    def __init__(self, budget: int = 0) -> None:
+        self.budget = budget
+        self._buffers: dict[object, Tensor] = {}  # by owner, the one that asked longest ago first
 
     def fill(self, owner: object, base: Tensor, change: Change) -> Tensor:
-        """The samples as `owner` shows them, (N, ...); computed only if another experience was here since."""
-        if self._buffer is None or self._buffer.shape != base.shape:
-            self._buffer, self._owner = torch.empty_like(base, memory_format=torch.contiguous_format), None
-        if self._owner is not owner:
-            change(base, self._buffer)
-            self._owner = owner
-        return self._buffer
+        """The samples as `owner` shows them, (N, ...); computed only if its buffer went to another since."""
+        buffer = self._buffers.pop(owner, None)
+        if buffer is None:
+            buffer = self._room(base)
+            change(base, buffer)
+        self._buffers[owner] = buffer  # now the last
+        return buffer
 
-    def __getstate__(self) -> dict[str, None]:
-        return {"_buffer": None, "_owner": None}  # what it holds can be computed again
+    def _room(self, base: Tensor) -> Tensor:
+        """A buffer like `base`: the one that was asked for longest ago once the budget is used up."""
+        freed = None
+        while self._buffers and sum(map(tensor_bytes, self._buffers.values())) > self.budget:
+            freed = self._buffers.pop(next(iter(self._buffers)))
+        if freed is not None and freed.shape == base.shape and freed.dtype == base.dtype:
+            return freed
+        return torch.empty_like(base, memory_format=torch.contiguous_format)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"budget": self.budget, "_buffers": {}}  # what it holds can be computed again
 
 
 class TensorExperience(Dataset[tuple[Tensor, int]]):

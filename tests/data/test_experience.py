@@ -187,3 +187,22 @@ def test_unpickled_experiences_still_share_one_buffer():
     first, second = pickle.loads(pickle.dumps(stream()))
     assert first.raw().data_ptr() == second.raw().data_ptr()
     assert torch.equal(first.raw(), images() + 1)
+
+
+def test_within_its_budget_a_workspace_changes_nothing_twice():
+    base, change = images(), [Brighter(i) for i in range(3)]
+    workspace = Workspace(budget=2 * base.numel() * base.element_size())
+    experiences = [TensorExperience(base, LABELS, change=c, workspace=workspace) for c in change]
+    for _ in range(4):
+        for i, experience in enumerate(experiences):
+            assert torch.equal(experience.raw(), base + i)
+    assert [c.calls for c in change] == [1, 1, 1]
+
+
+def test_beyond_its_budget_it_takes_the_buffer_that_was_asked_for_longest_ago():
+    base, change = images(), [Brighter(i) for i in range(3)]
+    workspace = Workspace(budget=base.numel() * base.element_size())
+    experiences = [TensorExperience(base, LABELS, change=c, workspace=workspace) for c in change]
+    for i in (0, 1, 0, 2, 0, 1):
+        assert torch.equal(experiences[i].raw(), base + i)
+    assert [c.calls for c in change] == [1, 2, 1]

@@ -11,13 +11,16 @@ from ckd.data.experience import Change, TensorExperience, Workspace
 from ckd.data.stream import TensorStream, stream_of
 from ckd.errors import ConfigError
 
+TEST_SETS = 2**28
+"""Bytes of changed test sets that are kept, as each is asked for again after every experience: 34 of MNIST's size."""
+
 
 def changed(arrays: Arrays, changes: Sequence[Change]) -> TensorStream:
     """One experience for each of the `changes`; one workspace for all that train, one for all that test."""
     return stream_of(
         arrays,
-        _experiences(arrays.x_train, arrays.y_train, changes),
-        _experiences(arrays.x_test, arrays.y_test, changes),
+        _experiences(arrays.x_train, arrays.y_train, changes, Workspace()),
+        _experiences(arrays.x_test, arrays.y_test, changes, Workspace(TEST_SETS)),
     )
 
 
@@ -29,6 +32,5 @@ def check_count(n_experiences: int) -> None:
         )
 
 
-def _experiences(x: Tensor, y: Tensor, changes: Sequence[Change]) -> list[TensorExperience]:
-    workspace = Workspace()
+def _experiences(x: Tensor, y: Tensor, changes: Sequence[Change], workspace: Workspace) -> list[TensorExperience]:
     return [TensorExperience(x, y, change=change, workspace=workspace) for change in changes]
