@@ -1,4 +1,4 @@
-"""Bias correction: two numbers for each experience, fitted on remembered samples, put its logits in their place.
+"""Bias correction: two numbers for the newest classes, fitted on remembered samples, put its logits in their place.
 
 Wu et al. 2019, Large Scale Incremental Learning (BiC), arXiv:1905.13260, section 4.2. They are fitted on samples that
 the memory holds out of rehearsal, as in the paper; on all of it where it holds out none. Samples rehearsed again
@@ -20,7 +20,10 @@ PENALTY = 1e-3
 
 
 class BiasCorrection(Part):
-    """Answers with α z + β for the logits z of each experience's classes; the first experience keeps α = 1, β = 0.
+    """Answers with α z + β for the logits z of the newest classes; older ones answer as the student says (eq. 4).
+
+    A snapshot of the answer (`Snapshot(of_answer=True)`) teaches the next student what was corrected; to correct it
+    again would do so twice. Where no class is new the numbers stay.
 
     Args:
         steps: of L-BFGS, with which α and β of the newest classes are fitted by cross entropy over the seen ones.
@@ -49,11 +52,12 @@ class BiasCorrection(Part):
     def end(self, ending: Ending) -> None:
         """Fit the two numbers of the classes that came with this experience."""
         new = [c for c in ending.taught.indices if c not in set(self._old.indices)]
-        width = max(ending.taught.indices, default=-1) + 1
-        self.scale, self.shift = _grown(self.scale, width, 1.0), _grown(self.shift, width, 0.0)
         rows = ending.held_out() or ending.remembered()
+        if new:
+            width = max(ending.taught.indices) + 1
+            self.scale, self.shift = torch.ones(width), torch.zeros(width)
         if self._old.indices and new and rows is not None:
-            logits = ending.logits(self.answering(ending.model), rows)
+            logits = ending.logits(ending.model, rows)
             alpha, beta = fit(logits, rows.targets.to(logits.device), new, ending.taught, self.steps)
             self.scale[new], self.shift[new] = alpha, beta
         self._old = ending.taught

@@ -5,10 +5,12 @@ import pickle
 
 import pytest
 import torch
+from avalanche.models import MultiHeadClassifier, MultiTaskModule
 
 from ckd import SelfDistillation, recipes
+from ckd.errors import ModelError
 from ckd.plugins import MixedPrecision
-from ckd.plugins.mixed_precision import equip
+from ckd.plugins.mixed_precision import equip, release
 
 
 def dtypes(model, x):
@@ -49,12 +51,68 @@ def test_a_forward_pass_that_fails_leaves_no_context_open(network):
     assert model(torch.randn(5, 6)).dtype == torch.float32
 
 
+class Interrupting(torch.nn.Module):
+    def forward(self, x):
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_leaves_no_context_open():
+    model = torch.nn.Sequential(Interrupting())
+    equip(model)
+    with pytest.raises(KeyboardInterrupt):
+        model(torch.randn(5, 6))
+    assert not torch.is_autocast_enabled("cpu")
+
+
+def test_a_released_model_is_what_it_was(network):
+    model, x = network(), torch.randn(5, 6)
+    plain = model(x)
+    equip(model)
+    release(model)
+    assert type(model) is torch.nn.Sequential
+    assert torch.equal(model(x), plain)
+
+
+def test_a_model_of_another_precision_is_refused(network):
+    with pytest.raises(ModelError, match="float32 parameters"):
+        equip(network().double())
+
+
+def test_it_can_be_compiled(network):
+    model, x = network(), torch.randn(5, 6)
+    equip(model)
+    wanted = model(x)
+    model.compile(backend="eager", fullgraph=True)
+    assert torch.equal(model(x), wanted)
+    assert not torch.is_autocast_enabled("cpu")
+
+
+class MultiHead(MultiTaskModule):
+    def __init__(self):
+        super().__init__()
+        self.features = torch.nn.Linear(6, 8)
+        self.classifier = MultiHeadClassifier(8, 2)
+
+    def forward(self, x, task_labels):
+        return self.classifier(self.features(x).relu(), task_labels)
+
+
+@pytest.mark.parametrize("recipe", ["lwf", "der++"])
+def test_multi_head_models_train_in_it(recipe, blobs, benchmark_of, naive, train):
+    plugin = SelfDistillation(recipes.get(recipe).build())
+    strategy = naive(MultiHead(), [plugin, MixedPrecision()])
+    train(strategy, benchmark_of(blobs(), "index"), evaluate=True)
+    assert all(p.isfinite().all() for p in strategy.model.parameters())
+    assert pickle.loads(pickle.dumps(plugin)).objective.experience == 3
+
+
 def test_a_model_is_equipped_once(network):
     model = network()
     equip(model)
     equip(torch.nn.Sequential(model))
     equip(model)
-    assert len(model._forward_pre_hooks) == 1
+    assert type(model).__mro__.count(torch.nn.Sequential) == 1
+    assert len([kind for kind in type(model).__mro__ if kind.__name__ == "_Autocast"]) == 1
 
 
 @pytest.mark.parametrize("recipe", ["naive", "lwf", "der++", "cls-er", "bfp", "icarl", "bic"])
