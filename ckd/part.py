@@ -57,6 +57,7 @@ class Ending:
         remembered: returns the rows in memory, None if there are none.
         held_out: returns the rows in memory that are never rehearsed, None if there are none.
         data: iterates over the experience's own samples, a batch of rows at a time.
+        live: the units that the head lets speak, None where every unit does.
         ask: how this kind of model is called.
         prepare: raw samples (B, ...) to network inputs, without augmentation.
     """
@@ -67,6 +68,7 @@ class Ending:
     remembered: Callable[[], Rows | None] = lambda: None
     held_out: Callable[[], Rows | None] = lambda: None
     data: Callable[[], Iterator[Rows]] = lambda: iter(())
+    live: ClassSet | None = None
     ask: Ask = plainly
     prepare: Callable[[Tensor], Tensor] = field(default=lambda raw: raw)
 

@@ -22,6 +22,8 @@ from ckd.rows import Rows
 class RefreshedMemory(Memory):
     """As `Memory`; a sample has no answer (NaN) until its experience ends, and then that of the model in eval mode.
 
+    The answer is that of every live unit; with `implant` that of the classes met so far, as others come later.
+
     Args:
         size: how many samples; 0 remembers nothing.
         implant: γ in [0, 1]: when an experience ends, older samples too get the answers about the classes that it
@@ -37,8 +39,9 @@ class RefreshedMemory(Memory):
 
     def __init__(self, size: int, *, implant: float | None = None, **options: Any) -> None:
         super().__init__(size, **options)
-        if implant is not None and not 0 <= implant <= 1:
-            raise ConfigError("implant", expected="a number from 0 to 1", received=implant, fix="The paper uses 0.85.")
+        if implant is not None and not (isinstance(implant, int | float) and 0 <= implant <= 1):
+            fix = "The paper uses 0.85."
+            raise ConfigError("implant", expected="a number from 0 to 1", received=repr(implant), fix=fix)
         self.implant = implant
         self._experience = 0
         self._answered = ClassSet()
@@ -65,8 +68,9 @@ class RefreshedMemory(Memory):
         stored = torch.full_like(answers, torch.nan)  # a head may have grown since the last sample came
         stored[:, : rows.logits.shape[1]] = rows.logits
         taught = _where(ending.taught, answers, rows.tasks)
+        told = taught if self.implant is not None else _where(ending.live, answers, rows.tasks)
         own = (rows.experiences == experience)[:, None]
-        fresh = torch.where(own & taught, answers, stored)
+        fresh = torch.where(own & told, answers, stored)
         if self.implant is not None:
             new = _where(brought, answers, rows.tasks)
             first_met = new.gather(1, rows.targets[:, None])
@@ -112,6 +116,6 @@ def implanted(stored: Tensor, answers: Tensor, targets: Tensor, where: Tensor, g
     return torch.where(where, bounded, stored)
 
 
-def _where(classes: ClassSet, like: Tensor, tasks: Tensor) -> Tensor:
-    mask = classes.mask(like.shape[1], tasks, like.device)
+def _where(classes: ClassSet | None, like: Tensor, tasks: Tensor) -> Tensor:
+    mask = None if classes is None else classes.mask(like.shape[1], tasks, like.device)
     return torch.ones_like(like, dtype=torch.bool) if mask is None else mask.expand_as(like)

@@ -11,14 +11,16 @@ from torch import Tensor, nn
 
 from ckd.answers import Answer
 from ckd.answers.answer import refuse_heads_per_task
-from ckd.classes import Classes
+from ckd.classes import Classes, ClassSet
 from ckd.errors import ConfigError
 from ckd.memory import Memory
 from ckd.objective.batch import Batch
 from ckd.objective.context import Context
 from ckd.objective.draws import FromMemory
 from ckd.objective.feature_term import FeatureTerm
+from ckd.objective.groups import all_classes
 from ckd.objective.step import Step
+from ckd.objective.targets import labels
 from ckd.objective.term import Term
 from ckd.part import Ask, Ending, Part, Update, plainly
 from ckd.rows import Rows
@@ -43,6 +45,8 @@ class Objective:
         joint_with_batchnorm: whether a network with BatchNorm sees stream and memory in one forward pass (one set
             of batch statistics) or in one each. Networks without BatchNorm always join them: it is the same
             mathematics and faster.
+        needs_boundaries: whether a term's weight or groups speak of old classes, of which there are none before a task
+            boundary; what the parts need is known without it.
 
     Raises:
         ConfigError: terms that share a name, or that need a memory, a teacher or a loss that is not there.
@@ -60,6 +64,7 @@ class Objective:
         answers: Answer | None = None,
         memory_batch_size: int | None = None,
         joint_with_batchnorm: bool = False,
+        needs_boundaries: bool = False,
     ) -> None:
         self.name = name
         self.terms = tuple(terms)
@@ -70,12 +75,17 @@ class Objective:
         self.answers = answers
         self.memory_batch_size = memory_batch_size
         self.joint_with_batchnorm = joint_with_batchnorm
+        self.needs_boundaries = needs_boundaries
         self.classes = Classes()
         self.experience = 0
         self.generator = memory.generator if memory is not None else torch.Generator().manual_seed(0)
         self._check()
-        if memory is not None and any(term.target.stored_logits for term in self.terms):
+        if memory is not None and any(term.target.stored_logits for term in self._all_terms):
             memory.keep_logits = True
+
+    @property
+    def _all_terms(self) -> list[Term]:
+        return [*self.terms, *([self.criterion] if self.criterion else [])]
 
     @functools.cached_property
     def parts(self) -> list[Part]:
@@ -112,6 +122,7 @@ class Objective:
         ask: Ask = plainly,
         prepare: Callable[[Tensor], Tensor] = lambda raw: raw,
         data: Callable[[], Iterator[Rows]] = lambda: iter(()),
+        live: ClassSet | None = None,
     ) -> None:
         """Cross a task boundary: memory is rebalanced, heads corrected, teachers taken; classes become old.
 
@@ -120,6 +131,7 @@ class Objective:
             ask: how this kind of model is called.
             prepare: raw samples to network inputs, without augmentation.
             data: iterates over the experience's samples.
+            live: the units that the head lets speak; None where every unit does.
         """
         ending = Ending(
             model,
@@ -128,6 +140,7 @@ class Objective:
             remembered=lambda: self.memory.rows if self.memory is not None and len(self.memory) else None,
             held_out=lambda: self.memory.held_out() if self.memory is not None else None,
             data=data,
+            live=live,
             ask=ask,
             prepare=prepare,
         )
@@ -156,11 +169,18 @@ class Objective:
         for term in self.terms:
             if term.loss is None and not isinstance(term, FeatureTerm):
                 self._refuse(f"term {term.name!r}", "a loss", "none", "Give it one of ckd.losses, per sample.")
+        own = self.criterion
+        if own is not None and own.loss is None and (own.groups is not all_classes or own.target is not labels):
+            fix = "Give the term a loss; the strategy's criterion knows neither groups nor targets."
+            self._refuse("criterion", "a loss", "none, but groups or a target", fix)
+        if own is not None and isinstance(own.draw, FromMemory):
+            fix = "Use draw=union(memory('a')), or a term beside the criterion."
+            self._refuse("criterion", "the stream", own.draw, fix)
+        for term in self._all_terms:
             if term.target.stored_logits and not isinstance(term.draw, FromMemory):
                 self._refuse(f"term {term.name!r}", "a draw from memory", term.draw, "Use draw=memory('a').")
             if term.target.stored_logits and self.memory is not None and not self.memory.can_keep_logits:
                 self._refuse(f"term {term.name!r}", "a memory that keeps logits", self.memory, "Use Memory(200).")
-        for term in [*self.terms, *([self.criterion] if self.criterion else [])]:
             if term.draw.uses_memory and self.memory is None:
                 self._refuse(f"term {term.name!r}", "a memory", "none", "Pass memory=Memory(200).")
             kind = term.target.memory_kind

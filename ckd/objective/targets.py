@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ckd.errors import ConfigError
 from ckd.memory import Memory, RefreshedMemory, implanted
 
 if TYPE_CHECKING:
@@ -91,6 +92,10 @@ class ImplantedLogits(Target):
     """
 
     gamma: float
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.gamma, int | float) or not 0 <= self.gamma <= 1:
+            raise ConfigError("implanted logits", expected="γ from 0 to 1", received=repr(self.gamma), fix="Use 0.85.")
 
     @property
     def stored_logits(self) -> bool:

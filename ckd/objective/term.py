@@ -66,6 +66,14 @@ class Term:
                     received=repr(value),
                     fix="For example draw=memory('a'), target=labels.",
                 )
+        for what, function in (("groups", self.groups), ("loss", self.loss), ("view", self.view)):
+            if function is not None and not callable(function):
+                raise ConfigError(
+                    f"{what} of term {self.name!r}",
+                    expected="a function",
+                    received=repr(function),
+                    fix="Import it from ckd.objective or ckd.losses.",
+                )
         number = isinstance(self.weight, int | float)
         if not callable(self.weight) and not (number and math.isfinite(self.weight)):
             raise ConfigError(

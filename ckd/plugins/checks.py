@@ -59,10 +59,11 @@ def warn_of_boundaries(objective: Objective, experience: Any) -> None:
     """Say which parts never come into play in an online stream without access to its task boundaries."""
     if isinstance(experience, OnlineCLExperience) and not experience.access_task_boundaries:
         idle = sorted({type(part).__name__ for part in objective.parts if part.needs_boundaries})
+        idle += ["old classes"] if objective.needs_boundaries else []
         if idle:
             warnings.warn(
-                f"objective {objective.name!r}: the stream does not tell its task boundaries, so {', '.join(idle)} "
-                "never comes into play; er, er-ace, der, der++, mean-er and cls-er need none",
+                f"objective {objective.name!r}: the stream does not tell its task boundaries, so these never come into "
+                f"play: {', '.join(idle)}; er, er-ace, er-las, der, der++, mean-er and cls-er need none",
                 BoundaryWarning,
                 stacklevel=3,
             )

@@ -171,6 +171,7 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
                 ask=ask,
                 prepare=self._preparation.still,
                 data=lambda: rows_of(strategy, self._stores_raw, self.objective.experience),
+                live=self._live,
             )
 
     # one training step -----------------------------------------------------------------------------------------

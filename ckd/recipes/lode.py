@@ -45,6 +45,7 @@ def lode(
         criterion=criterion,
         memory=base.memory,
         memory_batch_size=memory_batch_size,
+        needs_boundaries=True,
     )
 
 

@@ -17,10 +17,12 @@ from ckd.objective import (
     all_classes,
     best_teacher,
     current,
+    implanted_logits,
     labels,
     memory,
     old,
     old_heads,
+    old_or_current,
     present,
     seen,
     stored_logits,
@@ -242,3 +244,28 @@ def test_an_experience_ends_in_order_memory_corrections_answer_teachers_each_onc
     objective.begin(torch.nn.Linear(3, 6), {0: frozenset({1})}, per_task=False)
     objective.end(torch.nn.Linear(3, 6))
     assert ended == [(name, True, [1]) for name in ("correction", "answer and teacher", "a")]
+
+
+@pytest.mark.parametrize(
+    ("criterion", "expected"),
+    [
+        (Term("criterion", draw=union(memory("a")), groups=old_or_current), "a loss"),
+        (Term("criterion", draw=memory("a"), loss=cross_entropy_per_sample), "the stream"),
+        (Term("criterion", draw=stream, target=stored_logits, loss=logit_mse_per_sample), "a draw from memory"),
+    ],
+)
+def test_a_criterion_that_cannot_work_is_refused(criterion, expected):
+    with pytest.raises(ConfigError, match=expected):
+        Objective("mine", criterion=criterion, memory=Memory(20))
+
+
+@pytest.mark.parametrize("wrong", [{"groups": "old"}, {"loss": "kd"}, {"view": 1}])
+def test_what_is_called_must_be_a_function(wrong):
+    with pytest.raises(ConfigError, match="expected a function"):
+        Term("mine", **{"draw": stream, "loss": cross_entropy_per_sample, **wrong})
+
+
+@pytest.mark.parametrize("gamma", [-0.1, 1.1, float("nan"), "a"])
+def test_the_bound_of_implanted_answers_is_checked(gamma):
+    with pytest.raises(ConfigError, match="from 0 to 1"):
+        implanted_logits(gamma)
