@@ -117,15 +117,38 @@ def equal(found, wanted):
 
 @PAST
 def test_fdr(past):
-    """Cross entropy + α · mean ‖softmax - softmax when the sample's experience ended‖, over the classes of then."""
+    """Cross entropy + α · mean ‖softmax - softmax when the sample's experience ended‖, over every unit of the head."""
     step = step_of(learnt(recipes.fdr(alpha=0.7, **SIZES), past), past)
     a, distances = step.drawn("a"), []
     for x, z, e in zip(a.x, a.z, a.e, strict=True):
         if e < past:
-            classes = until(e + 1)
-            gap = softmax(z[classes]) - softmax(ask(linear(20 + e), x)[classes])
+            gap = softmax(z) - softmax(ask(linear(20 + e), x))
             distances.append(np.sqrt((gap**2).sum()))
     assert equal(step.total, cross_entropy(step.stream) + 0.7 * sum(distances) / a.n)
+
+
+@pytest.mark.parametrize("new", own(1))
+def test_fdr_pulls_down_a_class_that_came_later_where_it_rose(new):
+    """Old samples are answered as when their experience ended, but for one class of the next, whose logit rose by 2."""
+    objective = learnt(recipes.fdr(**SIZES), 1)
+    context = Context(1, 0, objective.classes, lambda m, x, t: m(x), lambda raw, g: raw)
+    step = objective.step(Batch(*samples(8, 1, 50), None), context)
+    (question,) = step.questions
+    batch = step.batch(question)
+    old = (batch.experiences == 0).numpy()
+    z = linear(20)(batch.inputs).detach()
+    z[:, new] += 2
+    step.answer(question, z.requires_grad_())
+    step.losses()["distance"].backward()
+    found, z = z.grad.numpy(), z.detach().numpy()
+    q, p = softmax(ask(linear(20), batch.inputs.numpy()), axis=1), softmax(z, axis=1)
+    towards = (p - q) / np.linalg.norm(p - q, axis=1, keepdims=True)
+    wanted = p * (towards - (p * towards).sum(1, keepdims=True)) / len(p)
+    assert 0 < old.sum() < len(old)
+    np.testing.assert_allclose(found[old], wanted[old], rtol=1e-9, atol=1e-15)
+    assert (found[old, new] > 0).all()
+    assert (softmax(z - found, axis=1)[old, new] < p[old, new]).all()
+    assert (found[~old] == 0).all()
 
 
 @PAST
