@@ -404,3 +404,12 @@ def test_weights_that_speak_of_old_classes_are_warned_of_without_boundaries(blob
     stream = split_online_stream(benchmark_of(blobs()).train_stream, experience_size=10, access_task_boundaries=False)
     with pytest.warns(BoundaryWarning, match="old classes"):
         strategy.train(next(iter(stream)))
+
+
+def test_units_that_a_masked_head_keeps_silent_are_not_stored_at_the_end_either(blobs, benchmark_of, naive, train):
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), IncrementalClassifier(8, 2, masking=True))
+    plugin = SelfDistillation(recipes.fdr(memory_size=20))
+    train(naive(model, [plugin]), benchmark_of(blobs()[::-1][:1]))  # classes 4 and 5 come first
+    stored = plugin.objective.memory.rows.logits
+    assert stored[:, :4].isnan().all()
+    assert stored[:, 4:].isfinite().all()
