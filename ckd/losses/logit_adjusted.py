@@ -41,8 +41,7 @@ def logit_adjusted_cross_entropy_per_sample(
         ConfigError: a strength below 0, or a prior that is not one number a class.
         DataError: a target outside [0, C).
     """
-    if not 0 <= strength < math.inf:
-        raise ConfigError("strength of the adjustment", expected="0 or more", received=strength, fix="Use 1.")
+    check_strength(strength)
     student, width = full_precision(student), student.shape[1]
     if prior is None:
         prior = _counts(targets, width)
@@ -54,6 +53,12 @@ def logit_adjusted_cross_entropy_per_sample(
     offset = strength * torch.where(there, prior, 1).to(student.dtype).log()
     allowed = there if classes is None else there & classes
     return cross_entropy_per_sample(student + offset, targets, classes=allowed)
+
+
+def check_strength(strength: float) -> None:
+    """Raise unless `strength` is a finite number from 0."""
+    if not 0 <= strength < math.inf:
+        raise ConfigError("strength of the adjustment", expected="0 or more", received=strength, fix="Use 1.")
 
 
 def _counts(targets: Tensor, width: int) -> Tensor:

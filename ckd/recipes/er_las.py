@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from ckd.losses import logit_adjusted_cross_entropy_per_sample
+from ckd.losses import check_strength, logit_adjusted_cross_entropy_per_sample
 from ckd.memory import Memory
 from ckd.objective import Objective, Term, memory, union
 from ckd.recipes.registry import recipe
@@ -13,6 +13,7 @@ def er_las(
     *, memory_size: int = 200, strength: float = 1.0, memory_batch_size: int | None = None, seed: int = 0
 ) -> Objective:
     """er, the logits adjusted for how frequent each class is in the batch."""
+    check_strength(strength)
     criterion = Term(
         "criterion",
         draw=union(memory("a")),

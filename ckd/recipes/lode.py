@@ -8,6 +8,7 @@ Replay is that of DER++, as in the paper's strongest form.
 
 from functools import partial
 
+from ckd.errors import ConfigError
 from ckd.losses import cross_entropy_per_sample
 from ckd.objective import Context, Objective, Term, current, seen, stream
 from ckd.recipes.der_plus_plus import der_plus_plus
@@ -26,6 +27,10 @@ def lode(
     seed: int = 0,
 ) -> Objective:
     """der++; on the stream, telling new classes from old ones weighs less than telling new ones apart."""
+    if within < 0 or between < 0:
+        raise ConfigError(
+            "lode", expected="within and between from 0", received=(within, between), fix="Try 1 and 0.1."
+        )
     base = der_plus_plus(
         memory_size=memory_size, alpha=alpha, beta=beta, memory_batch_size=memory_batch_size, seed=seed
     )

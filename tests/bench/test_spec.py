@@ -267,3 +267,9 @@ def test_split_cifar_takes_a_part_of_the_data_unless_all_is_asked_for():
     assert plan("split-cifar10", "er", seed=0, samples_per_class=50).samples_per_class == 50
     assert plan("split-cifar10", "er", seed=0, samples_per_class="all").samples_per_class is None
     assert plan("split-mnist", "er", seed=0).samples_per_class is None
+
+
+@pytest.mark.parametrize(("recipe", "wrong"), [("er-las", {"strength": -1}), ("lode", {"between": -1})])
+def test_a_weight_that_cannot_work_is_refused_before_anything_is_trained(recipe, wrong):
+    with pytest.raises(ConfigError):
+        plan("split-digits", recipe, seed=0, settings=wrong)
