@@ -69,6 +69,7 @@ def test_the_public_names_are_these():
     assert ckd.losses.__all__ == [
         "binary_cross_entropy",
         "binary_cross_entropy_per_sample",
+        "check_strength",
         "check_temperature",
         "cross_entropy",
         "cross_entropy_per_sample",
