@@ -4,7 +4,7 @@ from ckd.plugins.checks import BoundaryWarning
 from ckd.plugins.compiled import Compiled, CompileWarning
 from ckd.plugins.distillation import SelfDistillation
 from ckd.plugins.loader import LoaderWarning, TensorLoader
-from ckd.plugins.mixed_precision import MixedPrecision
+from ckd.plugins.mixed_precision import MixedPrecision, release
 from ckd.plugins.recorder import AccuracyRecorder
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "MixedPrecision",
     "SelfDistillation",
     "TensorLoader",
+    "release",
 ]
