@@ -1,7 +1,6 @@
 """The distance of two answers as functions: the Euclidean norm of the difference of their probabilities.
 
-Benjamin, Rolnick & Kording, Measuring and Regularizing Networks in Function Space, 2019, arXiv:1805.08289, eq. 2 and
-section 4.
+Benjamin, Rolnick & Kording, Measuring and Regularizing Networks in Function Space, 2019, arXiv:1805.08289.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A memory whose answers are those of the trained model: given when an experience ends, not when a sample was seen.
 
 Benjamin et al. 2019 (FDR), arXiv:1805.08289; with later classes implanted, Boschini et al. 2022 (X-DER),
-arXiv:2201.00766, section 3.2.
+arXiv:2201.00766.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def implanted(stored: Tensor, answers: Tensor, targets: Tensor, where: Tensor, g
     """`stored` logits (B, C) with `answers` (B, C) at `where`, bounded by the stored answer about the true class.
 
     A row's implanted answers whose largest exceeds the stored logit of the true class are scaled by γ · that logit /
-    the largest, the factor cut to [0, 1] (X-DER, section 3.2.1; the cut, for negative logits, is ours).
+    the largest, the factor cut to [0, 1] (X-DER, as in the authors' code; the cut, for negative logits, is ours).
 
     Args:
         stored: logits kept with the samples, NaN where there are none.

@@ -47,7 +47,7 @@ def present(step: Step, batch: Batch, width: int) -> list[Tensor | None]:
 def old_or_current(step: Step, batch: Batch, width: int) -> list[Tensor | None]:
     """For samples of a current class the current classes, for others the rest of those seen: no softmax over both.
 
-    Ahn et al. 2021 (SS-IL), arXiv:2003.13947, eq. 3.
+    Ahn et al. 2021 (SS-IL), arXiv:2003.13947.
     """
     now, met = _mask(step.context.classes.current, batch, width), _mask(step.context.classes.seen, batch, width)
     if now is None:
@@ -58,7 +58,7 @@ def old_or_current(step: Step, batch: Batch, width: int) -> list[Tensor | None]:
 
 
 def each_old_experience(step: Step, batch: Batch, width: int) -> list[Tensor | None]:
-    """A softmax for every past experience, over the classes that it was the first to bring (task-wise, SS-IL eq. 5)."""
+    """A softmax for every past experience, over the classes that it was the first to bring (task-wise, as in SS-IL)."""
     return [_mask(classes, batch, width) for classes in step.context.classes.brought]
 
 

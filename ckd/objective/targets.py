@@ -87,7 +87,7 @@ class StoredLogits(Target):
 class ImplantedLogits(Target):
     """Stored answers about the classes of their time; about current classes the student's own, bounded.
 
-    Boschini et al. 2022 (X-DER), arXiv:2201.00766, section 3.2.1: old samples say nothing about classes that came
+    Boschini et al. 2022 (X-DER), arXiv:2201.00766: old samples say nothing about classes that came
     later, but these must not exceed their true class; see `ckd.memory.implanted`. The memory is a `RefreshedMemory`.
     """
 

@@ -1,4 +1,4 @@
-"""Replay with logit-adjusted softmax. Huang et al. 2024 (ER-LAS), arXiv:2311.06460, eq. 6; window of one batch."""
+"""Replay with logit-adjusted softmax. Huang et al. 2024 (ER-LAS), arXiv:2311.06460; window of one batch."""
 
 from functools import partial
 

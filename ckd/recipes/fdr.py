@@ -1,4 +1,4 @@
-"""Function distance regularisation. Benjamin, Rolnick & Kording 2019, arXiv:1805.08289, eq. 2 and section 4.
+"""Function distance regularisation. Benjamin, Rolnick & Kording 2019, arXiv:1805.08289.
 
 A sample's answer is that of the model at the end of its experience. Samples are admitted by reservoir, where the
 paper's memory is filled at boundaries; until their experience ends they weigh nothing.

@@ -1,4 +1,4 @@
-"""LODE. Liang & Li 2023, Loss Decoupling for Task-Agnostic Continual Learning, NeurIPS, eq. 3 to 6.
+"""LODE. Liang & Li 2023, Loss Decoupling for Task-Agnostic Continual Learning, NeurIPS.
 
 Cross entropy over all classes seen is the sum of two: which of the new classes, and new or old. The second makes a
 network forget, and gets the weight ρ · new classes / old classes. Since the sum is linear, the recipe writes the second

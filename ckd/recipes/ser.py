@@ -1,4 +1,4 @@
-"""Strong experience replay. Zhuo et al. 2023, arXiv:2305.13622, eq. 4 to 6.
+"""Strong experience replay. Zhuo et al. 2023, arXiv:2305.13622.
 
 The snapshot is believed about the classes that it was taught, where the paper compares the whole head.
 """

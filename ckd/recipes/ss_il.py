@@ -1,4 +1,4 @@
-"""SS-IL: separated softmax. Ahn et al. 2021, arXiv:2003.13947, eq. 3 to 6.
+"""SS-IL: separated softmax. Ahn et al. 2021, arXiv:2003.13947.
 
 A draw from memory stands beside every batch, of any size, which is the paper's ratio-preserving batch.
 """
