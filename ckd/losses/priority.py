@@ -1,6 +1,7 @@
 """A margin by which the classes of the moment must win over all others.
 
-Boschini et al. 2022 (X-DER), arXiv:2201.00766, as in the authors' code: keeps new samples from raising old and future classes.
+Boschini et al. 2022 (X-DER), arXiv:2201.00766, as in the authors' code: keeps new samples from raising old and future
+classes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """X-DER without the preparation of future heads. Boschini et al. 2022, arXiv:2201.00766.
 
-What remembered samples say about classes that came after them is written into their answers (as in the authors' code), here with
-every draw and, for good, when an experience ends. The stream's softmax runs over the current classes and the memory's
+What remembered samples say about classes that came after them is written into their answers, here with every draw and,
+for good, when an experience ends. The stream's softmax runs over the current classes and the memory's
 over old ones; a margin keeps new samples from raising the others, those to come included. Left out: the
 contrastive training of heads for classes to come. Samples are admitted by a class-balanced reservoir, where the paper
 fills its memory at boundaries.

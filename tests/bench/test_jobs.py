@@ -35,18 +35,6 @@ def specs(*recipes, seeds=1):
     ]
 
 
-@pytest.fixture
-def suite(tmp_path):
-    """suite(specs, ...) -> the results and what was printed; the output folder is tmp_path."""
-
-    def act(wanted, **given):
-        printed = io.StringIO()
-        results = run_suite(wanted, tmp_path, console=Console(file=printed, width=200), **given)
-        return results, printed.getvalue()
-
-    return act
-
-
 def files(folder):
     return sorted(folder.rglob("result.json"))
 

@@ -1,11 +1,9 @@
 """Many runs: kept or repeated, tabulated, drawn."""
 
-import io
 import os
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 import ckd.bench.suite
 from ckd.bench import Result, plan, run_suite, table
@@ -22,18 +20,6 @@ def specs(*recipes, seeds=1):
         for r in recipes
         for s in range(seeds)
     ]
-
-
-@pytest.fixture
-def suite(tmp_path):
-    """suite(specs, ...) -> the results and what was printed; the output folder is tmp_path."""
-
-    def act(wanted, **given):
-        printed = io.StringIO()
-        results = run_suite(wanted, tmp_path, console=Console(file=printed, width=200), **given)
-        return results, printed.getvalue()
-
-    return act
 
 
 def files(folder):
