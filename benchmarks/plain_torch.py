@@ -49,7 +49,7 @@ class Buffer:
 
     def draw(self, n: int) -> list[Tensor]:
         """Rows without replacement."""
-        index = torch.randperm(min(self.seen, self.size))[:n]
+        index = torch.randperm(min(self.seen, self.size))[:n].to(self.columns[0].device, non_blocking=True)
         return [column.index_select(0, index) for column in self.columns]
 
     @property
@@ -74,7 +74,8 @@ class QuickBuffer(Buffer):
         self.seen += n
         winners = {slot: i for i, slot in enumerate(slots.tolist()) if slot < self.size}
         if winners:
-            where, which = torch.tensor(list(winners)), torch.tensor(list(winners.values()))
+            pairs = torch.tensor([list(winners), list(winners.values())])
+            where, which = pairs.to(rows[0].device, non_blocking=True)
             for column, values in zip(self.columns, rows, strict=True):
                 column[where] = values[which]
 
@@ -86,19 +87,21 @@ class Person:
 
     def __init__(self, model: nn.Module, settings: Settings, still: Prepare, prepare: Prepare) -> None:
         self.model, self.settings, self.still, self.prepare = model, settings, still, prepare
+        self.device = next(model.parameters()).device
         self.optimizer = torch.optim.SGD(model.parameters(), lr=settings.lr)
         self.buffer = self.memory(settings.memory_size)
         self.teacher: nn.Module | None = None
-        self.old: list[int] = []
+        self.old = torch.empty(0, dtype=torch.int64, device=self.device)
 
     def train(self, raw: Tensor, labels: Tensor) -> None:
         """One pass over an experience; afterwards the model is the teacher."""
         self.model.train()
-        for index in torch.randperm(len(raw)).split(self.settings.batch_size):
+        raw, labels = raw.to(self.device), labels.to(self.device)
+        for index in torch.randperm(len(raw)).to(self.device).split(self.settings.batch_size):
             self.step(raw.index_select(0, index), labels.index_select(0, index))
         if self.settings.method == "lwf":
             self.teacher = copy.deepcopy(self.model).eval().requires_grad_(False)
-            self.old = sorted({*self.old, *labels.unique().tolist()})
+            self.old = torch.cat([self.old, labels]).unique()
 
     def step(self, raw: Tensor, y: Tensor) -> None:
         """One update."""
@@ -143,10 +146,10 @@ class Person:
     def evaluate(self, raw: Tensor, labels: Tensor, batch_size: int) -> float:
         """Accuracy on a test set."""
         self.model.eval()
-        correct = 0
+        correct = torch.zeros((), dtype=torch.int64, device=self.device)
         for x, y in zip(raw.split(batch_size), labels.split(batch_size), strict=True):
-            correct += int((self.model(self.still(x)).argmax(1) == y).sum())
-        return correct / len(labels)
+            correct += (self.model(self.still(x)).argmax(1) == y).sum()
+        return correct.item() / len(labels)
 
 
 class Tight(Person):

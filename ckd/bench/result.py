@@ -29,7 +29,7 @@ class Result:
         losses: mean of each named loss, (iteration, value) pairs by name.
         seconds: wall time in training and in evaluation.
         memory_bytes: state held for the method at the end: inputs, labels, logits, teachers.
-        made: versions and machine.
+        made: versions and machine; of a compiled network how many graphs that took, or why it ran uncompiled.
     """
 
     spec: RunSpec

@@ -104,6 +104,7 @@ def _train(
             SelfDistillation(objective),
             *([MixedPrecision()] if spec.precision == "bfloat16" else []),
             *([compiled] if spec.compiled else []),
+            *([LearningRateDecay(spec.lr_end)] if spec.lr_end != 1 else []),
         ],
         evaluator=recorder,
     )

@@ -43,8 +43,8 @@ class Normalise:
 
     def __call__(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         """(x - mean) / std for floating x (B, C, H, W)."""
-        mean = torch.tensor(self.mean, dtype=x.dtype, device=x.device).view(-1, 1, 1)
-        std = torch.tensor(self.std, dtype=x.dtype, device=x.device).view(-1, 1, 1)
+        moments = torch.tensor([self.mean, self.std], dtype=x.dtype).to(x.device, non_blocking=True)
+        mean, std = moments.view(2, -1, 1, 1)
         return x.sub(mean).div_(std)
 
 
@@ -59,7 +59,7 @@ class RandomCrop:
         b, _, h, w = x.shape
         p = self.padding
         windows = F.pad(x, (p, p, p, p)).unfold(2, h, 1).unfold(3, w, 1)  # (B, C, 2p+1, 2p+1, H, W), a view
-        corner = torch.randint(2 * p + 1, (2, b), generator=generator).to(x.device)
+        corner = torch.randint(2 * p + 1, (2, b), generator=generator).to(x.device, non_blocking=True)
         return windows[torch.arange(b, device=x.device), :, corner[0], corner[1]]
 
 
@@ -71,7 +71,7 @@ class RandomFlip:
 
     def __call__(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         """Flip some images of x (B, C, H, W)."""
-        flipped = (torch.rand(len(x), generator=generator) < self.p).to(x.device)
+        flipped = (torch.rand(len(x), generator=generator) < self.p).to(x.device, non_blocking=True)
         return torch.where(flipped[:, None, None, None], x.flip(-1), x)
 
 

@@ -117,8 +117,8 @@ class Memory(Part):
             return
         self._complete &= complete and _width(self._table) == _width(incoming)
         device = self._table.raw.device
-        chosen = incoming.take(rows.to(incoming.raw.device)).to(device)
-        self._table = write(self._table, slots.to(device), chosen)
+        chosen = incoming.take(rows.to(incoming.raw.device, non_blocking=True)).to(device)
+        self._table = write(self._table, slots.to(device, non_blocking=True), chosen)
         self._filled = max(self._filled, int(slots.max()) + 1)
 
     def after_update(self, update: Update) -> None:
@@ -140,7 +140,7 @@ class Memory(Part):
         index = drawn[0] if draws == 1 else torch.cat(drawn)
         if self.stride:
             index += index // (self.stride - 1)  # over the slots stride - 1, 2 stride - 1, ...
-        return self._table.take(index.to(self._table.raw.device))
+        return self._table.take(index.to(self._table.raw.device, non_blocking=True))
 
     def held_out(self) -> Rows | None:
         """Copies of the rows that are never drawn; None if there are none."""

@@ -36,6 +36,8 @@ class Compiled(SupervisedPlugin):  # type: ignore[misc]
         self.backend = backend
         self.failed: str | None = None
         """Why the model runs uncompiled, if it does."""
+        self.graphs = 0
+        """Graphs compiled for the model so far: one for each mode and kind of shape that it met."""
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Compile, once.
@@ -68,10 +70,14 @@ class _OrPlain:
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         from torch._dynamo.exc import TorchDynamoException
+        from torch._dynamo.utils import counters
         from torch._inductor.exc import InductorError
 
+        before = counters["stats"]["unique_graphs"]
         try:
-            return self.compiled(*arguments, **keywords)
+            output = self.compiled(*arguments, **keywords)
+            self.plugin.graphs += counters["stats"]["unique_graphs"] - before
+            return output
         except (TorchDynamoException, InductorError) as error:
             self.plugin.failed = " ".join(str(error).split())[:300]
             warnings.warn(f"the model runs uncompiled: {self.plugin.failed}", CompileWarning, stacklevel=2)

@@ -12,6 +12,7 @@ import torch
 from ckd.bench import network, plan, run
 from ckd.data import tensor_stream
 from ckd.errors import ConfigError
+from ckd.plugins import Compiled
 
 N_EXPERIENCES, MEMORY, BATCH = 2, 20, 16
 PARAMETERS = 65 * 100 + 101 * 100 + 101 * 10
@@ -128,6 +129,14 @@ def test_the_result_says_what_was_run_and_how_long_it_took():
     assert result.spec == plan("split-digits", "er", seed=0, memory_size=20, n_experiences=2, epochs=1, batch_size=16)
     assert result.seconds.keys() == {"training", "evaluation"}
     assert all(s > 0 for s in result.seconds.values())
+
+
+def test_of_a_compiled_network_the_graphs_are_counted(monkeypatch):
+    monkeypatch.setattr("ckd.plugins.Compiled", functools.partial(Compiled, "eager"))
+    torch.compiler.reset()
+    assert 1 <= int(fresh("er", compiled=True).made["compiled graphs"]) <= torch._dynamo.config.recompile_limit
+    torch.compiler.reset()
+    assert "compiled graphs" not in tiny("er").made
 
 
 @pytest.mark.parametrize(("recipe", "expected"), [("naive", [(1, 2), (2, 2)]), ("joint", [(1, 1)])])

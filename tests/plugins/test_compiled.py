@@ -37,11 +37,12 @@ def test_it_trains_as_without(recipe, blobs, benchmark_of, network, naive, train
         graphs.append(graph)
         return graph.forward
 
-    common = (blobs, benchmark_of, network, naive, train)
-    compiled = trained(recipe, [Compiled(counting)], *common)
+    common, plugin = (blobs, benchmark_of, network, naive, train), Compiled(counting)
+    compiled = trained(recipe, [plugin], *common)
     for mine, wanted in zip(compiled.parameters(), trained(recipe, [], *common).parameters(), strict=True):
         torch.testing.assert_close(mine, wanted, rtol=1e-5, atol=1e-6)
     assert 1 <= len(graphs) <= torch._dynamo.config.recompile_limit
+    assert plugin.graphs == len(graphs)
     assert list(compiled.state_dict()) == list(network().state_dict())
 
 
@@ -50,9 +51,28 @@ def test_where_it_cannot_compile_the_model_runs_as_it_is_and_says_so(blobs, benc
     with pytest.warns(CompileWarning, match="runs uncompiled"):
         model = trained("der++", [plugin], *common)
     assert "no compiler here" in plugin.failed
+    assert plugin.graphs == 0
     assert model._compiled_call_impl is None
     for mine, wanted in zip(model.parameters(), trained("der++", [], *common).parameters(), strict=True):
         assert torch.equal(mine, wanted)
+
+
+def test_what_others_compile_is_not_counted(blobs, benchmark_of, network, naive, train):
+    plugin = Compiled("eager")
+    trained("naive", [plugin], blobs, benchmark_of, network, naive, train)
+    counted = plugin.graphs
+    torch.compile(network(), backend="eager")(torch.randn(5, 6))
+    assert plugin.graphs == counted
+
+
+def test_longer_streams_take_no_more_graphs(blobs, benchmark_of, network, naive):
+    plugin = Compiled("eager")
+    strategy = naive(network(), [SelfDistillation(recipes.der_plus_plus(memory_size=8)), plugin])
+    counted = []
+    for experience in benchmark_of(blobs(n_experiences=5, same_classes=True)).train_stream:
+        strategy.train(experience)
+        counted.append(plugin.graphs)
+    assert counted[1:] == counted[1:2] * 4
 
 
 def test_copies_are_not_compiled(blobs, benchmark_of, network, naive, train):
