@@ -29,6 +29,7 @@ class Update:
         logits: the student's answers (B, C) from before the step, detached; NaN where no unit was live.
         experience: index of the experience, counted by boundaries crossed.
         complete: whether it is known that no logit is NaN.
+        lr: the learning rate of the step, of the optimiser's first group; 0 if there is none.
     """
 
     model: nn.Module
@@ -38,6 +39,7 @@ class Update:
     logits: Tensor
     experience: int
     complete: bool = False
+    lr: float = 0.0
 
 
 def plainly(model: nn.Module, inputs: Tensor, _: Tensor | None) -> Tensor:

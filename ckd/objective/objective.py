@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ckd.anchors import Anchor
 from ckd.answers import Answer
 from ckd.answers.answer import refuse_heads_per_task
 from ckd.classes import Classes, ClassSet
@@ -38,6 +39,7 @@ class Objective:
         criterion: replaces the strategy's stream/labels term; None leaves it as it is.
         memory: what `memory(...)` and `union(...)` draw from.
         teachers: what `teacher(name)` asks, by name.
+        anchor: keeps the weights near those of one of the teachers.
         corrections: parts that change the student when an experience ends (`WeightAligning`), before a snapshot.
         answers: what answers at evaluation in the student's place (an `Ema`, `BiasCorrection`, `NearestMean`); the
             student unless given.
@@ -60,6 +62,7 @@ class Objective:
         criterion: Term | None = None,
         memory: Memory | None = None,
         teachers: Mapping[str, Teacher] | None = None,
+        anchor: Anchor | None = None,
         corrections: Sequence[Part] = (),
         answers: Answer | None = None,
         memory_batch_size: int | None = None,
@@ -71,6 +74,7 @@ class Objective:
         self.criterion = criterion
         self.memory = memory
         self.teachers = dict(teachers or {})
+        self.anchor = anchor
         self.corrections = tuple(corrections)
         self.answers = answers
         self.memory_batch_size = memory_batch_size
@@ -89,9 +93,10 @@ class Objective:
 
     @functools.cached_property
     def parts(self) -> list[Part]:
-        """Everything with a life cycle, in the order in which an experience ends: memory first, teachers last."""
+        """What has a life cycle, as experiences end: memory first, teachers before the anchor that needs one."""
         of_terms = [part for term in self.terms for part in term.parts]
-        found: list[object] = [self.memory, *self.corrections, self.answers, *self.teachers.values(), *of_terms]
+        teachers = self.teachers.values()
+        found: list[object] = [self.memory, *self.corrections, self.answers, *teachers, self.anchor, *of_terms]
         return list(dict.fromkeys(part for part in found if isinstance(part, Part)))  # an Ema may be two of them
 
     def begin(self, model: nn.Module, by_task: dict[int, frozenset[int]], *, per_task: bool) -> None:
@@ -102,6 +107,17 @@ class Objective:
         for part in self.parts:
             part.begin(model, self.classes.seen)
 
+    def answered_by(self, answers: Answer) -> Objective:
+        """This objective, before it is trained, with `answers` in the student's place at evaluation.
+
+        Raises:
+            ConfigError: an objective whose method has an answer of its own.
+        """
+        if self.answers is not None:
+            self._refuse("answers", "the student's", f"those of its {type(self.answers).__name__}", "Leave them.")
+        self.answers = answers
+        return self
+
     def answering(self, model: nn.Module) -> nn.Module:
         """The network that answers at evaluation in the place of the student `model`."""
         return model if self.answers is None else self.answers.answering(model)
@@ -111,8 +127,8 @@ class Objective:
         return Step(self, stream, context)
 
     def after_update(self, update: Update) -> None:
-        """Let every part follow an optimiser step."""
-        for part in self.parts:
+        """Let every part follow an optimiser step: the anchor first, as it is what moves the student."""
+        for part in sorted(self.parts, key=lambda part: part is not self.anchor):
             part.after_update(update)
 
     def end(
@@ -161,6 +177,9 @@ class Objective:
         strangers = [name for name, teacher in self.teachers.items() if not isinstance(teacher, Teacher)]
         if strangers:
             self._refuse("teachers", "each a Teacher", f"{strangers[0]!r}, which is none", "Use Snapshot() or Ema().")
+        if self.anchor is not None and self.anchor.teacher not in self.teachers.values():
+            fix = "Name it, as in teachers={'snapshot': snapshot}."
+            self._refuse("teacher of the anchor", "one of the teachers", "another", fix)
         names = [term.name for term in self.terms]
         if len(set(names)) < len(names) or "criterion" in names:
             self._refuse("names of the terms", "different names, none of them 'criterion'", names, "Rename one.")

@@ -209,10 +209,9 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         logits = forget_dead(step.student(STREAM).detach(), self._live, stream.tasks)
         raw = loader.raw if self._stores_raw and isinstance(loader, ResidentLoader) else stream.inputs
         assert raw is not None  # a batch was served
-        experience, complete = self.objective.experience, self._live is None
-        self.objective.after_update(
-            Update(strategy.model, raw, stream.targets, stream.tasks, logits, experience, complete)
-        )
+        rate, complete = strategy.optimizer.param_groups[0].get("lr", 0.0), self._live is None
+        columns = (raw, stream.targets, stream.tasks, logits)
+        self.objective.after_update(Update(strategy.model, *columns, self.objective.experience, complete, rate))
         self._step = None
         self._iteration += 1
         if self.log_every is not None and self._iteration % self.log_every == 0:

@@ -1,0 +1,111 @@
+"""The anchor: each step is followed by a pull towards a teacher's weights, as stiff as its answers depend on them.
+
+Where the gradients of a sum of terms speak of samples at hand, this one speaks of all samples of the past: to second
+order, ½ (θ - θ*)ᵀ F (θ - θ*) is what the old answers lose when the weights move from θ* to θ (Kirkpatrick et al. 2017,
+arXiv:1612.00796).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ckd.anchors.curvature import Curvature
+from ckd.anchors.exam import Exam
+from ckd.errors import ConfigError
+from ckd.part import Ending, Part, Update
+from ckd.teachers import Teacher
+from ckd.teachers.teacher import Frozen
+
+
+class Anchor(Part):
+    """Ties the student's weights to a teacher's: θ ← argmin ‖θ' - θ‖² / (2 η) + weight · ½ (θ' - θ*)ᵀ F (θ' - θ*).
+
+    The step is taken after the optimiser's, with its learning rate η, and it is exact (a proximal step): a Kronecker
+    curvature is so stiff that a gradient step of the same penalty diverges at the learning rates of our protocols.
+    To first order in η both are the same.
+
+    Args:
+        teacher: whose weights θ* are; F is measured on it whenever an experience ends.
+        curvature: F, a `Kronecker` or `Diagonal`.
+        weight: 1 is what Bayes' rule says for a loss that is a mean over samples and experiences of equal size.
+        decay: what is left of the old F when an experience's own is added; 1 forgets nothing.
+        samples: of the experience that F is measured on, at most.
+        seed: of the generator that chooses these and draws their labels.
+
+    Raises:
+        ConfigError: a weight below 0, a decay outside [0, 1], or no samples.
+    """
+
+    needs_boundaries = True
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        curvature: Curvature,
+        *,
+        weight: float = 1.0,
+        decay: float = 1.0,
+        samples: int = 2000,
+        seed: int = 0,
+    ) -> None:
+        for name, value, fits, expected in (
+            ("weight", weight, weight >= 0 and math.isfinite(weight), "a finite number, 0 or more"),
+            ("decay", decay, 0 <= decay <= 1, "from 0 to 1"),
+            ("samples", samples, samples >= 1, "1 or more"),
+        ):
+            if not fits:
+                raise ConfigError(f"{name} of the anchor", expected=expected, received=value, fix="Leave it out.")
+        self.teacher, self.curvature = teacher, curvature
+        self.weight, self.decay, self.samples = weight, decay, samples
+        self.generator = torch.Generator().manual_seed(seed)
+        self._holds = False
+        self._home: tuple[Frozen | None, dict[str, nn.Parameter]] = None, {}
+
+    def after_update(self, update: Update) -> None:
+        """Pull the student back."""
+        if not self._holds or not self.weight:
+            return
+        with torch.no_grad():
+            weights = dict(update.model.named_parameters())
+            off = self.curvature.taken_off(self._displacement(weights), self.weight * update.lr)
+            found = [name for name in off if weights[name].requires_grad]
+            torch._foreach_sub_([weights[name] for name in found], [off[name] for name in found])
+
+    def _displacement(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """θ - θ* by name; 0 for weights that the teacher does not have."""
+        if self._home[0] is not self.teacher.model:  # a snapshot is another network after each experience
+            self._home = self.teacher.model, dict(self.teacher.model.module.named_parameters())
+        home = self._home[1]
+        return {name: _minus(weight.detach(), home.get(name)) for name, weight in weights.items()}
+
+    def penalty(self, model: nn.Module) -> Tensor:
+        """What the anchor asks of `model`, a scalar: weight · ½ (θ - θ*)ᵀ F (θ - θ*)."""
+        if not self._holds:
+            return torch.zeros(())
+        return self.weight * self.curvature.penalty(self._displacement(dict(model.named_parameters())))
+
+    def end(self, ending: Ending) -> None:
+        """Measure the curvature of the teacher's answers to the experience that ends."""
+        exam = Exam.of(self.teacher.model.module, ending, self.samples, self.generator) if self.weight else None
+        if exam is not None:
+            self.curvature.add(exam, self.decay)
+            self._holds = True
+
+    def nbytes(self) -> dict[str, int]:
+        """Bytes of F, as `curvature`; θ* is the teacher's."""
+        return {"curvature": self.curvature.nbytes()}
+
+
+def _minus(weight: Tensor, home: Tensor | None) -> Tensor:
+    if home is None:
+        return torch.zeros_like(weight)
+    if home.shape == weight.shape:
+        return weight - home
+    moved = torch.zeros_like(weight)  # the layer has grown since
+    corner = tuple(map(slice, home.shape))
+    moved[corner] = weight[corner] - home
+    return moved

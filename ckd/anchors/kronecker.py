@@ -1,0 +1,271 @@
+"""A Fisher matrix of Kronecker factors: layer by layer, which directions of its input and output the answers depend on.
+
+Ritter et al. 2018, Online Structured Laplace Approximations for Overcoming Catastrophic Forgetting, arXiv:1805.07810;
+the factors are those of Martens & Grosse 2015 (KFAC), arXiv:1503.05671, and for convolutions of Grosse & Martens 2016
+(KFC), arXiv:1602.01407.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ckd.anchors.curvature import Displacement
+from ckd.anchors.diagonal import Diagonal
+from ckd.anchors.exam import Exam
+from ckd.errors import ConfigError, ModelError
+from ckd.part import tensor_bytes
+
+CHUNK = 100
+"""Samples that are asked at once: a convolution has a row for each of their pixels."""
+
+
+class Kronecker:
+    """F ≈ G ⊗ A for the weight (O, I) and bias of each linear or convolutional layer; a diagonal for all the rest.
+
+    A is the second moment of the layer's inputs with a 1 appended if it has a bias, (I + 1, I + 1), averaged over
+    experiences; G, of the gradients at its outputs, (O, O), is summed. Both are kept as eigenvectors and eigenvalues,
+    in whose basis the pull is one division. The rest is what belongs to other kinds of layers, and layers that share a
+    weight, answer more than once in a forward pass, or whose weight is not used by calling them.
+
+    Args:
+        rank: eigenvectors of A kept for each layer; the rest of the space gets their eigenvalues' mean. None keeps all.
+        dtype: of the eigenvectors. bfloat16 halves the state and the time of a pull; nothing was lost by it
+            where it was measured (benchmarks/results/tether.md).
+
+    Raises:
+        ConfigError: a rank below 1.
+    """
+
+    def __init__(self, *, rank: int | None = None, dtype: torch.dtype = torch.bfloat16) -> None:
+        if rank is not None and rank < 1:
+            raise ConfigError("rank of the Kronecker factors", expected="1 or more", received=rank, fix="Try 100.")
+        self.rank, self.dtype = rank, dtype
+        self._layers: dict[str, Factors] = {}
+        self._rest = Diagonal()
+
+    def add(self, exam: Exam, decay: float) -> None:
+        """Add the factors of each layer that answered; the diagonal of what belongs to no such layer."""
+        fresh = _factors(exam)
+        for path, known in self._layers.items():
+            self._layers[path] = (
+                known.joined(path, *fresh.pop(path), decay, self.rank, self.dtype)
+                if path in fresh
+                else known.decayed(decay)
+            )
+        for path, (a, g) in fresh.items():
+            self._layers[path] = Factors.of(a, g, 1.0, self.rank, self.dtype)
+        covered = {name for path in self._layers for name in _names(path)}
+        self._rest.only = {name for name, _ in exam.model.named_parameters()} - covered
+        self._rest.add(exam, decay)
+
+    def penalty(self, displacement: Displacement) -> Tensor:
+        """½ Σ tr(Δᵀ G Δ A) over the layers, with Δ (O, I + 1), and the rest's."""
+        layers = [layer.penalty(_joined(path, displacement)) for path, layer in self._layers.items()]
+        return torch.stack([*layers, self._rest.penalty(displacement)]).sum()
+
+    def taken_off(self, displacement: Displacement, strength: float) -> dict[str, Tensor]:
+        """Δ - (1 + strength · G ⊗ A)⁻¹ Δ, layer by layer."""
+        found = self._rest.taken_off(displacement, strength)
+        for path, layer in self._layers.items():
+            weight, bias = _names(path)
+            off = layer.taken_off(_joined(path, displacement), strength)
+            if bias in displacement:
+                off, found[bias] = off[:, :-1], off[:, -1]
+            found[weight] = off.reshape(displacement[weight].shape)
+        return found
+
+    def nbytes(self) -> int:
+        """Bytes of eigenvectors, eigenvalues and the rest's diagonal."""
+        return sum(layer.nbytes() for layer in self._layers.values()) + self._rest.nbytes()
+
+
+@dataclass
+class Factors:
+    """G ⊗ A of one layer, by eigenvectors (columns) and eigenvalues.
+
+    Attributes:
+        g_vectors, g_values: of G, (O, O') and (O',).
+        a_vectors, a_values: of A, (I + 1, R) and (R,).
+        a_other: the mean of A's eigenvalues that were not kept.
+        mass: how many experiences A is a mean of.
+    """
+
+    g_vectors: Tensor
+    g_values: Tensor
+    a_vectors: Tensor
+    a_values: Tensor
+    a_other: float
+    mass: float
+
+    def __post_init__(self) -> None:
+        self._strength: float | None = None
+        self._stiff = self._stiff_other = torch.empty(0)
+
+    @classmethod
+    def of(cls, a: Tensor, g: Tensor, mass: float, rank: int | None, dtype: torch.dtype) -> Factors:
+        """From the matrices A and G."""
+        # in double precision: in single, LAPACK gives up on the second moments of images with pixels that are always 0
+        g_values, g_vectors = (part.to(g.dtype) for part in torch.linalg.eigh(g.double()))
+        kept = rank or len(a)
+        a_values, a_vectors = (part[..., -kept:].to(a.dtype) for part in torch.linalg.eigh(a.double()))
+        left = len(a) - len(a_values)
+        other = max(0.0, float(a.trace() - a_values.sum())) / left if left else 0.0
+        columns = (g_vectors.to(dtype), g_values.clamp(min=0), a_vectors.to(dtype), a_values.clamp(min=0))
+        return cls(*columns, other, mass)
+
+    def decayed(self, decay: float) -> Factors:
+        """This curvature after an experience that says nothing of it."""
+        kept = (self.g_vectors, decay * self.g_values, self.a_vectors, self.a_values)
+        return Factors(*kept, self.a_other, decay * self.mass)
+
+    def joined(self, path: str, a: Tensor, g: Tensor, decay: float, rank: int | None, dtype: torch.dtype) -> Factors:
+        """This curvature, decayed, and that of one more experience; the layer may have grown outputs since.
+
+        Raises:
+            ModelError: a layer whose inputs have changed.
+        """
+        if len(a) != len(self.a_vectors):
+            raise ModelError(
+                f"layer {path!r}, which an anchor holds",
+                expected=f"{len(self.a_vectors)} inputs with the bias, as before",
+                received=len(a),
+                fix="Anchor models whose layers keep their inputs, or use the Diagonal curvature.",
+            )
+        mass = decay * self.mass + 1
+        a_known, g_known = self.matrices()
+        grown = g.clone()
+        grown[: len(g_known), : len(g_known)] += decay * g_known
+        return Factors.of(a_known + (a - a_known) / mass, grown, mass, rank, dtype)
+
+    def matrices(self) -> tuple[Tensor, Tensor]:
+        """A and G, as far as they were kept."""
+        a, g = self.a_vectors.to(self.a_values.dtype), self.g_vectors.to(self.g_values.dtype)
+        a = (a * (self.a_values - self.a_other)) @ a.T + self.a_other * torch.eye(len(a), device=a.device)
+        return a, (g * self.g_values) @ g.T
+
+    def penalty(self, delta: Tensor) -> Tensor:
+        """½ tr(Δᵀ G Δ A)."""
+        a, g = self.matrices()
+        known = delta[: len(g)].to(g.dtype)
+        return (known * (g @ known @ a)).sum() / 2
+
+    def taken_off(self, delta: Tensor, strength: float) -> Tensor:
+        """Δ - (1 + strength · G ⊗ A)⁻¹ Δ for Δ (O, I + 1): outputs that came later are left alone."""
+        self._harden(strength)
+        u, v = self.g_vectors, self.a_vectors
+        turned = u.T @ delta[: len(u)].to(u.dtype)  # (O', I + 1)
+        inner = (turned @ v) * self._stiff  # (O', R)
+        off = inner @ v.T
+        if self.a_other:
+            off = off + self._stiff_other * turned
+        off = (u @ off).to(delta.dtype)
+        return off if len(off) == len(delta) else F.pad(off, (0, 0, 0, len(delta) - len(off)))
+
+    def _harden(self, strength: float) -> None:
+        """S / (1 + s) for s = strength · (eigenvalues of G ⊗ A), kept until the strength changes."""
+        if self._strength != strength:
+            stiff = strength * torch.outer(self.g_values, self.a_values)
+            other = strength * self.g_values[:, None] * self.a_other
+            self._stiff_other = (other / (1 + other)).to(self.g_vectors.dtype)
+            self._stiff = (stiff / (1 + stiff)).to(self.g_vectors.dtype) - self._stiff_other
+            self._strength = strength
+
+    def nbytes(self) -> int:
+        """Bytes of vectors and values."""
+        return sum(map(tensor_bytes, (self.g_vectors, self.g_values, self.a_vectors, self.a_values)))
+
+
+def _factors(exam: Exam) -> dict[str, tuple[Tensor, Tensor]]:
+    """A = E[Σ_p a aᵀ] and G = E[mean_p g gᵀ] of each layer that answered, over samples and positions p."""
+    found: dict[str, tuple[Tensor, Tensor]] = {}
+    for batch in exam.batches(CHUNK):
+        with _noted(exam.model) as passes:
+            batch.losses().sum().backward()  # type: ignore[no-untyped-call]
+        for path, (inputs, gradients, positions) in passes.items():
+            a, g = inputs.T @ inputs, gradients.T @ gradients / positions
+            if path in found:
+                a, g = a + found[path][0], g + found[path][1]
+            found[path] = a, g
+        exam.model.zero_grad()
+    return {path: (a / len(exam), g / len(exam)) for path, (a, g) in found.items()}
+
+
+@contextmanager
+def _noted(model: nn.Module) -> Iterator[dict[str, tuple[Tensor, Tensor, int]]]:
+    """What went through each layer in the context, once a backward pass is done: (inputs, gradients, positions P).
+
+    Inputs (N·P, I), with a column of ones where there is a bias; gradients at the outputs (N·P, O).
+    """
+    passes: dict[str, tuple[Tensor, Tensor, int]] = {}
+    calls: Counter[str] = Counter()
+
+    def watch(path: str, layer: nn.Linear | nn.Conv2d) -> None:
+        def hook(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+            calls[path] += 1
+            if output.requires_grad:
+                inputs = _full(_unfolded(layer, args[0].detach()))
+                output.register_hook(lambda g: note(inputs, _full(g)))  # type: ignore[no-untyped-call]
+
+        def note(inputs: Tensor, gradient: Tensor) -> None:
+            rows = gradient.flatten(2).mT if isinstance(layer, nn.Conv2d) else gradient  # (N, P, O)
+            positions = rows.shape[1:-1].numel()
+            if layer.bias is not None:
+                inputs = torch.cat([inputs, inputs.new_ones(len(inputs), 1)], 1)
+            passes[path] = inputs, rows.flatten(0, -2), positions
+
+        handles.append(layer.register_forward_hook(hook))
+
+    handles: list[torch.utils.hooks.RemovableHandle] = []
+    for path, layer in _layers_of(model):
+        watch(path, layer)
+    try:
+        yield passes
+    finally:
+        for handle in handles:
+            handle.remove()
+        for path, times in calls.items():
+            if times > 1:
+                passes.pop(path, None)
+
+
+def _layers_of(model: nn.Module) -> Iterator[tuple[str, nn.Linear | nn.Conv2d]]:
+    """Linear layers and plain convolutions with parameters of their own, by path."""
+    users = Counter(id(p) for module in model.modules() for p in module._parameters.values() if p is not None)
+    for path, layer in model.named_modules():
+        match layer:
+            case nn.Linear() | nn.Conv2d(groups=1, padding_mode="zeros", padding=tuple()):
+                own = layer._parameters
+                if "weight" in own and "bias" in own and all(users[id(p)] == 1 for p in own.values() if p is not None):
+                    yield path, layer
+
+
+def _names(path: str) -> tuple[str, str]:
+    """Of weight and bias; the model itself may be the layer."""
+    return f"{path}.weight".lstrip("."), f"{path}.bias".lstrip(".")
+
+
+def _unfolded(layer: nn.Module, inputs: Tensor) -> Tensor:
+    """What each row of the weight is multiplied with, (N·P, I)."""
+    if isinstance(layer, nn.Conv2d):
+        shape = {name: getattr(layer, name) for name in ("kernel_size", "dilation", "padding", "stride")}
+        return F.unfold(inputs, **shape).mT.flatten(0, 1)  # (N, I, P) -> (N·P, I)
+    return inputs.flatten(0, -2)
+
+
+def _full(values: Tensor) -> Tensor:
+    """Half precision, in which autocast works, adds up to nothing useful."""
+    return values if values.dtype == torch.float64 else values.float()
+
+
+def _joined(path: str, displacement: Displacement) -> Tensor:
+    """Δ of weight and bias as one matrix, (O, I + 1); (O, I) without a bias."""
+    weight, bias = _names(path)
+    matrix = displacement[weight].flatten(1)
+    return torch.cat([matrix, displacement[bias][:, None]], 1) if bias in displacement else matrix

@@ -1,0 +1,190 @@
+"""The pull against the minimiser that it is said to be, and its place in a training step."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ckd import Objective
+from ckd.anchors import Anchor, Diagonal, Kronecker
+from ckd.classes import ClassSet
+from ckd.errors import ConfigError
+from ckd.memory import Rows
+from ckd.part import Ending, Update
+from ckd.teachers import Snapshot
+
+TAUGHT = ClassSet({0: frozenset(range(3))})
+CURVATURES = pytest.mark.parametrize(
+    "curvature", [Diagonal, lambda: Kronecker(dtype=torch.float64)], ids=["diag", "kron"]
+)
+
+
+def random(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def built(seed=0, width=3):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, width)).double()
+
+
+def held(curvature, model, **settings):
+    """An anchor at `model`, after an experience of 30 samples."""
+    snapshot = Snapshot()
+    anchor = Anchor(snapshot, curvature, **settings)
+    rows = Rows(random(30, 4), *[torch.zeros(30).long()] * 3)
+    ending = Ending(model, TAUGHT, data=lambda: iter([rows]))
+    snapshot.end(ending)
+    anchor.end(ending)
+    return anchor
+
+
+def moved(model, by=1.0, seed=5):
+    """A copy elsewhere."""
+    other = copy.deepcopy(model)
+    for i, p in enumerate(other.parameters()):
+        p.data += by * random(*p.shape, seed=seed + i)
+    return other
+
+
+def update(model, lr):
+    return Update(model, *[torch.zeros(1)] * 2, None, torch.zeros(1, 3), 0, lr=lr)
+
+
+def vector(model):
+    return nn.utils.parameters_to_vector(model.parameters()).detach()
+
+
+def distances(model, home):
+    return {n: p - q.detach() for (n, p), (_, q) in zip(model.named_parameters(), home.named_parameters(), strict=True)}
+
+
+# the pull ----------------------------------------------------------------------------------------------------------
+
+
+@CURVATURES
+@pytest.mark.parametrize(("weight", "lr"), [(1.0, 0.1), (50.0, 0.3), (0.2, 10.0)])
+def test_the_pull_is_the_minimiser_that_the_hessian_of_the_penalty_says(curvature, weight, lr):
+    """(θ - θ*) ← (1 + η w F)⁻¹ (θ - θ*), with F the second derivative of the curvature's penalty."""
+    home = built()
+    anchor, student = held(curvature(), home, weight=weight), moved(home)
+    delta = (vector(student) - vector(home)).numpy()
+
+    def penalty(flat):
+        sizes = [p.numel() for p in home.parameters()]
+        parts = zip(home.named_parameters(), flat.split(sizes), strict=True)
+        return anchor.curvature.penalty({name: part.view_as(p) for (name, p), part in parts})
+
+    fisher = torch.autograd.functional.hessian(penalty, torch.zeros(len(delta))).numpy()
+    assert anchor.penalty(student).item() == pytest.approx(weight * delta @ fisher @ delta / 2, rel=1e-6)
+    anchor.after_update(update(student, lr))
+    wanted = np.linalg.solve(np.eye(len(delta)) + lr * weight * fisher, delta)
+    np.testing.assert_allclose((vector(student) - vector(home)).numpy(), wanted, rtol=1e-5, atol=1e-7)
+
+
+@CURVATURES
+def test_it_is_a_proximal_step(curvature):
+    """No slope is left in ‖θ' - θ‖² / (2 η) + penalty(θ'), and the penalty fell."""
+    home = built()
+    anchor, student = held(curvature(), home, weight=3.0), moved(home)
+    before, was = vector(student), anchor.penalty(student).item()
+    anchor.after_update(update(student, 0.7))
+    assert anchor.penalty(student).item() < was
+    asked = (vector(student) - before).square().sum() / (2 * 0.7)
+    assert asked.item() + anchor.penalty(student).item() < was
+    slope = torch.cat(
+        [
+            g.flatten()
+            for g in torch.autograd.grad(
+                3.0 * anchor.curvature.penalty(distances(student, home)), list(student.parameters())
+            )
+        ]
+    )
+    np.testing.assert_allclose((vector(student) - before).numpy() / 0.7, -slope.numpy(), rtol=1e-6, atol=1e-9)
+
+
+@CURVATURES
+def test_to_first_order_it_is_a_gradient_step_of_the_penalty(curvature):
+    home = built()
+    anchor, gaps = held(curvature(), home, weight=2.0), []
+    for lr in (1e-2, 1e-3):
+        student = moved(home)
+        penalty = 2.0 * anchor.curvature.penalty(distances(student, home))
+        slope = torch.cat([g.flatten() for g in torch.autograd.grad(penalty, list(student.parameters()))])
+        before = vector(student)
+        anchor.after_update(update(student, lr))
+        gaps.append(((vector(student) - before) / lr + slope).norm() / slope.norm())
+    assert gaps[0] / gaps[1] == pytest.approx(10, rel=0.1)  # what differs is of the next order
+    assert gaps[1] < 0.01
+
+
+def test_at_home_or_without_a_learning_rate_nothing_moves():
+    home = built()
+    anchor = held(Kronecker(), home)
+    for student, lr in ((moved(home), 0.0), (copy.deepcopy(home), 1.0)):
+        before = vector(student)
+        anchor.after_update(update(student, lr))
+        assert torch.equal(before, vector(student))
+
+
+def test_frozen_parameters_are_not_moved():
+    home = built()
+    student = moved(home)
+    student[0].requires_grad_(False)
+    before = copy.deepcopy(student)
+    held(Kronecker(), home).after_update(update(student, 0.5))
+    assert torch.equal(student[0].weight, before[0].weight)
+    assert not torch.equal(student[2].weight, before[2].weight)
+
+
+def test_weights_that_came_later_are_free(isotropic):
+    home, student = built(), moved(built(width=5))
+    student.append(nn.Linear(5, 5).double())
+    before = copy.deepcopy(student)
+    held(isotropic, home).after_update(update(student, 1.0))  # half the way
+    assert torch.allclose(student[2].weight[:3], (before[2].weight[:3] + home[2].weight) / 2)
+    assert torch.allclose(student[2].bias[:3], (before[2].bias[:3] + home[2].bias) / 2)
+    assert torch.equal(student[2].weight[3:], before[2].weight[3:])
+    assert torch.equal(student[3].weight, before[3].weight)
+
+
+def test_before_an_experience_ends_nothing_is_held():
+    anchor, student = Anchor(Snapshot(), Kronecker()), built()
+    before = vector(student)
+    anchor.after_update(update(student, 1.0))
+    assert torch.equal(before, vector(student))
+    assert anchor.penalty(student) == 0
+    assert anchor.nbytes() == {"curvature": 0}
+
+
+def test_an_experience_without_data_leaves_it_as_it_was():
+    anchor = Anchor(Snapshot(), Kronecker())
+    anchor.teacher.end(Ending(built(), TAUGHT))
+    anchor.end(Ending(built(), TAUGHT))
+    anchor.after_update(update(moved(built()), 1.0))
+    assert anchor.penalty(built()) == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"weight": -0.1}, "weight of the anchor: expected a finite number, 0 or more; received -0.1"),
+        ({"weight": float("inf")}, "weight of the anchor"),
+        ({"weight": float("nan")}, "weight of the anchor"),
+        ({"decay": 1.1}, "decay of the anchor: expected from 0 to 1; received 1.1"),
+        ({"decay": -0.1}, "decay of the anchor"),
+        ({"decay": float("nan")}, "decay of the anchor"),
+        ({"samples": 0}, "samples of the anchor: expected 1 or more; received 0"),
+    ],
+)
+def test_settings_outside_their_range_are_refused(given, expected):
+    with pytest.raises(ConfigError, match=expected):
+        Anchor(Snapshot(), Diagonal(), **given)
+
+
+def test_its_teacher_must_be_one_of_the_objectives():
+    with pytest.raises(ConfigError, match="teacher of the anchor: expected one of the teachers; received another"):
+        Objective("mine", teachers={"snapshot": Snapshot()}, anchor=Anchor(Snapshot(), Diagonal()))
