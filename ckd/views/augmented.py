@@ -1,0 +1,51 @@
+"""Views of single samples, and several views one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ckd.objective import Batch
+from ckd.objective.draws import View
+
+
+@dataclass(frozen=True)
+class Augmented:
+    """A step such as `ckd.data.preparation.RandomCrop(4)`, drawn anew for this question alone.
+
+    What was stored or is known of the samples stays with them, so that stored logits can be matched on another view.
+    """
+
+    step: Callable[[Tensor, torch.Generator], Tensor]
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """The batch with augmented inputs."""
+        return replace(batch, inputs=self.step(batch.inputs, generator))
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Adds normal noise with standard deviation `std`, in the units of the network's inputs."""
+
+    std: float = 0.1
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """The batch with noisy inputs."""
+        noise = torch.randn(batch.inputs.shape, generator=generator).to(batch.inputs, non_blocking=True)
+        return replace(batch, inputs=batch.inputs + self.std * noise)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Several views in order, as in Chain((Augmented(RandomFlip()), Collage()))."""
+
+    views: tuple[View, ...]
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """The batch after all of them."""
+        for view in self.views:
+            batch = view(batch, generator)
+        return batch
