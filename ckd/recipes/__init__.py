@@ -9,6 +9,7 @@ from ckd.recipes.der_plus_plus import der_plus_plus
 from ckd.recipes.er import er
 from ckd.recipes.er_ace import er_ace
 from ckd.recipes.er_las import er_las
+from ckd.recipes.ewc import ewc
 from ckd.recipes.fdr import fdr
 from ckd.recipes.icarl import icarl
 from ckd.recipes.joint import joint
@@ -22,6 +23,7 @@ from ckd.recipes.registry import RECIPES, Recipe, get, recipe
 from ckd.recipes.self_distillation import self_distillation
 from ckd.recipes.ser import ser
 from ckd.recipes.ss_il import ss_il
+from ckd.recipes.tether import tether
 from ckd.recipes.wa import wa
 from ckd.recipes.x_der import x_der
 
@@ -38,6 +40,7 @@ __all__ = [
     "er",
     "er_ace",
     "er_las",
+    "ewc",
     "fdr",
     "get",
     "icarl",
@@ -52,6 +55,7 @@ __all__ = [
     "self_distillation",
     "ser",
     "ss_il",
+    "tether",
     "wa",
     "x_der",
 ]

@@ -19,6 +19,7 @@ NAMES = [
     "er",
     "er-ace",
     "er-las",
+    "ewc",
     "fdr",
     "icarl",
     "joint",
@@ -30,6 +31,7 @@ NAMES = [
     "self-distillation",
     "ser",
     "ss-il",
+    "tether",
     "wa",
     "x-der",
 ]
@@ -52,9 +54,10 @@ def test_every_recipe_runs_on_every_stream(name, task_labels, same_classes, blob
     assert all(p.isfinite().all() for p in strategy.model.parameters())
     assert recorder.matrix().values.shape == (3, 3)
     held = plugin.objective.nbytes()
-    assert set(held) - {"answers"} == {"inputs", "labels", "logits", "teachers"}
+    assert set(held) - {"answers", "curvature"} == {"inputs", "labels", "logits", "teachers"}
     assert (held["teachers"] > 0) == bool(plugin.objective.teachers)
     assert (held["inputs"] > 0) == (plugin.objective.memory is not None)
+    assert (held.get("curvature", 0) > 0) == (plugin.objective.anchor is not None)
 
 
 @pytest.mark.parametrize("name", NAMES)

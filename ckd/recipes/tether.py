@@ -1,0 +1,62 @@
+"""Tether: the old self holds the weights where its answers depend on them, and is asked about collages of the memory.
+
+Ours, of known parts. The anchor is the online structured Laplace approximation of Ritter et al. 2018, arXiv:1805.07810,
+its step taken exactly; memory is rehearsed as in DER++ (Buzzega et al. 2020, arXiv:2004.07211); the old self is an
+average of the weights (Tarvainen & Valpola 2017, arXiv:1703.01780), which also answers, as in CLS-ER
+(arXiv:2201.12604). What we did not find elsewhere is to distil collages within an experience, and the exact step. What
+each part is worth: benchmarks/results/tether.md.
+"""
+
+from functools import partial
+
+from ckd.anchors import Anchor, Kronecker
+from ckd.losses import check_temperature, cross_entropy_per_sample, kd_per_sample, logit_mse_per_sample
+from ckd.memory import Memory
+from ckd.objective import Objective, Term, memory, stored_logits, teacher
+from ckd.recipes.registry import recipe
+from ckd.teachers import Ema, Snapshot
+from ckd.views import Collage
+
+
+@recipe("tether", paper="ours", stores="inputs, labels, logits, two averaged models, Kronecker factors")
+def tether(
+    *,
+    memory_size: int = 200,
+    logit_weight: float = 0.2,
+    rehearsal_weight: float = 0.5,
+    distill_weight: float = 1.0,
+    temperature: float = 1.0,
+    collage_of: int = 2,
+    anchor_weight: float = 3.0,
+    anchor_samples: int = 2000,
+    anchor_rank: int | None = None,
+    decay: float = 0.985,
+    memory_batch_size: int | None = None,
+    seed: int = 0,
+) -> Objective:
+    """Der++, the old self's answers on collages of memory, its weights as an anchor; answers with an average."""
+    check_temperature(temperature)
+    snapshot = Snapshot(of_answer=True)
+    terms = [
+        Term("logits", draw=memory("a"), target=stored_logits, loss=logit_mse_per_sample, weight=logit_weight),
+        Term("labels", draw=memory("b"), loss=cross_entropy_per_sample, weight=rehearsal_weight),
+        Term(
+            "distillation",
+            draw=memory("c"),
+            target=teacher("snapshot", familiar_only=True),
+            loss=partial(kd_per_sample, temperature=temperature),
+            weight=distill_weight,
+            view=Collage(collage_of) if collage_of > 1 else None,
+        ),
+    ]
+    return Objective(
+        "tether",
+        [term for term in terms if term.weight != 0],
+        memory=Memory(memory_size, seed=seed),
+        teachers={"snapshot": snapshot} if distill_weight or anchor_weight else {},
+        anchor=Anchor(snapshot, Kronecker(rank=anchor_rank), weight=anchor_weight, samples=anchor_samples, seed=seed)
+        if anchor_weight
+        else None,
+        answers=Ema(decay) if decay else None,
+        memory_batch_size=memory_batch_size,
+    )
