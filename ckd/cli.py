@@ -48,28 +48,10 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument("benchmark", metavar="BENCHMARK", help=_BENCHMARK)
     run.add_argument("--recipe", action="append", required=True, metavar="R", help="once for each recipe to compare")
-    run.add_argument("--memory-size", type=int, default=200, metavar="N", help="samples remembered (default: 200)")
     run.add_argument("--seeds", type=int, default=1, metavar="K", help="seeds 0 to K-1 (default: 1)")
-    run.add_argument("--data-root", metavar="D", help="where data sets are kept (default: ~/.cache/ckd)")
-    run.add_argument("--out", metavar="DIR", help="where results go (default: runs/BENCHMARK)")
-    run.add_argument("--epochs", type=int, metavar="E", help="passes over each experience")
-    run.add_argument("--experiences", type=int, metavar="N", help="experiences in the stream")
-    run.add_argument("--batch-size", type=int, metavar="B", help="samples in a mini-batch of the stream")
     run.add_argument("--lr", type=float, metavar="L", help="learning rate of SGD")
-    run.add_argument("--samples-per-class", type=_count, metavar="N", help="training samples of each class, or all")
-    run.add_argument("--network", metavar="NAME", help="a network from `ckd list`")
-    run.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a hyper-parameter of the recipes that have it",
-    )
-    run.add_argument("--protocol", metavar="NAME", help="another protocol of the benchmark: full or online")
-    run.add_argument("--precision", default="float32", metavar="NAME", help="float32 or bfloat16 (default: float32)")
-    run.add_argument("--compile", action="store_true", help="compile the network with torch.compile")
+    _add_protocol(run)
     run.add_argument("--validate", action="store_true", help="test on a tenth of the training data, held out")
-    run.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     run.add_argument(
         "--jobs",
         type=int,
@@ -79,7 +61,54 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--force", action="store_true", help="run again what is finished")
     run.set_defaults(act=_run)
+
+    tune = commands.add_parser(
+        "tune",
+        help="choose hyper-parameters on validation data",
+        description="Search hyper-parameters on held-out training data, with seeds of their own. Started again it goes "
+        "on where it stopped; started in several terminals it shares the work.",
+    )
+    tune.add_argument("benchmark", metavar="BENCHMARK", help=_BENCHMARK)
+    tune.add_argument("--recipe", required=True, metavar="R", help="a recipe from `ckd list`")
+    tune.add_argument(
+        "--search", action="append", default=[], metavar="NAME=LOW:HIGH", help="lr or a hyper-parameter, once for each"
+    )
+    tune.add_argument("--trials", type=int, default=20, metavar="N", help="in all (default: %(default)s)")
+    tune.add_argument("--seeds", type=int, default=1, metavar="K", help="runs of each trial (default: %(default)s)")
+    _add_protocol(tune)
+    tune.set_defaults(act=_tune)
     return top
+
+
+def _add_protocol(command: argparse.ArgumentParser) -> None:
+    """How and where something is trained."""
+    command.add_argument("--memory-size", type=int, default=200, metavar="N", help="samples remembered (default: 200)")
+    command.add_argument("--data-root", metavar="D", help="where data sets are kept (default: ~/.cache/ckd)")
+    command.add_argument("--out", metavar="DIR", help="where results go (default: runs/BENCHMARK)")
+    command.add_argument("--epochs", type=int, metavar="E", help="passes over each experience")
+    command.add_argument("--experiences", type=int, metavar="N", help="experiences in the stream")
+    command.add_argument("--batch-size", type=int, metavar="B", help="samples in a mini-batch of the stream")
+    command.add_argument("--samples-per-class", type=_count, metavar="N", help="training samples of each class, or all")
+    command.add_argument("--network", metavar="NAME", help="a network from `ckd list`")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a hyper-parameter of the recipes that have it",
+    )
+    command.add_argument("--protocol", metavar="NAME", help="another protocol of the benchmark: full or online")
+    command.add_argument(
+        "--precision", default="float32", metavar="NAME", help="float32 or bfloat16 (default: float32)"
+    )
+    command.add_argument("--compile", action="store_true", help="compile the network with torch.compile")
+    command.add_argument(
+        "--average", type=float, default=0.0, metavar="A", help="answer with an average of the weights, of decay A"
+    )
+    command.add_argument(
+        "--lr-end", type=float, default=1.0, metavar="S", help="lower the rate to S times its value in each experience"
+    )
+    command.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
 
 
 _BENCHMARK = (
@@ -117,18 +146,10 @@ def _run(arguments: argparse.Namespace) -> None:
             arguments.benchmark,
             recipe,
             seed=seed,
-            memory_size=arguments.memory_size,
-            n_experiences=arguments.experiences,
-            epochs=arguments.epochs,
-            batch_size=arguments.batch_size,
             lr=arguments.lr,
-            network=arguments.network,
-            samples_per_class=arguments.samples_per_class,
             settings=mine[recipe],
             validate=arguments.validate,
-            variant=arguments.protocol,
-            precision=arguments.precision,
-            compiled=arguments.compile,
+            **_protocol(arguments),
         )
         for recipe in recipes
         for seed in range(arguments.seeds)
@@ -143,6 +164,41 @@ def _run(arguments: argparse.Namespace) -> None:
         jobs=arguments.jobs,
         force=arguments.force,
     )
+
+
+def _tune(arguments: argparse.Namespace) -> None:
+    from ckd.bench import Range, tune
+
+    _own_process()
+    tune(
+        arguments.benchmark,
+        arguments.recipe,
+        dict(map(Range.parse, arguments.search)),
+        arguments.out or Path("runs") / "tune" / f"{Path(arguments.benchmark).stem}-{arguments.recipe}",
+        trials=arguments.trials,
+        seeds=arguments.seeds,
+        fixed=dict(map(_setting, arguments.set)),
+        data_root=arguments.data_root,
+        device=arguments.device,
+        **_protocol(arguments),
+    )
+
+
+def _protocol(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What `_add_protocol` asked for, as arguments of `plan`."""
+    return {
+        "memory_size": arguments.memory_size,
+        "n_experiences": arguments.experiences,
+        "epochs": arguments.epochs,
+        "batch_size": arguments.batch_size,
+        "network": arguments.network,
+        "samples_per_class": arguments.samples_per_class,
+        "variant": arguments.protocol,
+        "precision": arguments.precision,
+        "compiled": arguments.compile,
+        "average": arguments.average,
+        "lr_end": arguments.lr_end,
+    }
 
 
 def _list(_: argparse.Namespace) -> None:

@@ -5,5 +5,19 @@ from ckd.bench.result import Result, load, save
 from ckd.bench.run import run
 from ckd.bench.spec import RunSpec, plan
 from ckd.bench.suite import run_suite, table
+from ckd.bench.tune import Range, tune
 
-__all__ = ["NETWORKS", "Result", "RunSpec", "load", "network", "plan", "run", "run_suite", "save", "table"]
+__all__ = [
+    "NETWORKS",
+    "Range",
+    "Result",
+    "RunSpec",
+    "load",
+    "network",
+    "plan",
+    "run",
+    "run_suite",
+    "save",
+    "table",
+    "tune",
+]

@@ -12,6 +12,7 @@ from ckd.bench.networks import NETWORKS
 from ckd.data.registry import find
 from ckd.errors import ConfigError, DataError, UnknownNameError
 from ckd.recipes import get, protocol
+from ckd.teachers import Ema
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class RunSpec:
         validate: test on held-out training data.
         precision: "float32" or "bfloat16", the arithmetic of the network.
         compiled: whether the network is compiled.
+        average: decay of an average of the weights that answers in the student's place; 0 for none.
+        lr_end: share of the learning rate that is left at the end of each experience; 1 keeps it.
         data: digest of the arrays, for a file of one's own.
         source: where the protocol comes from, and what was changed.
     """
@@ -47,22 +50,24 @@ class RunSpec:
     validate: bool = False
     precision: str = "float32"
     compiled: bool = False
+    average: float = 0.0
+    lr_end: float = 1.0
     data: str = ""
     source: str = ""
 
     @property
     def label(self) -> str:
         """How the method is called in tables and plots."""
-        return f"{self.recipe}, memory {self.memory_size}" if self.memory_size else self.recipe
+        extras = [f" + average {self.average:g}"] if self.average else []
+        extras += [f" + lr to {self.lr_end:g}"] if self.lr_end != 1 else []
+        name = self.recipe + "".join(extras)
+        return f"{name}, memory {self.memory_size}" if self.memory_size else name
 
     @property
     def folder(self) -> Path:
         """Where its result belongs, relative to the output folder: another setting, another folder."""
-        decided = {k: v for k, v in asdict(self).items() if k not in ("seed", "source")}
-        if self.precision == "float32":
-            del decided["precision"]
-        if not self.compiled:
-            del decided["compiled"]
+        usual = {"precision": "float32", "compiled": False, "average": 0.0, "lr_end": 1.0}  # added since, no new folder
+        decided = {k: v for k, v in asdict(self).items() if k not in ("seed", "source") and usual.get(k, ...) != v}
         decided["benchmark"] = Path(self.benchmark).stem
         digest = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:8]
         memory = f"-{self.memory_size}" if self.memory_size else ""
@@ -86,6 +91,8 @@ def plan(
     variant: str | None = None,
     precision: Literal["float32", "bfloat16"] = "float32",
     compiled: bool = False,
+    average: float = 0.0,
+    lr_end: float = 1.0,
 ) -> RunSpec:
     """Decide every hyper-parameter: what is given here, else the protocol table, else the recipe's defaults.
 
@@ -132,6 +139,8 @@ def plan(
         validate=validate,
         precision=precision,
         compiled=compiled,
+        average=average,
+        lr_end=lr_end,
         data=_digest(Path(benchmark)) if benchmark.endswith(".npz") else "",
         source=rule.source + (f"; changed: {', '.join(changed)}" if changed else ""),
     )
@@ -139,7 +148,11 @@ def plan(
         raise UnknownNameError.of("precision", precision, ("float32", "bfloat16"))
     if spec.network not in NETWORKS:
         raise UnknownNameError.of("network", spec.network, NETWORKS)
-    chosen.build(**wanted)  # refuses what cannot work before anything is trained
+    objective = chosen.build(**wanted)  # refuses what cannot work before anything is trained
+    if average:
+        objective.answered_by(Ema(average))
+    if not 0 <= lr_end <= 1:
+        raise ConfigError("end of the learning rate", expected="from 0 to 1", received=lr_end, fix="Try 0.1.")
     if spec.n_experiences is not None and spec.n_experiences < 1:
         raise ConfigError(
             "experiences", expected="1 or more", received=n_experiences, fix="Leave it out for the usual."

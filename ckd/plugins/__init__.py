@@ -4,6 +4,7 @@ from ckd.plugins.checks import BoundaryWarning
 from ckd.plugins.compiled import Compiled, CompileWarning
 from ckd.plugins.distillation import SelfDistillation
 from ckd.plugins.loader import LoaderWarning, TensorLoader
+from ckd.plugins.lr_decay import LearningRateDecay
 from ckd.plugins.mixed_precision import MixedPrecision, release
 from ckd.plugins.recorder import AccuracyRecorder
 
@@ -12,6 +13,7 @@ __all__ = [
     "BoundaryWarning",
     "CompileWarning",
     "Compiled",
+    "LearningRateDecay",
     "LoaderWarning",
     "MixedPrecision",
     "SelfDistillation",

@@ -183,3 +183,19 @@ def test_a_plan_that_the_data_or_the_network_cannot_follow_is_refused(given, sai
 def test_a_device_that_is_not_there_is_refused(device):
     with pytest.raises(ConfigError):
         run(plan("split-digits", "naive", seed=0, n_experiences=2, epochs=1), device=device)
+
+
+def test_an_average_answers_for_any_recipe():
+    plain, averaged = (
+        run(plan("split-digits", "er", seed=0, memory_size=20, n_experiences=2, epochs=1, average=a)) for a in (0, 0.9)
+    )
+    assert plain.losses == averaged.losses  # it only answers
+    assert (plain.matrix.values != averaged.matrix.values).any()
+    assert averaged.memory_bytes["teachers"] > 0
+
+
+def test_a_rate_that_falls_changes_the_run():
+    plain, falling = (
+        run(plan("split-digits", "naive", seed=0, n_experiences=2, epochs=1, lr_end=end)) for end in (1.0, 0.1)
+    )
+    assert plain.losses != falling.losses

@@ -186,6 +186,8 @@ OTHER = {
     "validate": True,
     "precision": "bfloat16",
     "compiled": True,
+    "average": 0.9,
+    "lr_end": 0.5,
     "data": "0123abcd",
 }
 
@@ -273,3 +275,34 @@ def test_split_cifar_takes_a_part_of_the_data_unless_all_is_asked_for():
 def test_a_weight_that_cannot_work_is_refused_before_anything_is_trained(recipe, wrong):
     with pytest.raises(ConfigError):
         plan("split-digits", recipe, seed=0, settings=wrong)
+
+
+# an average that answers, a learning rate that falls ---------------------------------------------------------------
+
+
+def test_what_was_added_since_does_not_move_the_results_of_before():
+    usual = plan("split-digits", "er", seed=0)
+    assert usual.folder == plan("split-digits", "er", seed=0, average=0.0, lr_end=1.0).folder
+    folders = {plan("split-digits", "er", seed=0, **more).folder for more in ({}, {"average": 0.9}, {"lr_end": 0.1})}
+    assert len(folders) == 3
+
+
+def test_the_label_says_so():
+    assert plan("split-digits", "er", seed=0, average=0.99, lr_end=0.1).label == (
+        "er + average 0.99 + lr to 0.1, memory 200"
+    )
+
+
+@pytest.mark.parametrize(
+    ("recipe", "more", "said"),
+    [
+        ("mean-er", {"average": 0.9}, "the student's"),
+        ("icarl", {"average": 0.9}, "the student's"),
+        ("er", {"average": 1.5}, "EMA decay"),
+        ("er", {"lr_end": -1.0}, "end of the learning rate"),
+        ("er", {"lr_end": 2.0}, "end of the learning rate"),
+    ],
+)
+def test_an_average_or_end_that_cannot_work_is_refused(recipe, more, said):
+    with pytest.raises(ConfigError, match=said):
+        plan("split-digits", recipe, seed=0, **more)

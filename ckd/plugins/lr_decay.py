@@ -1,0 +1,48 @@
+"""A learning rate that falls within each experience and starts afresh at the next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from avalanche.core import SupervisedPlugin
+
+from ckd.errors import ConfigError
+
+
+class LearningRateDecay(SupervisedPlugin):  # type: ignore[misc]
+    """Lowers the learning rate of every parameter group in a straight line from its own to `end` times that.
+
+    It spans the iterations of an experience, over all its epochs. Afterwards the optimiser has its own rates again.
+
+    Args:
+        end: share of the learning rate at the last iteration, from 0 to 1.
+
+    Raises:
+        ConfigError: a share outside [0, 1].
+    """
+
+    def __init__(self, end: float = 0.1) -> None:
+        super().__init__()
+        if not 0 <= end <= 1:
+            raise ConfigError("end of the learning rate", expected="from 0 to 1", received=end, fix="Try 0.1.")
+        self.end = end
+        self._own: list[float] = []
+        self._taken = 0
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Note the optimiser's own rates."""
+        self._own = [group["lr"] for group in strategy.optimizer.param_groups]
+        self._taken = 0
+
+    def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        """Set the rates of this iteration."""
+        last = max(1, len(strategy.dataloader) * strategy.train_epochs - 1)
+        share = 1 - (1 - self.end) * min(1.0, self._taken / last)
+        for group, own in zip(strategy.optimizer.param_groups, self._own, strict=True):
+            group["lr"] = share * own
+        self._taken += 1
+
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Give the optimiser its own rates back."""
+        for group, own in zip(strategy.optimizer.param_groups, self._own, strict=True):
+            group["lr"] = own

@@ -1,0 +1,131 @@
+"""Studies: on validation data, with seeds of their own, resumed, and refused early where they cannot work."""
+
+import io
+import json
+import sys
+
+import pytest
+from rich.console import Console
+
+from ckd.bench import Range, tune
+from ckd.bench.tune import FIRST_SEED
+from ckd.errors import CkdError, ConfigError, NonFiniteLossError, UnknownNameError
+
+MODULE = sys.modules["ckd.bench.tune"]
+"""The module: in `ckd.bench` the name is the function's."""
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """The specs that were run; the accuracy of each is best at lr 0.2 and memory batch 7."""
+    specs = []
+
+    class Found:
+        def __init__(self, spec):
+            specs.append(spec)
+            self.value = 1 - abs(spec.lr - 0.2) - abs((spec.settings.get("memory_batch_size") or 7) - 7) / 100
+            self.matrix = self
+
+        def average_accuracy(self):
+            return self.value
+
+    monkeypatch.setattr(MODULE, "run", lambda spec, **_: Found(spec))
+    return specs
+
+
+@pytest.fixture
+def study(tmp_path):
+    def act(space, recipe="er", **given):
+        printed = io.StringIO()
+        best = tune("split-digits", recipe, space, tmp_path, console=Console(file=printed, width=200), **given)
+        return best, printed.getvalue()
+
+    return act
+
+
+def test_runs_are_validated_with_seeds_that_are_never_reported(ran, study):
+    study({"lr": Range(0.1, 0.3)}, trials=3, seeds=2)
+    assert len(ran) == 6
+    assert all(spec.validate for spec in ran)
+    assert {spec.seed for spec in ran} == {FIRST_SEED, FIRST_SEED + 1}
+    assert all(0.1 <= spec.lr <= 0.3 for spec in ran)
+
+
+def test_the_best_values_are_returned_and_written(ran, study, tmp_path):
+    best, printed = study({"lr": Range(0.1, 0.3)}, trials=8)
+    nearest = min((spec.lr for spec in ran), key=lambda lr: abs(lr - 0.2))
+    assert best == {"lr": nearest}
+    written = json.loads((tmp_path / "study.json").read_text())
+    assert written["best"]["lr"] == nearest
+    assert written["space"] == {"lr": [0.1, 0.3]}
+    assert [t["accuracy"] for t in written["trials"]] == sorted(
+        (t["accuracy"] for t in written["trials"]), reverse=True
+    )
+    assert f"--lr {nearest:.4g}" in printed
+
+
+def test_a_study_goes_on_where_it_stopped(ran, study, tmp_path):
+    study({"lr": Range(0.1, 0.3)}, trials=2)
+    study({"lr": Range(0.1, 0.3)}, trials=5)
+    study({"lr": Range(0.1, 0.3)}, trials=5)
+    assert len(ran) == 5
+    assert len(json.loads((tmp_path / "study.json").read_text())["trials"]) == 5
+
+
+def test_whole_numbers_stay_whole_and_settings_reach_the_recipe(ran, study):
+    study({"alpha": Range(0.1, 1.0)}, recipe="der++", trials=2, fixed={"beta": 0.75}, memory_size=50)
+    assert {spec.settings["beta"] for spec in ran} == {0.75}
+    assert {spec.memory_size for spec in ran} == {50}
+    ran.clear()
+    study({"collage_of": Range(1, 3)}, recipe="tether", trials=3)
+    assert all(isinstance(spec.settings["collage_of"], int) for spec in ran)
+
+
+def test_a_run_that_diverges_counts_as_nothing_known(study, monkeypatch):
+    def diverge(*_, **__):
+        raise NonFiniteLossError("loss", expected="finite", received="NaN", fix="-")
+
+    monkeypatch.setattr(MODULE, "run", diverge)
+    _, printed = study({"lr": Range(0.1, 0.3)}, trials=2)
+    assert "trial 1: 0.00" in printed
+
+
+def test_it_trains_for_real(study):
+    best, _ = study({"lr": Range(0.01, 0.3)}, trials=2, n_experiences=2, epochs=1)
+    assert 0.01 <= best["lr"] <= 0.3
+
+
+@pytest.mark.parametrize(
+    ("space", "given", "error", "said"),
+    [
+        ({}, {}, ConfigError, "a range"),
+        ({"speed": Range(1, 2)}, {}, UnknownNameError, "speed"),
+        ({"memory_size": Range(1, 2)}, {}, UnknownNameError, "memory_size"),
+        ({"lr": Range(0.1, 0.3)}, {"trials": 0}, ConfigError, "1 or more"),
+        ({"lr": Range(0.0, 0.3)}, {}, ConfigError, "above 0"),
+        ({"lr": Range(0.1, 0.3)}, {"fixed": {"gamma": 1.0}}, UnknownNameError, "gamma"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_trained(ran, study, space, given, error, said):
+    with pytest.raises(error, match=said):
+        study(space, **given)
+    assert not ran
+
+
+def test_without_optuna_it_says_how_to_get_it(study, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(CkdError, match="pip install"):
+        study({"lr": Range(0.1, 0.3)})
+
+
+@pytest.mark.parametrize("text", ["lr", "lr=0.1", "lr=a:b", "lr=0.3:0.1", "lr=0.1:inf"])
+def test_a_range_that_is_none_is_refused(text):
+    with pytest.raises(ConfigError, match=r"lr=0\.03:0\.3"):
+        Range.parse(text)
+
+
+def test_a_range_is_logarithmic_where_its_ends_are_far_apart():
+    assert Range.parse("lr=0.03:0.3") == ("lr", Range(0.03, 0.3))
+    assert Range(0.03, 0.3).log
+    assert not Range(0.9, 0.99).log
+    assert not Range(0.0, 1.0).log

@@ -1,0 +1,57 @@
+"""The learning rate falls in a straight line within each experience, and is the user's own afterwards."""
+
+import numpy as np
+import pytest
+import torch
+from avalanche.core import SupervisedPlugin
+
+from ckd.errors import ConfigError
+from ckd.plugins import LearningRateDecay
+
+
+class Rates(SupervisedPlugin):
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def after_update(self, strategy, **kwargs):
+        self.seen.append([group["lr"] for group in strategy.optimizer.param_groups])
+
+
+@pytest.fixture
+def trained(blobs, benchmark_of, network, naive, train):
+    """trained(plugins, ...) -> what train returns, and the strategy, after 3 experiences of 2 epochs of 5 steps."""
+
+    def act(*plugins, **settings):
+        strategy = naive(network(), plugins, batch=8, epochs=2, **settings)
+        return train(strategy, benchmark_of(blobs(n_per_class=20))), strategy
+
+    return act
+
+
+@pytest.mark.parametrize("end", [0.0, 0.1, 0.75])
+def test_each_experience_goes_from_the_rate_to_its_end(trained, end):
+    rates = Rates()
+    _, strategy = trained(LearningRateDecay(end), rates, lr=0.2)
+    line = 0.2 * np.linspace(1, end, 10)  # 2 epochs of 5 steps
+    assert np.allclose(np.array(rates.seen)[:, 0], np.tile(line, 3))
+    assert strategy.optimizer.param_groups[0]["lr"] == 0.2
+
+
+def test_every_group_has_its_own_line(blobs, benchmark_of, network, naive, train):
+    rates, model = Rates(), network()
+    strategy = naive(model, [LearningRateDecay(0.5), rates], batch=40)
+    weights = list(model.parameters())
+    strategy.optimizer = torch.optim.SGD([{"params": weights[:2], "lr": 0.1}, {"params": weights[2:], "lr": 0.01}])
+    train(strategy, benchmark_of(blobs(n_experiences=1, n_per_class=40)))
+    assert np.allclose(rates.seen, [[0.1, 0.01], [0.05, 0.005]])
+
+
+def test_an_end_of_one_changes_nothing(trained, same):
+    assert same(trained(LearningRateDecay(1.0))[0], trained()[0])
+
+
+@pytest.mark.parametrize("end", [-0.1, 1.5, float("nan")])
+def test_a_share_that_is_none_is_refused(end):
+    with pytest.raises(ConfigError, match="from 0 to 1"):
+        LearningRateDecay(end)
