@@ -19,6 +19,9 @@ def options(description: str | None, **flags: str) -> argparse.Namespace:
     parser.add_argument("--out", required=True, metavar="DIR", help="where results go")
     parser.add_argument("--seeds", type=int, default=3, metavar="K", help="seeds 0 to K-1 (default: %(default)s)")
     parser.add_argument("--memory-size", type=int, nargs="+", default=[200], metavar="N", help="(default: 200)")
+    parser.add_argument("--recipe", nargs="+", metavar="R", help="some of the recipes (default: all of the suite)")
+    parser.add_argument("--average", type=float, default=0.0, metavar="A", help="answer with an average of decay A")
+    parser.add_argument("--lr-end", type=float, default=1.0, metavar="S", help="lower the rate to S times its value")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: %(default)s)")
     torch.set_num_threads(1)
@@ -35,8 +38,16 @@ def compare(
 ) -> None:
     """Run what is not finished yet, every recipe at every memory size and seed, and print the table."""
     specs = [
-        plan(benchmark, recipe, seed=seed, memory_size=size, **protocol)
-        for recipe in recipes
+        plan(
+            benchmark,
+            recipe,
+            seed=seed,
+            memory_size=size,
+            average=chosen.average,
+            lr_end=chosen.lr_end,
+            **protocol,
+        )
+        for recipe in chosen.recipe or recipes
         for size in chosen.memory_size
         for seed in range(chosen.seeds)
     ]
@@ -47,4 +58,5 @@ def compare(
         device=chosen.device,
         jobs=chosen.jobs,
         published=published,
+        against="der++",
     )

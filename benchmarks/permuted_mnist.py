@@ -8,7 +8,7 @@ all 20 tasks at the end. The published numbers are those of the paper (arXiv:200
 
 from options import compare, options
 
-RECIPES = ["naive", "er", "der", "der++", "joint"]
+RECIPES = ["naive", "ewc", "er", "mean-er", "der++", "tether", "joint"]
 PUBLISHED = {
     ("naive", 0): 40.70,
     ("joint", 0): 94.33,

@@ -18,7 +18,7 @@ from ckd.bench.run import check_device, run
 from ckd.bench.spec import RunSpec
 from ckd.data.registry import find
 from ckd.errors import ConfigError, NonFiniteLossError
-from ckd.evaluation import plot_forgetting
+from ckd.evaluation import paired_test, plot_forgetting
 from ckd.recipes import get
 
 Published = Mapping[tuple[str, int], float]
@@ -34,6 +34,7 @@ def run_suite(
     jobs: int = 1,
     force: bool = False,
     published: Published | None = None,
+    against: str | None = None,
     console: Console | None = None,
 ) -> list[Result]:
     """Run every spec that has no result under `out` yet, then print a table and write `forgetting.png`.
@@ -46,6 +47,7 @@ def run_suite(
         jobs: runs at a time; if more than one, each is in a process with one thread.
         force: run again what is finished.
         published: numbers to show beside ours.
+        against: a recipe that the others are tested against, seed by seed.
         console: where to print.
 
     Returns:
@@ -99,7 +101,7 @@ def run_suite(
     if not results:
         raise DivergedError.of(failed)
     console.width = max(console.width, 100)  # a narrow terminal wraps the table; numbers are not cut off
-    console.print(table(results, published))
+    console.print(table(results, published, against))
     groups = by_method(results)
     plot_forgetting(
         {label: [r.matrix for r in group] for label, group in groups.items()},
@@ -145,8 +147,12 @@ def by_method(results: Iterable[Result]) -> dict[str, list[Result]]:
     return named
 
 
-def table(results: Iterable[Result], published: Published | None = None) -> Table:
-    """Mean and standard deviation over seeds, a row for each method; `published` adds a column."""
+def table(results: Iterable[Result], published: Published | None = None, against: str | None = None) -> Table:
+    """Mean and standard deviation over seeds, a row for each method.
+
+    `published` adds a column, and so does `against`: the p-value of `paired_test` against that recipe with as large a
+    memory, for methods that have the same seeds.
+    """
     results = list(results)
     seeds = len({r.spec.seed for r in results})
     shown = Table(
@@ -155,9 +161,11 @@ def table(results: Iterable[Result], published: Published | None = None) -> Tabl
         padding=(0, 0, 0, 1),
     )
     shown.add_column("method", no_wrap=True)
-    for column in ("memory", "accuracy", "task known", "forgetting", "s", "kB", *(["published"] if published else [])):
+    more = [*(["published"] if published else []), *([f"p ({against})"] if against else [])]
+    for column in ("memory", "accuracy", "task known", "forgetting", "s", "kB", *more):
         shown.add_column(column, justify="right", no_wrap=True)
-    for label, found in by_method(results).items():
+    methods = by_method(results)
+    for label, found in methods.items():
         size = found[0].spec.memory_size
         rehearses = get(found[0].spec.recipe).strategy == "Naive"
         row = [
@@ -169,9 +177,21 @@ def table(results: Iterable[Result], published: Published | None = None) -> Tabl
             f"{np.mean([sum(r.seconds.values()) for r in found]):.1f}",
             f"{np.mean([sum(r.memory_bytes.values()) / 1000 for r in found]):.0f}" if rehearses else "all data",
         ]
-        known = (published or {}).get((found[0].spec.recipe, size))
-        shown.add_row(*row, *(["-" if known is None else f"{known:.2f}"] if published else []))
+        if published:
+            known = published.get((found[0].spec.recipe, size))
+            row.append("-" if known is None else f"{known:.2f}")
+        if against:
+            rivals = [g for g in methods.values() if g[0].spec.recipe == against and g[0].spec.memory_size == size]
+            row.append(_p_value(found, rivals[0] if rivals else []))
+        shown.add_row(*row)
     return shown
+
+
+def _p_value(found: list[Result], rival: list[Result]) -> str:
+    ours, theirs = ({r.spec.seed: r.matrix.average_accuracy() for r in group} for group in (found, rival))
+    if found is rival or ours.keys() != theirs.keys() or len(ours) < 2:
+        return "-"
+    return f"{paired_test(list(ours.values()), [theirs[seed] for seed in ours]):.3f}"
 
 
 def _mean_sd(values: list[float]) -> str:

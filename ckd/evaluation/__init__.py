@@ -1,6 +1,7 @@
 """The accuracy matrix, what follows from it, and how it looks."""
 
 from ckd.evaluation.accuracy_matrix import AccuracyMatrix
-from ckd.evaluation.plot import plot_forgetting
+from ckd.evaluation.paired import paired_test
+from ckd.evaluation.plot import plot_against_bytes, plot_forgetting
 
-__all__ = ["AccuracyMatrix", "plot_forgetting"]
+__all__ = ["AccuracyMatrix", "paired_test", "plot_against_bytes", "plot_forgetting"]

@@ -119,9 +119,9 @@ def result(recipe, seed, rows, memory_size=200, **settings):
     )
 
 
-def rows_of(results, published=None):
+def rows_of(results, published=None, against=None):
     """The rows of the table, each by column."""
-    columns = {str(column.header): list(column.cells) for column in table(results, published).columns}
+    columns = {str(column.header): list(column.cells) for column in table(results, published, against).columns}
     return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
 
 
@@ -163,6 +163,16 @@ def test_published_numbers_stand_beside_ours():
     found = rows_of([result("er", 0, ONE), result("er", 0, ONE, 500)], {("er", 500): 57.74})
     assert [row["published"] for row in found] == ["-", "57.74"]
     assert "published" not in rows_of([result("er", 0, ONE)])[0]
+
+
+def test_each_method_is_tested_against_the_one_that_is_named_with_as_large_a_memory():
+    def better(recipe, size, by):
+        return [result(recipe, s, [[0.9, 0.0], [0.5 + by, 0.7 + 0.01 * s]], size) for s in range(6)]
+
+    results = [*better("er", 200, 0.0), *better("tether", 200, 0.1), *better("tether", 500, 0.1)]
+    found = rows_of(results, against="er")
+    assert [row["p (er)"] for row in found] == ["-", "0.031", "-"]  # 2 / 2⁶: all six seeds are better
+    assert rows_of(better("er", 200, 0.0)[:5] + better("der", 200, 0.1), against="er")[1]["p (er)"] == "-"
 
 
 def test_methods_that_differ_only_in_a_setting_are_told_apart():
