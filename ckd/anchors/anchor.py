@@ -26,7 +26,8 @@ class Anchor(Part):
 
     The step is taken after the optimiser's, with its learning rate η, and it is exact (a proximal step): a Kronecker
     curvature is so stiff that a gradient step of the same penalty diverges at the learning rates of our protocols.
-    To first order in η both are the same.
+    To first order in η both are the same. In an online stream F is measured on the last sub-experience of a task, as
+    its samples are the ones that are there when it ends.
 
     Args:
         teacher: whose weights θ* are; F is measured on it whenever an experience ends.

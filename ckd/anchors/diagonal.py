@@ -33,12 +33,14 @@ class Diagonal:
         self._fisher: dict[str, Tensor] = {}
 
     def add(self, exam: Exam, decay: float) -> None:
-        """Add the mean of the samples' squared gradients."""
+        """Add the mean of the samples' squared gradients; weights that never had any take no space."""
         found = mean_square_gradients(exam, self.only)
-        for name, known in self._fisher.items():
-            if name in found:
-                found[name][tuple(map(slice, known.shape))] += decay * known
-        self._fisher = found
+        self._fisher = {name: decay * known for name, known in self._fisher.items()}
+        for name, fresh in found.items():
+            if name in self._fisher:
+                fresh = fresh + _fit(self._fisher[name], fresh)
+            if name in self._fisher or fresh.any():
+                self._fisher[name] = fresh
 
     def penalty(self, displacement: Displacement) -> Tensor:
         """½ Σ F Δ²."""

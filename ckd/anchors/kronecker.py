@@ -53,6 +53,7 @@ class Kronecker:
     def add(self, exam: Exam, decay: float) -> None:
         """Add the factors of each layer that answered; the diagonal of what belongs to no such layer."""
         fresh = _factors(exam)
+        covered = {name for path in fresh for name in _names(path)}
         for path, known in self._layers.items():
             self._layers[path] = (
                 known.joined(path, *fresh.pop(path), decay, self.rank, self.dtype)
@@ -61,7 +62,6 @@ class Kronecker:
             )
         for path, (a, g) in fresh.items():
             self._layers[path] = Factors.of(a, g, 1.0, self.rank, self.dtype)
-        covered = {name for path in self._layers for name in _names(path)}
         self._rest.only = {name for name, _ in exam.model.named_parameters()} - covered
         self._rest.add(exam, decay)
 
@@ -71,14 +71,15 @@ class Kronecker:
         return torch.stack([*layers, self._rest.penalty(displacement)]).sum()
 
     def taken_off(self, displacement: Displacement, strength: float) -> dict[str, Tensor]:
-        """Δ - (1 + strength · G ⊗ A)⁻¹ Δ, layer by layer."""
+        """Δ - (1 + strength · G ⊗ A)⁻¹ Δ, layer by layer; what also has a diagonal is pulled by that first."""
         found = self._rest.taken_off(displacement, strength)
+        left = {**displacement, **{name: displacement[name] - off for name, off in found.items()}}
         for path, layer in self._layers.items():
             weight, bias = _names(path)
-            off = layer.taken_off(_joined(path, displacement), strength)
+            off = layer.taken_off(_joined(path, left), strength)
             if bias in displacement:
-                off, found[bias] = off[:, :-1], off[:, -1]
-            found[weight] = off.reshape(displacement[weight].shape)
+                off, found[bias] = off[:, :-1], found.get(bias, 0) + off[:, -1]
+            found[weight] = found.get(weight, 0) + off.reshape(displacement[weight].shape)
         return found
 
     def nbytes(self) -> int:
@@ -147,7 +148,9 @@ class Factors:
     def matrices(self) -> tuple[Tensor, Tensor]:
         """A and G, as far as they were kept."""
         a, g = self.a_vectors.to(self.a_values.dtype), self.g_vectors.to(self.g_values.dtype)
-        a = (a * (self.a_values - self.a_other)) @ a.T + self.a_other * torch.eye(len(a), device=a.device)
+        a = (a * (self.a_values - self.a_other)) @ a.T + self.a_other * torch.eye(
+            len(a), dtype=a.dtype, device=a.device
+        )
         return a, (g * self.g_values) @ g.T
 
     def penalty(self, delta: Tensor) -> Tensor:
@@ -185,6 +188,7 @@ class Factors:
 def _factors(exam: Exam) -> dict[str, tuple[Tensor, Tensor]]:
     """A = E[Σ_p a aᵀ] and G = E[mean_p g gᵀ] of each layer that answered, over samples and positions p."""
     found: dict[str, tuple[Tensor, Tensor]] = {}
+    asked: Counter[str] = Counter()  # of a head for each task, only the samples of its task
     for batch in exam.batches(CHUNK):
         with _noted(exam.model) as passes:
             batch.losses().sum().backward()  # type: ignore[no-untyped-call]
@@ -193,8 +197,9 @@ def _factors(exam: Exam) -> dict[str, tuple[Tensor, Tensor]]:
             if path in found:
                 a, g = a + found[path][0], g + found[path][1]
             found[path] = a, g
+            asked[path] += len(gradients) // positions
         exam.model.zero_grad()
-    return {path: (a / len(exam), g / len(exam)) for path, (a, g) in found.items()}
+    return {path: (a / len(exam), g / asked[path]) for path, (a, g) in found.items()}
 
 
 @contextmanager

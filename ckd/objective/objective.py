@@ -116,6 +116,7 @@ class Objective:
         if self.answers is not None:
             self._refuse("answers", "the student's", f"those of its {type(self.answers).__name__}", "Leave them.")
         self.answers = answers
+        self.__dict__.pop("parts", None)
         return self
 
     def answering(self, model: nn.Module) -> nn.Module:

@@ -10,6 +10,7 @@ each part is worth: benchmarks/results/tether.md.
 from functools import partial
 
 from ckd.anchors import Anchor, Kronecker
+from ckd.errors import ConfigError
 from ckd.losses import check_temperature, cross_entropy_per_sample, kd_per_sample, logit_mse_per_sample
 from ckd.memory import Memory
 from ckd.objective import Objective, Term, memory, stored_logits, teacher
@@ -36,6 +37,8 @@ def tether(
 ) -> Objective:
     """Der++, the old self's answers on collages of memory, its weights as an anchor; answers with an average."""
     check_temperature(temperature)
+    if collage_of < 1:
+        raise ConfigError("samples in a collage", expected="1 or more", received=collage_of, fix="1 mixes nothing.")
     snapshot = Snapshot(of_answer=True)
     terms = [
         Term("logits", draw=memory("a"), target=stored_logits, loss=logit_mse_per_sample, weight=logit_weight),

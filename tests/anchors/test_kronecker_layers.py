@@ -102,6 +102,15 @@ def test_several_tasks_in_one_experience_are_the_same_in_pieces(float64, exam_of
     assert penalties[0] == pytest.approx(penalties[1], rel=1e-9)
 
 
+def test_a_head_that_some_samples_answered_is_held_by_their_share(float64, exam_of):
+    """One of the two: half the outer product of its gradient."""
+    exam = heads(exam_of, [0, 1])
+    curvature, delta = measured(exam), displacement_of(exam.model)
+    weight = exam.model.get_parameter(head(0))
+    slope = (torch.autograd.grad(exam.losses()[0], weight)[0] * delta[head(0)]).sum().item()
+    assert curvature.penalty(only(delta, head(0))).item() == pytest.approx(slope**2 / 4, rel=1e-9)
+
+
 class Spare(nn.Module):
     """A layer of it never answers."""
 
