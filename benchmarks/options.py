@@ -10,18 +10,21 @@ from ckd.bench import plan, run_suite
 from ckd.bench.allocator import keep_freed_memory
 
 
-def options(description: str | None, **flags: str) -> argparse.Namespace:
-    """Seeds, memory sizes and folders, and `flags` by name with their help; one thread, as the networks are small."""
+def options(description: str | None, *, choices: bool = True, **flags: str) -> argparse.Namespace:
+    """Seeds and folders, with `choices` what is compared, and `flags` by name with their help; one thread a run."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, text in flags.items():
         parser.add_argument(f"--{name}", action="store_true", help=text)
     parser.add_argument("--data-root", metavar="D", help="where data sets are kept (default: ~/.cache/ckd)")
     parser.add_argument("--out", required=True, metavar="DIR", help="where results go")
     parser.add_argument("--seeds", type=int, default=3, metavar="K", help="seeds 0 to K-1 (default: %(default)s)")
-    parser.add_argument("--memory-size", type=int, nargs="+", default=[200], metavar="N", help="(default: 200)")
-    parser.add_argument("--recipe", nargs="+", metavar="R", help="some of the recipes (default: all of the suite)")
-    parser.add_argument("--average", type=float, default=0.0, metavar="A", help="answer with an average of decay A")
-    parser.add_argument("--lr-end", type=float, default=1.0, metavar="S", help="lower the rate to S times its value")
+    if choices:
+        parser.add_argument("--memory-size", type=int, nargs="+", default=[200], metavar="N", help="(default: 200)")
+        parser.add_argument("--recipe", nargs="+", metavar="R", help="some of the recipes (default: all of the suite)")
+        parser.add_argument("--average", type=float, default=0.0, metavar="A", help="answer with an average of decay A")
+        parser.add_argument(
+            "--lr-end", type=float, default=1.0, metavar="S", help="lower the rate to S times its value"
+        )
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: %(default)s)")
     torch.set_num_threads(1)

@@ -3,12 +3,15 @@
 python benchmarks/tether_parts.py --seeds 3 --jobs 2 --out runs/tether-parts
 """
 
+from pathlib import Path
 from statistics import mean, stdev
 
 from options import options
 from rich.console import Console
 
-from ckd.bench import plan, run_suite
+from ckd.bench import load, plan, run_suite
+from ckd.bench.result import FILE
+from ckd.errors import NonFiniteLossError
 
 LABELS, COLLAGES, ANCHOR, AVERAGE = "rehearsal_weight", "distill_weight", "anchor_weight", "decay"
 PARTS = {
@@ -27,18 +30,19 @@ PARTS = {
 }
 
 if __name__ == "__main__":
-    chosen = options(__doc__)
+    chosen = options(__doc__, choices=False)
     specs = {
         part: [plan("permuted-mnist", "tether", seed=seed, settings=settings) for seed in range(chosen.seeds)]
         for part, settings in PARTS.items()
     }
     every = [spec for group in specs.values() for spec in group]
-    quiet = Console(quiet=True)
-    results = run_suite(every, chosen.out, data_root=chosen.data_root, jobs=chosen.jobs, console=quiet)
-    found = {result.spec.folder: result for result in results}
+    try:
+        run_suite(every, chosen.out, data_root=chosen.data_root, jobs=chosen.jobs, console=Console(quiet=True))
+    except NonFiniteLossError as error:  # a part alone may not bear the learning rate of the whole
+        print(error)
     for part, group in specs.items():
-        runs = [found[spec.folder] for spec in group]
-        accuracy = [100 * r.matrix.average_accuracy() for r in runs]
+        files = [file for spec in group if (file := Path(chosen.out) / spec.folder / FILE).exists()]
+        runs = [load(file) for file in files]
+        accuracy = [100 * run.matrix.average_accuracy() for run in runs] or [float("nan")]
         spread = f" ± {stdev(accuracy):.2f}" if len(accuracy) > 1 else ""
-        state = mean(sum(r.memory_bytes.values()) for r in runs) / 1000
-        print(f"{part:42} {mean(accuracy):.2f}{spread}  {state:.0f} kB")
+        print(f"{part:42} {mean(accuracy):.2f}{spread}  {len(runs)} of {len(group)} seeds")
