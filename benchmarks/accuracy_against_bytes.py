@@ -4,6 +4,7 @@ python benchmarks/accuracy_against_bytes.py runs/pmnist --out benchmarks/results
 """
 
 import argparse
+import sys
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -18,13 +19,15 @@ if __name__ == "__main__":
     parser.add_argument("--out", required=True, type=Path, metavar="PNG", help="the picture")
     chosen = parser.parse_args()
     results = [load(file) for folder in chosen.runs for file in sorted(folder.rglob(FILE))]
+    if len({r.spec.benchmark for r in results}) != 1:
+        sys.exit("accuracy_against_bytes.py: the folders must hold results, and of one benchmark")
     curves: dict[str, list[tuple[float, float, float]]] = {}
-    for found in by_method(results).values():
-        label, size = found[0].spec.label, found[0].spec.memory_size
+    for label, found in by_method(results).items():
+        size = found[0].spec.memory_size
         accuracy = [r.matrix.average_accuracy() for r in found]
         held = get(found[0].spec.recipe).strategy == "Naive"
         state = mean(sum(r.memory_bytes.values()) for r in found) if held else 0.0
-        name = label.removesuffix(f", memory {size}")
+        name = label.replace(f", memory {size}", "")
         spread = stdev(accuracy) if len(accuracy) > 1 else 0.0
         curves.setdefault(name, []).append((state, mean(accuracy), spread))
         print(

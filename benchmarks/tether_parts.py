@@ -13,7 +13,7 @@ from ckd.bench import load, plan, run_suite
 from ckd.bench.result import FILE
 from ckd.errors import NonFiniteLossError
 
-LABELS, COLLAGES, ANCHOR, AVERAGE = "rehearsal_weight", "distill_weight", "anchor_weight", "decay"
+LABELS, COLLAGES, ANCHOR, AVERAGE = "rehearsal_weight", "distill_weight", "anchor_weight", "decay"  # no logits here
 PARTS = {
     "tether": {},
     "without the anchor": {ANCHOR: 0.0},

@@ -45,11 +45,11 @@ def parser() -> argparse.ArgumentParser:
         "run",
         help="train recipes on a benchmark and compare them",
         description="Train recipes on a benchmark, one run for each seed. What is finished is kept.",
+        allow_abbrev=False,
     )
     run.add_argument("benchmark", metavar="BENCHMARK", help=_BENCHMARK)
     run.add_argument("--recipe", action="append", required=True, metavar="R", help="once for each recipe to compare")
     run.add_argument("--seeds", type=int, default=1, metavar="K", help="seeds 0 to K-1 (default: 1)")
-    run.add_argument("--lr", type=float, metavar="L", help="learning rate of SGD")
     _add_protocol(run)
     run.add_argument("--validate", action="store_true", help="test on a tenth of the training data, held out")
     run.add_argument(
@@ -67,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
         help="choose hyper-parameters on validation data",
         description="Search hyper-parameters on held-out training data, with seeds of their own. Started again it goes "
         "on where it stopped; started in several terminals it shares the work.",
+        allow_abbrev=False,
     )
     tune.add_argument("benchmark", metavar="BENCHMARK", help=_BENCHMARK)
     tune.add_argument("--recipe", required=True, metavar="R", help="a recipe from `ckd list`")
@@ -88,6 +89,7 @@ def _add_protocol(command: argparse.ArgumentParser) -> None:
     command.add_argument("--epochs", type=int, metavar="E", help="passes over each experience")
     command.add_argument("--experiences", type=int, metavar="N", help="experiences in the stream")
     command.add_argument("--batch-size", type=int, metavar="B", help="samples in a mini-batch of the stream")
+    command.add_argument("--lr", type=float, metavar="L", help="learning rate of SGD")
     command.add_argument("--samples-per-class", type=_count, metavar="N", help="training samples of each class, or all")
     command.add_argument("--network", metavar="NAME", help="a network from `ckd list`")
     command.add_argument(
@@ -103,7 +105,11 @@ def _add_protocol(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--compile", action="store_true", help="compile the network with torch.compile")
     command.add_argument(
-        "--average", type=float, default=0.0, metavar="A", help="answer with an average of the weights, of decay A"
+        "--average",
+        type=float,
+        default=0.0,
+        metavar="A",
+        help="answer with an average of the weights, of decay A; for recipes that answer with the student",
     )
     command.add_argument(
         "--lr-end", type=float, default=1.0, metavar="S", help="lower the rate to S times its value in each experience"
@@ -146,7 +152,6 @@ def _run(arguments: argparse.Namespace) -> None:
             arguments.benchmark,
             recipe,
             seed=seed,
-            lr=arguments.lr,
             settings=mine[recipe],
             validate=arguments.validate,
             **_protocol(arguments),
@@ -169,11 +174,14 @@ def _run(arguments: argparse.Namespace) -> None:
 def _tune(arguments: argparse.Namespace) -> None:
     from ckd.bench import Range, tune
 
+    ranges = list(map(Range.parse, arguments.search))
+    if len(dict(ranges)) < len(ranges):
+        raise ConfigError("--search", expected="each name once", received=arguments.search, fix="Name one range.")
     _own_process()
     tune(
         arguments.benchmark,
         arguments.recipe,
-        dict(map(Range.parse, arguments.search)),
+        dict(ranges),
         arguments.out or Path("runs") / "tune" / f"{Path(arguments.benchmark).stem}-{arguments.recipe}",
         trials=arguments.trials,
         seeds=arguments.seeds,
@@ -191,6 +199,7 @@ def _protocol(arguments: argparse.Namespace) -> dict[str, Any]:
         "n_experiences": arguments.experiences,
         "epochs": arguments.epochs,
         "batch_size": arguments.batch_size,
+        "lr": arguments.lr,
         "network": arguments.network,
         "samples_per_class": arguments.samples_per_class,
         "variant": arguments.protocol,

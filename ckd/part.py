@@ -29,7 +29,8 @@ class Update:
         logits: the student's answers (B, C) from before the step, detached; NaN where no unit was live.
         experience: index of the experience, counted by boundaries crossed.
         complete: whether it is known that no logit is NaN.
-        lr: the learning rate of the step, of the optimiser's first group; 0 if there is none.
+        lr: how far the step goes along a steady gradient: the largest of the learning rates of the optimiser's groups,
+            divided by 1 - momentum; 0 if it has none.
     """
 
     model: nn.Module

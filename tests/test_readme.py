@@ -27,9 +27,11 @@ def test_the_examples_run(capsys):
 
 def test_the_composed_objective_trains(blobs, benchmark_of, network, naive):
     names = {"__name__": "__main__"}
-    exec(compile(EXAMPLES[-1], "README.md", "exec"), names)
+    for example in EXAMPLES[-2:]:
+        exec(compile(example, "README.md", "exec"), names)
     naive(network(), [names["plugin"]]).train(benchmark_of(blobs()).train_stream)
     assert len(names["objective"].memory) == 120
+    assert names["held"].anchor.teacher is names["past"]
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))

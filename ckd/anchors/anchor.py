@@ -32,7 +32,10 @@ class Anchor(Part):
     Args:
         teacher: whose weights θ* are; F is measured on it whenever an experience ends.
         curvature: F, a `Kronecker` or `Diagonal`.
-        weight: 1 is what Bayes' rule says for a loss that is a mean over samples and experiences of equal size.
+        weight: 1 is what Bayes' rule says for a loss that is a mean over samples, experiences of equal size, and SGD.
+            η counts momentum in (÷ 1 - momentum) and is the largest of all parameter groups. Optimisers that scale
+            each gradient by its size (Adam) take other steps than η says: search their weight anew, 30 times as large
+            to begin with.
         decay: what is left of the old F when an experience's own is added; 1 forgets nothing.
         samples: of the experience that F is measured on, at most.
         seed: of the generator that chooses these and draws their labels.
@@ -53,6 +56,15 @@ class Anchor(Part):
         samples: int = 2000,
         seed: int = 0,
     ) -> None:
+        for name, part, kind in (("teacher", teacher, Teacher), ("curvature", curvature, Curvature)):
+            if not isinstance(part, kind):
+                fix = "For example Anchor(snapshot, Kronecker())."
+                raise ConfigError(f"{name} of the anchor", expected=f"a {kind.__name__}", received=repr(part), fix=fix)
+        for name, value in (("weight", weight), ("decay", decay), ("samples", samples)):
+            if not isinstance(value, int | float):
+                raise ConfigError(
+                    f"{name} of the anchor", expected="a number", received=repr(value), fix="Leave it out."
+                )
         for name, value, fits, expected in (
             ("weight", weight, weight >= 0 and math.isfinite(weight), "a finite number, 0 or more"),
             ("decay", decay, 0 <= decay <= 1, "from 0 to 1"),

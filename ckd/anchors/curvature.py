@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -13,6 +13,7 @@ Displacement = Mapping[str, Tensor]
 """θ - θ* by parameter name, in the parameters' shapes; 0 where the old self has no such weight."""
 
 
+@runtime_checkable
 class Curvature(Protocol):
     """F ≈ Σ over experiences of E[∇log p(ŷ|x) ∇log p(ŷ|x)ᵀ], ŷ from the model: the Fisher matrix of the answers."""
 

@@ -7,6 +7,7 @@ arXiv:1805.06370.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +73,7 @@ def mean_square_gradients(exam: Exam, only: Collection[str] | None = None) -> di
         logits = functional_call(asked, {**every, **weights}, (x[None], task[None]))
         return F.cross_entropy(logits.masked_fill(~classes, -torch.inf), label[None])
 
-    of_each = _one_by_one(grad(loss)) if exam.per_task else vmap(grad(loss), in_dims=(None, 0, 0, 0, 0))
+    of_each = _one_by_one(grad(loss)) if exam.per_task else _at_once(grad(loss))
     size = max(1, min(256, ELEMENTS // sum(p.numel() for p in weights.values())))
     total = {name: torch.zeros_like(value) for name, value in weights.items()}
     for batch in exam.batches(size):
@@ -81,6 +82,20 @@ def mean_square_gradients(exam: Exam, only: Collection[str] | None = None) -> di
         for name, gradients in of_each(weights, batch.inputs, batch.tasks, batch.labels, classes).items():
             total[name] += gradients.square().sum(0)
     return {name.removeprefix("model."): value / len(exam) for name, value in total.items()}
+
+
+def _at_once(of_one: Callable[..., dict[str, Tensor]]) -> Callable[..., dict[str, Tensor]]:
+    """`of_one` of each row, stacked: vectorised, where every layer of the model can be (a GRU cannot)."""
+    vectorised = vmap(of_one, in_dims=(None, 0, 0, 0, 0))
+
+    def of_each(*columns: Any) -> dict[str, Tensor]:
+        try:
+            found: dict[str, Tensor] = vectorised(*columns)
+        except RuntimeError:
+            found = _one_by_one(of_one)(*columns)
+        return found
+
+    return of_each
 
 
 def _one_by_one(of_one: Callable[..., dict[str, Tensor]]) -> Callable[..., dict[str, Tensor]]:

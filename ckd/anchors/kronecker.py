@@ -44,7 +44,7 @@ class Kronecker:
     """
 
     def __init__(self, *, rank: int | None = None, dtype: torch.dtype = torch.bfloat16) -> None:
-        if rank is not None and rank < 1:
+        if rank is not None and (not isinstance(rank, int) or rank < 1):
             raise ConfigError("rank of the Kronecker factors", expected="1 or more", received=rank, fix="Try 100.")
         self.rank, self.dtype = rank, dtype
         self._layers: dict[str, Factors] = {}

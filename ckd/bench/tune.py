@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from rich.table import Table
 from ckd.bench.result import writable_error
 from ckd.bench.run import run
 from ckd.bench.spec import RunSpec, plan
-from ckd.errors import ConfigError, NonFiniteLossError, UnknownNameError
+from ckd.errors import ConfigError, DataError, NonFiniteLossError, UnknownNameError
 from ckd.recipes import get
 
 FIRST_SEED = 1000
@@ -95,6 +96,8 @@ def tune(
     optuna = _optuna()
     out, console, fixed = Path(out), console or Console(), dict(fixed or {})
     _check(recipe, space, trials, seeds)
+    for name in space.keys() & {*fixed, *(["lr"] if protocol.get("lr") else [])}:
+        raise ConfigError("search space", expected="names that are not set", received=name, fix="Search it or set it.")
 
     def specs(values: Mapping[str, float]) -> list[RunSpec]:
         settings = {**fixed, **{name: value for name, value in values.items() if name != "lr"}}
@@ -102,7 +105,7 @@ def tune(
         wanted = range(FIRST_SEED, FIRST_SEED + seeds)
         return [plan(benchmark, recipe, seed=s, settings=settings, validate=True, **given) for s in wanted]
 
-    whole = {name for name in space if isinstance(get(recipe).defaults.get(name, 0.0), int)}
+    whole = {name for name in space if not isinstance(get(recipe).defaults.get(name, 0.0), float)}
 
     def accuracy(trial: Any) -> float:
         values = {
@@ -125,18 +128,23 @@ def tune(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise writable_error(out, error) from error
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    example = specs({name: r.low for name, r in space.items()})[0]
-    study = optuna.create_study(
-        storage=f"sqlite:///{out / 'study.db'}",
-        study_name=f"{example.benchmark}, {example.label}",
-        direction="maximize",
-        sampler=optuna.samplers.TPESampler(),
-        load_if_exists=True,
-    )
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)  # what fails is raised, and said by ckd
+    try:
+        study = optuna.create_study(
+            storage=f"sqlite:///{out / 'study.db'}",
+            study_name=_name(specs({name: r.low for name, r in space.items()}), space),
+            direction="maximize",
+            sampler=optuna.samplers.TPESampler(),
+            load_if_exists=True,
+        )
+    except Exception as error:  # whatever the database and its layers raise
+        fix = "Name another folder with --out."
+        raise DataError(f"study in {out}", expected="study.db to be one", received=error, fix=fix) from error
     finished = optuna.study.MaxTrialsCallback(trials, states=(optuna.trial.TrialState.COMPLETE,))
     if len(_complete(study)) < trials:
         study.optimize(accuracy, callbacks=[finished])
+    if study.best_value <= 0:
+        raise NonFiniteLossError("study", expected="a trial that works", received="none", fix="Search lower rates.")
     best: dict[str, float] = dict(study.best_params)
     _save(study, space, specs(best), out / "study.json")
     console.print(_table(study, space))
@@ -154,6 +162,13 @@ def _check(recipe: str, space: Mapping[str, Range], trials: int, seeds: int) -> 
     for name in space:
         if name not in known:
             raise UnknownNameError.of(f"hyper-parameter of {recipe}", name, known)
+
+
+def _name(specs: Sequence[RunSpec], space: Mapping[str, Range]) -> str:
+    """Of a study: another setting, range or number of seeds, another study."""
+    decided = [[str(spec.folder) for spec in specs], {name: [r.low, r.high] for name, r in space.items()}]
+    digest = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:8]
+    return f"{specs[0].benchmark}, {specs[0].label}, {digest}"
 
 
 def _optuna() -> Any:

@@ -20,17 +20,21 @@ def paired_test(one: Sequence[float], other: Sequence[float]) -> float:
         other: of another, for the same seeds in the same order (n,).
 
     Raises:
-        ConfigError: results that are not pairs, fewer than 2 or more than 20.
+        ConfigError: results that are not pairs of finite numbers, fewer than 2 or more than 20.
 
     Example:
         >>> round(paired_test([1, 2, 3, 4, 5, 6], [0, 0, 0, 0, 0, 0]), 5)
         0.03125
     """
     a, b = np.asarray(one, dtype=float), np.asarray(other, dtype=float)
-    if a.shape != b.shape or a.ndim != 1 or not 2 <= len(a) <= 20:
-        received = f"{a.shape} and {b.shape}"
-        raise ConfigError("paired test", expected="2 to 20 pairs", received=received, fix="Use the same seeds.")
+    if a.shape != b.shape or a.ndim != 1 or not 2 <= len(a) <= 20 or not np.isfinite([a, b]).all():
+        received = f"{a.tolist()} and {b.tolist()}"
+        raise ConfigError("paired test", expected="2 to 20 finite pairs", received=received, fix="Use the same seeds.")
     found = permutation_test(
-        (a, b), lambda x, y, axis: np.mean(x - y, axis=axis), permutation_type="samples", n_resamples=np.inf
+        (a, b),
+        lambda x, y, axis: np.mean(x - y, axis=axis),
+        permutation_type="samples",
+        n_resamples=np.inf,
+        batch=2**14,
     )
     return float(found.pvalue)

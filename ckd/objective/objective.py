@@ -114,7 +114,8 @@ class Objective:
             ConfigError: an objective whose method has an answer of its own.
         """
         if self.answers is not None:
-            self._refuse("answers", "the student's", f"those of its {type(self.answers).__name__}", "Leave them.")
+            own, fix = f"those of its own {type(self.answers).__name__}", "Leave out --average (answered_by) for it."
+            self._refuse("answers", "the student's, to put an average in their place", own, fix)
         self.answers = answers
         self.__dict__.pop("parts", None)
         return self
@@ -178,6 +179,8 @@ class Objective:
         strangers = [name for name, teacher in self.teachers.items() if not isinstance(teacher, Teacher)]
         if strangers:
             self._refuse("teachers", "each a Teacher", f"{strangers[0]!r}, which is none", "Use Snapshot() or Ema().")
+        if self.anchor is not None and self.anchor.curvature.nbytes():
+            self._refuse("anchor", "a fresh curvature", "one of an earlier run", "Make a new one for each run.")
         if self.anchor is not None and self.anchor.teacher not in self.teachers.values():
             fix = "Name it, as in teachers={'snapshot': snapshot}."
             self._refuse("teacher of the anchor", "one of the teachers", "another", fix)
@@ -197,6 +200,9 @@ class Objective:
             fix = "Use draw=union(memory('a')), or a term beside the criterion."
             self._refuse("criterion", "the stream", own.draw, fix)
         for term in self._all_terms:
+            if getattr(term.view, "mixes", False) and term.target.of_samples:
+                fix = "Use target=teacher(...), which can be asked about anything."
+                self._refuse(f"term {term.name!r}", "a teacher's answers to mixed samples", term.target, fix)
             if term.target.stored_logits and not isinstance(term.draw, FromMemory):
                 self._refuse(f"term {term.name!r}", "a draw from memory", term.draw, "Use draw=memory('a').")
             if term.target.stored_logits and self.memory is not None and not self.memory.can_keep_logits:

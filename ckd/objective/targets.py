@@ -36,6 +36,11 @@ class Target(ABC):
         return False
 
     @property
+    def of_samples(self) -> bool:
+        """Whether it is a fact about the samples that were drawn, which a mixture of several has not."""
+        return self.stored_logits
+
+    @property
     def memory_kind(self) -> type[Memory]:
         """The kind of memory that the objective must have, if it has one."""
         return Memory
@@ -56,6 +61,11 @@ class Target(ABC):
 @dataclass(frozen=True)
 class Labels(Target):
     """The true classes."""
+
+    @property
+    def of_samples(self) -> bool:
+        """True."""
+        return True
 
     def values(self, step: Step, question: Question) -> tuple[Tensor, None]:
         """Labels (B,)."""
@@ -162,6 +172,11 @@ class BestTeacher(Target):
         """Their names."""
         return self.names
 
+    @property
+    def of_samples(self) -> bool:
+        """True."""
+        return True
+
     def values(self, step: Step, question: Question) -> tuple[Tensor, Tensor | None]:
         """Logits (B, C) of each sample's best teacher, and the classes that the first was taught."""
         answers = torch.stack([step.ask(name, question) for name in self.names])  # (teachers, B, C)
@@ -191,6 +206,11 @@ class OldAnswers(Target):
     def waits(self) -> bool:
         """False."""
         return False
+
+    @property
+    def of_samples(self) -> bool:
+        """True."""
+        return True
 
     def values(self, step: Step, question: Question) -> tuple[Tensor, Tensor | None]:
         """Probabilities (B, C) over the head of the student, valid for the classes seen."""

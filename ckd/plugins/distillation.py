@@ -24,7 +24,7 @@ from ckd.plugins.ledger import Ledger
 from ckd.plugins.loader import LoaderWarning, TensorLoader
 from ckd.plugins.resident_loader import ResidentLoader
 from ckd.plugins.stand_in import StandIn
-from ckd.plugins.student import Student, stream_of
+from ckd.plugins.student import Student, rate_of, stream_of
 from ckd.recipes import self_distillation
 
 
@@ -209,7 +209,7 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         logits = forget_dead(step.student(STREAM).detach(), self._live, stream.tasks)
         raw = loader.raw if self._stores_raw and isinstance(loader, ResidentLoader) else stream.inputs
         assert raw is not None  # a batch was served
-        rate, complete = strategy.optimizer.param_groups[0].get("lr", 0.0), self._live is None
+        rate, complete = rate_of(strategy.optimizer), self._live is None
         columns = (raw, stream.targets, stream.tasks, logits)
         self.objective.after_update(Update(strategy.model, *columns, self.objective.experience, complete, rate))
         self._step = None

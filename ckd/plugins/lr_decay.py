@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from avalanche.core import SupervisedPlugin
+from avalanche.training.plugins import LRSchedulerPlugin
 
 from ckd.errors import ConfigError
 
@@ -12,13 +13,14 @@ from ckd.errors import ConfigError
 class LearningRateDecay(SupervisedPlugin):  # type: ignore[misc]
     """Lowers the learning rate of every parameter group in a straight line from its own to `end` times that.
 
-    It spans the iterations of an experience, over all its epochs. Afterwards the optimiser has its own rates again.
+    It spans the iterations of an experience, over all its epochs; in an online stream that is a sub-experience.
+    Afterwards the optimiser has its own rates again. A scheduler beside it would fight over them and is refused.
 
     Args:
         end: share of the learning rate at the last iteration, from 0 to 1.
 
     Raises:
-        ConfigError: a share outside [0, 1].
+        ConfigError: a share outside [0, 1]; when training starts, another scheduler.
     """
 
     def __init__(self, end: float = 0.1) -> None:
@@ -28,6 +30,13 @@ class LearningRateDecay(SupervisedPlugin):  # type: ignore[misc]
         self.end = end
         self._own: list[float] = []
         self._taken = 0
+
+    def before_training(self, strategy: Any, **kwargs: Any) -> None:
+        """Refuse another scheduler; give back the rates of an experience that was interrupted."""
+        if any(isinstance(plugin, LRSchedulerPlugin) for plugin in strategy.plugins):
+            received, fix = "an LRSchedulerPlugin too", "Keep one of the two."
+            raise ConfigError("learning rate", expected="one schedule", received=received, fix=fix)
+        self.after_training_exp(strategy)
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Note the optimiser's own rates."""
@@ -44,5 +53,6 @@ class LearningRateDecay(SupervisedPlugin):  # type: ignore[misc]
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Give the optimiser its own rates back."""
-        for group, own in zip(strategy.optimizer.param_groups, self._own, strict=True):
+        for group, own in zip(strategy.optimizer.param_groups, self._own, strict=bool(self._own)):
             group["lr"] = own
+        self._own = []

@@ -79,3 +79,8 @@ def stream_of(strategy: Any) -> Batch:
 def as_mbatch(batch: Batch, like: list[Tensor]) -> list[Tensor]:
     """A mini-batch for the strategy, with the columns of the one it has."""
     return [batch.inputs, batch.targets, *([] if batch.tasks is None else [*like[2:-1], batch.tasks])]
+
+
+def rate_of(optimizer: torch.optim.Optimizer) -> float:
+    """How far a step goes along a steady gradient: the largest lr / (1 - momentum) of its groups; 0 without an lr."""
+    return float(max(group.get("lr", 0.0) / (1 - group.get("momentum", 0.0)) for group in optimizer.param_groups))

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ckd.errors import ConfigError
 from ckd.objective import Batch
 from ckd.objective.draws import View
 
 
 @dataclass(frozen=True)
 class Augmented:
-    """A step such as `ckd.data.preparation.RandomCrop(4)`, drawn anew for this question alone.
+    """A step such as `ckd.data.preparation.RandomCrop(4)` for images, drawn anew for this question alone.
 
     What was stored or is known of the samples stays with them, so that stored logits can be matched on another view.
     """
@@ -43,6 +44,16 @@ class Chain:
     """Several views in order, as in Chain((Augmented(RandomFlip()), Collage()))."""
 
     views: tuple[View, ...]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.views, tuple) or not all(map(callable, self.views)):
+            fix = "Use Chain((Noise(0.1), Collage()))."
+            raise ConfigError("chain", expected="a tuple of views", received=repr(self.views), fix=fix)
+
+    @property
+    def mixes(self) -> bool:
+        """Whether one of them mixes samples."""
+        return any(getattr(view, "mixes", False) for view in self.views)
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
         """The batch after all of them."""

@@ -9,6 +9,7 @@ arXiv:1905.04899; FMix, arXiv:2002.12047).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 
@@ -33,12 +34,14 @@ class Collage:
         ConfigError: fewer than 2 samples.
     """
 
+    mixes: ClassVar[bool] = True
+
     of: int = 2
     mask: Mask = pixels
     partners: Partners = same_experience
 
     def __post_init__(self) -> None:
-        if self.of < 2:
+        if not isinstance(self.of, int) or self.of < 2:
             raise ConfigError("collage", expected="2 samples or more", received=self.of, fix="Use no view for one.")
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:

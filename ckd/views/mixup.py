@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 
@@ -13,6 +14,8 @@ from ckd.views.partners import Partners, same_experience
 @dataclass(frozen=True)
 class Mixup:
     """A view: λ x + (1 - λ) x' with λ drawn for every sample. Labels stay the first's, stored logits are dropped."""
+
+    mixes: ClassVar[bool] = True
 
     partners: Partners = same_experience
 

@@ -172,3 +172,23 @@ def test_the_pull_never_overshoots_however_strong(exam_of):
         assert (weak[name].abs() <= strong[name].abs()).all()
         assert (strong[name].abs() <= value.abs()).all()
         assert (strong[name] * value >= 0).all()
+
+
+class Recurrent(nn.Module):
+    """vmap cannot run a GRU."""
+
+    def __init__(self):
+        super().__init__()
+        self.gru, self.head = nn.GRU(3, 4, batch_first=True), nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.head(self.gru(x)[0][:, -1])
+
+
+def test_what_cannot_be_vectorised_is_asked_one_by_one(exam_of, squares):
+    torch.manual_seed(0)
+    model = Recurrent().double()
+    exam = exam_of(model, torch.randn(5, 6, 3, dtype=torch.float64), [0, 1, 2, 3, 0])
+    curvature = Diagonal()
+    curvature.add(exam, 1.0)
+    equals(curvature, squares(exam), displacement_of(model))

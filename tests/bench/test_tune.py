@@ -9,7 +9,7 @@ from rich.console import Console
 
 from ckd.bench import Range, tune
 from ckd.bench.tune import FIRST_SEED
-from ckd.errors import CkdError, ConfigError, NonFiniteLossError, UnknownNameError
+from ckd.errors import CkdError, ConfigError, DataError, NonFiniteLossError, UnknownNameError
 
 MODULE = sys.modules["ckd.bench.tune"]
 """The module: in `ckd.bench` the name is the function's."""
@@ -86,8 +86,38 @@ def test_a_run_that_diverges_counts_as_nothing_known(study, monkeypatch):
         raise NonFiniteLossError("loss", expected="finite", received="NaN", fix="-")
 
     monkeypatch.setattr(MODULE, "run", diverge)
-    _, printed = study({"lr": Range(0.1, 0.3)}, trials=2)
-    assert "trial 1: 0.00" in printed
+    with pytest.raises(NonFiniteLossError, match="a trial that works"):
+        study({"lr": Range(0.1, 0.3)}, trials=2)
+
+
+def test_another_setting_range_or_number_of_seeds_is_another_study(ran, study):
+    for given in ({}, {"batch_size": 7}, {"fixed": {"memory_batch_size": 5}}, {"seeds": 2}):
+        ran.clear()
+        study({"lr": Range(0.1, 0.3)}, trials=1, **given)
+        assert ran
+    ran.clear()
+    best, _ = study({"lr": Range(0.01, 0.02)}, trials=1)
+    assert ran
+    assert best["lr"] <= 0.02
+
+
+def test_a_default_of_none_is_a_whole_number(ran, study):
+    study({"memory_batch_size": Range(4, 50)}, trials=3)
+    assert all(isinstance(spec.settings["memory_batch_size"], int) for spec in ran)
+
+
+def test_what_is_set_is_not_searched(ran, study):
+    with pytest.raises(ConfigError, match="names that are not set"):
+        study({"alpha": Range(0.1, 1.0)}, recipe="der++", fixed={"alpha": 0.5})
+    with pytest.raises(ConfigError, match="names that are not set"):
+        study({"lr": Range(0.1, 0.3)}, lr=0.1)
+    assert not ran
+
+
+def test_a_file_that_is_no_study_is_refused(ran, study, tmp_path):
+    (tmp_path / "study.db").write_text("this is no database, but a file of some length" * 100)
+    with pytest.raises(DataError, match=r"study\.db"):
+        study({"lr": Range(0.1, 0.3)}, trials=1)
 
 
 def test_it_trains_for_real(study):

@@ -28,7 +28,9 @@ def test_the_smallest_p_value_is_one_of_two_sides(pairs, smallest):
     assert paired_test(np.linspace(0.9, 0.95, pairs), np.linspace(0.5, 0.6, pairs)) == pytest.approx(smallest)
 
 
-@pytest.mark.parametrize(("one", "other"), [([1.0], [2.0]), ([1.0, 2.0], [1.0]), ([[1.0, 2.0]], [[1.0, 2.0]])])
+@pytest.mark.parametrize(
+    ("one", "other"), [([1.0], [2.0]), ([1.0, 2.0], [1.0]), ([[1.0, 2.0]], [[1.0, 2.0]]), ([1.0, np.nan], [1.0, 2.0])]
+)
 def test_what_is_not_in_pairs_is_refused(one, other):
-    with pytest.raises(ConfigError, match="2 to 20 pairs"):
+    with pytest.raises(ConfigError, match="2 to 20 finite pairs"):
         paired_test(one, other)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from avalanche.core import SupervisedPlugin
+from avalanche.training.plugins import LRSchedulerPlugin
 
 from ckd.errors import ConfigError
 from ckd.plugins import LearningRateDecay
@@ -55,3 +56,27 @@ def test_an_end_of_one_changes_nothing(trained, same):
 def test_a_share_that_is_none_is_refused(end):
     with pytest.raises(ConfigError, match="from 0 to 1"):
         LearningRateDecay(end)
+
+
+def test_another_scheduler_is_refused(trained):
+    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    other = LRSchedulerPlugin(torch.optim.lr_scheduler.StepLR(optimiser, 1))
+    with pytest.raises(ConfigError, match="one schedule"):
+        trained(LearningRateDecay(0.1), other)
+
+
+def test_an_experience_that_was_interrupted_leaves_the_rate_at_the_next_start(blobs, benchmark_of, network, naive):
+    class Interrupt(SupervisedPlugin):
+        once = True
+
+        def after_update(self, strategy, **kwargs):
+            if self.once and strategy.clock.train_exp_iterations == 2:
+                Interrupt.once = False
+                raise KeyboardInterrupt
+
+    stream = benchmark_of(blobs()).train_stream
+    strategy = naive(network(), [LearningRateDecay(0.1), Interrupt()], lr=0.2)
+    with pytest.raises(KeyboardInterrupt):
+        strategy.train(stream[0])
+    strategy.train(stream[1])
+    assert strategy.optimizer.param_groups[0]["lr"] == 0.2

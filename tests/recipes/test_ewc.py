@@ -64,7 +64,7 @@ def joined(state):
 def test_it_is_sgd_and_an_exact_pull(float64, weight, decay, resident, exams, blobs, benchmark_of, naive):
     experiences, model = blobs(dtype=float64), nn.Linear(6, 6)
     start = joined({name: value.clone() for name, value in model.state_dict().items()})
-    objective = recipes.ewc(anchor_weight=weight, anchor_decay=decay, samples=30, seed=3)
+    objective = recipes.ewc(anchor_weight=weight, anchor_decay=decay, anchor_samples=30, seed=3)
     strategy = naive(model, [SelfDistillation(objective, resident=resident)], lr=0.3, epochs=2)
     found = []
     torch.manual_seed(4)
@@ -118,7 +118,7 @@ def test_it_keeps_a_snapshot_and_a_diagonal_and_no_memory(blobs, benchmark_of, n
     assert objective.nbytes() == {"inputs": 0, "labels": 0, "logits": 0, "teachers": size, "curvature": size}
 
 
-@pytest.mark.parametrize("wrong", [{"anchor_weight": -1.0}, {"anchor_decay": 1.5}, {"samples": 0}])
+@pytest.mark.parametrize("wrong", [{"anchor_weight": -1.0}, {"anchor_decay": 1.5}, {"anchor_samples": 0}])
 def test_what_cannot_work_is_refused(wrong):
     with pytest.raises(ConfigError, match="of the anchor"):
         recipes.ewc(**wrong)

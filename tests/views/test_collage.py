@@ -1,13 +1,16 @@
 """Collages pixel by pixel: each tells by its value which sample it is from, and from where."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
 
+from ckd import Memory, Objective, Snapshot, Term
 from ckd.errors import ConfigError
-from ckd.objective import Batch
-from ckd.views import Collage, anyone, patches, pixels, rectangle, same_class, same_experience
+from ckd.losses import cross_entropy_per_sample
+from ckd.objective import Batch, best_teacher, labels, memory, old_answers, stored_logits
+from ckd.views import Chain, Collage, Mixup, Noise, anyone, patches, pixels, rectangle, same_class, same_experience
 
 TARGETS, EXPERIENCES = [3, 1, 3, 3, 0, 1, 3, 2], [2, 0, 2, 0, 1, 0, 2, 5]
 SHAPES = pytest.mark.parametrize("shape", [(30,), (3, 6, 8)], ids=["flat", "image"])
@@ -130,3 +133,13 @@ def test_draws_come_from_the_generator_alone(shape, of):
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
     assert torch.equal(state, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("view", [Collage(), Mixup(), Chain((Noise(0.1), Collage()))], ids=repr)
+@pytest.mark.parametrize("target", [labels, stored_logits, best_teacher("past"), old_answers("past")], ids=repr)
+def test_what_is_known_of_one_sample_is_no_target_for_a_mixture(view, target):
+    term = Term("mixed", memory("a"), target=target, loss=cross_entropy_per_sample, view=view)
+    with pytest.raises(ConfigError, match=r"mixed samples.*teacher\("):
+        Objective("x", [term], memory=Memory(10), teachers={"past": Snapshot()})
+    noisy = replace(term, view=Noise(0.1))
+    Objective("x", [noisy], memory=Memory(10), teachers={"past": Snapshot()})
