@@ -72,6 +72,8 @@ def plot_against_bytes(
         style = {"marker": "o", "markersize": 4, "capsize": 2, "color": f"C{i % 10}", "label": name}
         axes.errorbar(size / 1000, 100 * mean, 100 * sd, **style)  # type: ignore[arg-type]
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")
     axes.set_xlabel("state beside the model (kB)")
     axes.set_ylabel("average accuracy at the end (%)")
     axes.grid(alpha=0.25, which="both")
