@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import permutation_test
 
 from ckd.errors import ConfigError
 
@@ -26,6 +25,8 @@ def paired_test(one: Sequence[float], other: Sequence[float]) -> float:
         >>> round(paired_test([1, 2, 3, 4, 5, 6], [0, 0, 0, 0, 0, 0]), 5)
         0.03125
     """
+    from scipy.stats import permutation_test  # takes a second to import
+
     a, b = np.asarray(one, dtype=float), np.asarray(other, dtype=float)
     if a.shape != b.shape or a.ndim != 1 or not 2 <= len(a) <= 20 or not np.isfinite([a, b]).all():
         received = f"{a.tolist()} and {b.tolist()}"
