@@ -1,6 +1,8 @@
 """Accuracy against bytes of state, from the results that other suites have left: memory, teachers, curvature, all.
 
-python benchmarks/accuracy_against_bytes.py runs/pmnist --out benchmarks/results/bytes.png
+    python benchmarks/accuracy_against_bytes.py runs/pmnist --out benchmarks/results/bytes.png
+
+A method with several memory sizes is a curve; what needs no state, or all data, is a level.
 """
 
 import argparse

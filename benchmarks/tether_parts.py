@@ -1,6 +1,8 @@
 """What each part of tether is worth: permuted MNIST at memory 200 with parts left out, and with parts alone.
 
-python benchmarks/tether_parts.py --seeds 3 --jobs 2 --out runs/tether-parts
+    python benchmarks/tether_parts.py --seeds 3 --jobs 2 --out runs/tether-parts
+
+All at tether's learning rate, which not every part bears alone: what diverged is said and left out.
 """
 
 from pathlib import Path

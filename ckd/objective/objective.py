@@ -84,7 +84,7 @@ class Objective:
         self.experience = 0
         self.generator = memory.generator if memory is not None else torch.Generator().manual_seed(0)
         self._check()
-        if memory is not None and any(term.target.stored_logits for term in self._all_terms):
+        if memory is not None and any(term.target.stored_logits and term.weight != 0 for term in self._all_terms):
             memory.keep_logits = True
 
     @property

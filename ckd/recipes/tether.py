@@ -11,9 +11,9 @@ from functools import partial
 
 from ckd.anchors import Anchor, Kronecker
 from ckd.errors import ConfigError
-from ckd.losses import check_temperature, cross_entropy_per_sample, kd_per_sample, logit_mse_per_sample
-from ckd.memory import Memory
-from ckd.objective import Objective, Term, memory, stored_logits, teacher
+from ckd.losses import check_temperature, kd_per_sample
+from ckd.objective import Objective, Term, memory, teacher
+from ckd.recipes.der_plus_plus import der_plus_plus
 from ckd.recipes.registry import recipe
 from ckd.teachers import Ema, Snapshot
 from ckd.views import Collage
@@ -39,27 +39,23 @@ def tether(
     check_temperature(temperature)
     if collage_of < 1:
         raise ConfigError("samples in a collage", expected="1 or more", received=collage_of, fix="1 mixes nothing.")
+    base = der_plus_plus(memory_size=memory_size, alpha=logit_weight, beta=rehearsal_weight, seed=seed)
     snapshot = Snapshot(of_answer=True)
-    terms = [
-        Term("logits", draw=memory("a"), target=stored_logits, loss=logit_mse_per_sample, weight=logit_weight),
-        Term("labels", draw=memory("b"), loss=cross_entropy_per_sample, weight=rehearsal_weight),
-        Term(
-            "distillation",
-            draw=memory("c"),
-            target=teacher("snapshot", familiar_only=True),
-            loss=partial(kd_per_sample, temperature=temperature),
-            weight=distill_weight,
-            view=Collage(collage_of) if collage_of > 1 else None,
-        ),
-    ]
+    distillation = Term(
+        "distillation",
+        draw=memory("c"),
+        target=teacher("snapshot", familiar_only=True),
+        loss=partial(kd_per_sample, temperature=temperature),
+        weight=distill_weight,
+        view=Collage(collage_of) if collage_of > 1 else None,
+    )
+    anchor = Anchor(snapshot, Kronecker(rank=anchor_rank), weight=anchor_weight, samples=anchor_samples, seed=seed)
     return Objective(
         "tether",
-        [term for term in terms if term.weight != 0],
-        memory=Memory(memory_size, seed=seed),
+        [*base.terms, distillation] if distill_weight else base.terms,
+        memory=base.memory,
         teachers={"snapshot": snapshot} if distill_weight or anchor_weight else {},
-        anchor=Anchor(snapshot, Kronecker(rank=anchor_rank), weight=anchor_weight, samples=anchor_samples, seed=seed)
-        if anchor_weight
-        else None,
+        anchor=anchor if anchor_weight else None,
         answers=Ema(decay) if decay else None,
         memory_batch_size=memory_batch_size,
     )
