@@ -27,7 +27,7 @@ class Rows:
     logits: Tensor | None = None
 
     def __len__(self) -> int:
-        return len(self.targets)
+        return self.targets.shape[0]
 
     def items(self) -> list[tuple[str, Tensor]]:
         """The columns that are there, by name."""

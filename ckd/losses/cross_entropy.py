@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ckd.errors import DataError
-from ckd.losses._masking import only
+from ckd.losses._masking import full_precision, only
 
 
 def cross_entropy_per_sample(student: Tensor, targets: Tensor, *, classes: Tensor | None = None) -> Tensor:
@@ -37,12 +37,14 @@ def cross_entropy_per_sample(student: Tensor, targets: Tensor, *, classes: Tenso
 
 def cross_entropy(student: Tensor, targets: Tensor, *, classes: Tensor | None = None) -> Tensor:
     """Batch mean of `cross_entropy_per_sample`, a scalar."""
+    if classes is None:
+        return _cross_entropy(full_precision(student), targets, "mean")
     return cross_entropy_per_sample(student, targets, classes=classes).mean()
 
 
-def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+def _cross_entropy(logits: Tensor, targets: Tensor, reduction: str = "none") -> Tensor:
     try:
-        return F.cross_entropy(logits, targets, reduction="none", ignore_index=_NO_LABEL)
+        return F.cross_entropy(logits, targets, reduction=reduction, ignore_index=_NO_LABEL)
     except IndexError as error:  # torch's own check, on the CPU
         raise DataError(
             "labels",

@@ -36,4 +36,7 @@ def logit_mse_per_sample(student: Tensor, target: Tensor, *, classes: Tensor | N
 
 def logit_mse(student: Tensor, target: Tensor, *, classes: Tensor | None = None) -> Tensor:
     """Batch mean of `logit_mse_per_sample`, a scalar: the mean over batch and classes."""
+    if classes is None:
+        check_same_shape(student, target)
+        return F.mse_loss(full_precision(student), full_precision(target))
     return logit_mse_per_sample(student, target, classes=classes).mean()

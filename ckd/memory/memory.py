@@ -113,7 +113,7 @@ class Memory(Part):
             self._table = allocate(incoming, self.size, self.device or incoming.raw.device)
         check_kind(self._table, incoming)  # before the policy counts a batch that is refused
         rows, slots = self.policy.admit(incoming, self.rows, self.size, self.generator)
-        if not len(rows):
+        if not rows.shape[0]:
             return
         self._complete &= complete and _width(self._table) == _width(incoming)
         device = self._table.raw.device

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from ckd.rows import Rows
 
+NOBODY = torch.empty(0, dtype=torch.int64)
+
 
 class Reservoir:
     """Keeps a uniform sample of all that was ever offered; needs no task boundaries."""
@@ -26,6 +28,8 @@ class Reservoir:
         self.offered += n
         drawn = torch.rand(n, generator=generator, dtype=torch.float64).numpy()
         # numpy, as it is several times as fast as torch for so few numbers
+        if first >= capacity and drawn.min() * (first + 1) >= capacity:  # as a rule, late in a long stream
+            return NOBODY, NOBODY
         slots = (drawn * np.arange(first + 1, first + n + 1)).astype(np.int64)
         if first < capacity:
             slots[: capacity - first] = range(first, min(capacity, first + n))

@@ -15,10 +15,11 @@ class Batch:
     Attributes:
         inputs: network inputs (B, ...).
         targets: labels (B,), int64.
-        tasks: task labels (B,), int64; None where the benchmark has none.
+        tasks: task labels (B,), int64; None unless the model has a head for each and the benchmark tells them.
         logits: answers (B, C) stored with remembered samples, NaN where no unit was live; None elsewhere.
         experiences: index of the experience of remembered samples (B,); None elsewhere.
         samples: what a mean runs over; fewer than B where one sample is asked about several heads.
+        room: rows (R, ...) behind the inputs in the same memory, free to be written; None where there are none.
     """
 
     inputs: Tensor
@@ -27,9 +28,10 @@ class Batch:
     logits: Tensor | None = None
     experiences: Tensor | None = None
     samples: int = 0
+    room: Tensor | None = None
 
     def __post_init__(self) -> None:
-        self.samples = self.samples or len(self.targets)
+        self.samples = self.samples or self.targets.shape[0]
 
 
 def join(batches: list[Batch]) -> Batch:
@@ -38,7 +40,19 @@ def join(batches: list[Batch]) -> Batch:
         return batches[0]
     tasks = [b.tasks for b in batches if b.tasks is not None]
     return Batch(
-        torch.cat([b.inputs for b in batches]),
+        _together([b.inputs for b in batches]),
         torch.cat([b.targets for b in batches]),
         torch.cat(tasks) if len(tasks) == len(batches) else None,
     )
+
+
+def _together(parts: list[Tensor]) -> Tensor:
+    """One after the other: the memory that they are in where they lie in it so, from its beginning, else a copy."""
+    whole, end = parts[0]._base, 0
+    if whole is None:
+        return torch.cat(parts)
+    for part in parts:
+        if part._base is not whole or part.storage_offset() != whole.storage_offset() + end:
+            return torch.cat(parts)
+        end += part.numel()
+    return whole[: sum(part.shape[0] for part in parts)]

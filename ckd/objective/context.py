@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ckd.classes import Classes
 from ckd.part import Ask
 
-Prepare = Callable[[Tensor, torch.Generator], Tensor]
-"""Turns raw samples (B, ...) into network inputs (B, ...); augmentation draws from the generator."""
+Prepare = Callable[..., Tensor]
+"""(raw samples (B, ...), generator for augmentation) -> network inputs (B, ...), written into `out=` if it is given."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from ckd.objective.term import Loss, Term
 from ckd.part import Part
 
 if TYPE_CHECKING:
+    from ckd.objective.plan import Question
     from ckd.objective.step import Step
 
 
@@ -40,9 +41,8 @@ class FeatureTerm(Term):
         """The projection, if there is one."""
         return () if self.projection is None else (self.projection,)
 
-    def value(self, step: Step) -> Tensor:
+    def value(self, step: Step, question: Question) -> Tensor:
         """The term without its weight, a scalar."""
-        question = step.question(self)
         student = step.features(question)
         target = step.ask_features(self.target.name, question)
         if self.projection is not None:

@@ -20,6 +20,7 @@ from ckd.objective.context import Context
 from ckd.objective.draws import FromMemory
 from ckd.objective.feature_term import FeatureTerm
 from ckd.objective.groups import all_classes
+from ckd.objective.plan import Plan
 from ckd.objective.step import Step
 from ckd.objective.targets import labels
 from ckd.objective.term import Term
@@ -82,10 +83,14 @@ class Objective:
         self.needs_boundaries = needs_boundaries
         self.classes = Classes()
         self.experience = 0
+        self._plans: dict[tuple[bool, ...], Plan] = {}
         self.generator = memory.generator if memory is not None else torch.Generator().manual_seed(0)
         self._check()
         if memory is not None and any(term.target.stored_logits and term.weight != 0 for term in self._all_terms):
             memory.keep_logits = True
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_plans": {}}  # hashes of names, which another process has others of
 
     @property
     def _all_terms(self) -> list[Term]:
@@ -99,9 +104,22 @@ class Objective:
         found: list[object] = [self.memory, *self.corrections, self.answers, *teachers, self.anchor, *of_terms]
         return list(dict.fromkeys(part for part in found if isinstance(part, Part)))  # an Ema may be two of them
 
+    @functools.cached_property
+    def _followers(self) -> list[Part]:
+        """The parts that follow an optimiser step."""
+        following = [part for part in self.parts if type(part).after_update is not Part.after_update]
+        return sorted(following, key=lambda part: part is not self.anchor)
+
+    @functools.cached_property
+    def memory_draws(self) -> int:
+        """How many draws from memory a step takes at most."""
+        draws = [getattr(term.draw, "memory", term.draw) for term in self._all_terms if term.draw.uses_memory]
+        return len(set(draws))
+
     def begin(self, model: nn.Module, by_task: dict[int, frozenset[int]], *, per_task: bool) -> None:
         """Meet the classes of an experience, by task label; `per_task` for models with a head for each."""
         self.classes.meet(by_task, per_task=per_task)
+        self._plans.clear()
         if any(isinstance(term, FeatureTerm) for term in self.terms):
             refuse_heads_per_task("feature distillation", self.classes.seen)
         for part in self.parts:
@@ -117,7 +135,8 @@ class Objective:
             own, fix = f"those of its own {type(self.answers).__name__}", "Leave out --average (answered_by) for it."
             self._refuse("answers", "the student's, to put an average in their place", own, fix)
         self.answers = answers
-        self.__dict__.pop("parts", None)
+        for found_before in ("parts", "_followers"):
+            self.__dict__.pop(found_before, None)
         return self
 
     def answering(self, model: nn.Module) -> nn.Module:
@@ -128,9 +147,17 @@ class Objective:
         """Begin a training step on the stream's batch."""
         return Step(self, stream, context)
 
+    def plan(self, active: Sequence[bool], step: Step) -> Plan:
+        """What `step` draws and asks if of all terms these are active; the same for the steps of one experience."""
+        key = (step.has_memory, *active)
+        if key not in self._plans:
+            terms = [term for term, is_active in zip(self.terms, active, strict=True) if is_active]
+            self._plans[key] = Plan(terms, self.criterion, step)
+        return self._plans[key]
+
     def after_update(self, update: Update) -> None:
         """Let every part follow an optimiser step: the anchor first, as it is what moves the student."""
-        for part in sorted(self.parts, key=lambda part: part is not self.anchor):
+        for part in self._followers:
             part.after_update(update)
 
     def end(

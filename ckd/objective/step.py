@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,23 +10,11 @@ from torch import Tensor
 
 from ckd.objective.batch import Batch
 from ckd.objective.context import Context
-from ckd.objective.draws import Draw, FromMemory, Stream, View
-from ckd.objective.feature_term import FeatureTerm
-from ckd.objective.term import Term
+from ckd.objective.draws import Draw, FromMemory
+from ckd.objective.plan import STREAM, Question
 
 if TYPE_CHECKING:
     from ckd.objective.objective import Objective
-
-
-@dataclass(frozen=True)
-class Question:
-    """A draw as it is shown to a network."""
-
-    draw: Draw
-    view: View | None = None
-
-
-STREAM = Question(Stream())
 
 
 class Step:
@@ -39,10 +25,12 @@ class Step:
 
     def __init__(self, objective: Objective, stream: Batch, context: Context) -> None:
         self.objective, self.stream, self.context = objective, stream, context
-        weighed = [(term, term.weigh(context)) for term in objective.terms]
-        self.terms = [(term, weight) for term, weight in weighed if weight != 0 and self._possible(term)]
-        criterion = [objective.criterion] if objective.criterion else []
-        self._asking = [*criterion, *(term for term, _ in self.terms)]
+        self.has_memory = objective.memory is not None and len(objective.memory) > 0
+        """Whether there is anything to remember."""
+        weights = [term.weigh(context) for term in objective.terms]
+        active = [weight != 0 and term.available(self) for term, weight in zip(objective.terms, weights, strict=True)]
+        self.plan = objective.plan(active, self)
+        self._weights = [weight for weight, is_active in zip(weights, active, strict=True) if is_active]
         self._batches: dict[Question, Batch] = {STREAM: stream}
         self._remembered: dict[FromMemory, Batch] = {}
         self._answers: dict[Question, Tensor] = {}
@@ -50,31 +38,7 @@ class Step:
         self._taught: dict[tuple[str, Question], Tensor] = {}
         self._taught_features: dict[tuple[str, Question], Tensor] = {}
 
-    def _possible(self, term: Term) -> bool:
-        return term.draw.available(self) and term.target.available(self)
-
-    @property
-    def has_memory(self) -> bool:
-        """Whether there is anything to remember."""
-        return self.objective.memory is not None and len(self.objective.memory) > 0
-
     # what is drawn ---------------------------------------------------------------------------------------------
-
-    def question(self, term: Term) -> Question:
-        """What the term asks the student."""
-        parts = term.draw.parts(self) if term.view is None else ()
-        return Question(parts[0]) if len(parts) == 1 else Question(term.draw, term.view)
-
-    @functools.cached_property
-    def questions(self) -> list[Question]:
-        """What the student must be asked beside the stream itself, in the order of the terms."""
-        wanted: dict[Question, None] = {}
-        for term in self._asking:
-            question = self.question(term)
-            leaves = [question] if question.view else [Question(part) for part in question.draw.parts(self)]
-            wanted.update(dict.fromkeys(leaves))
-        wanted.pop(STREAM, None)
-        return list(wanted)
 
     def batch(self, question: Question | Draw) -> Batch:
         """The samples of a question, as the networks see them."""
@@ -89,35 +53,27 @@ class Step:
     def remember(self, draw: FromMemory) -> Batch:
         """A new draw from memory, on the stream's device; those of all terms are gathered and prepared together."""
         if draw not in self._remembered:
-            draws = list(dict.fromkeys([*self._memory_draws(), draw]))
+            draws = self.plan.draws if draw in self.plan.draws else [*self.plan.draws, draw]
             self._remembered.update(zip(draws, self._draw_from_memory(len(draws)), strict=True))
         return self._remembered[draw]
 
-    def _memory_draws(self) -> Iterator[FromMemory]:
-        for term in self._asking:
-            for part in term.draw.parts(self):
-                if isinstance(part, FromMemory):
-                    yield part
-
     def _draw_from_memory(self, draws: int) -> list[Batch]:
         assert self.objective.memory is not None
-        n = self.objective.memory_batch_size or len(self.stream.targets)
+        n = self.objective.memory_batch_size or self.stream.targets.shape[0]
         rows = self.objective.memory.sample(n, draws=draws).to(self.stream.inputs.device)
         tasks = None if self.stream.tasks is None else rows.tasks
-        inputs = self.context.prepare(rows.raw, self.objective.generator)
+        room, prepare = self.stream.room, self.context.prepare
+        if room is None or room.shape[0] < len(rows):
+            inputs = prepare(rows.raw, self.objective.generator)
+        else:
+            inputs = prepare(rows.raw, self.objective.generator, out=room[: len(rows)])
         columns = (inputs, rows.targets, tasks, rows.logits, rows.experiences)
         if draws == 1:
             return [Batch(*columns)]
-        size = len(rows) // draws
-        parts = [[None] * draws if column is None else torch.split(column, size) for column in columns]
+        parts = [[None] * draws if column is None else column.chunk(draws) for column in columns]
         return [Batch(*batch) for batch in zip(*parts, strict=True)]
 
     # what is answered ------------------------------------------------------------------------------------------
-
-    @property
-    def needs_features(self) -> bool:
-        """Whether the student's features must be noted with its answers."""
-        return any(isinstance(term, FeatureTerm) for term, _ in self.terms)
 
     def answer(self, question: Question, logits: Tensor, features: Tensor | None = None) -> None:
         """Note the student's answer (B, C), and features (B, D), to one of the `questions`, or to `STREAM`."""
@@ -161,14 +117,19 @@ class Step:
 
     def criterion(self, own: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """The stream/labels term, a scalar: the strategy's `own` criterion unless the objective replaces it."""
-        term = self.objective.criterion
-        if term is None:
-            return own(self.student(STREAM), self.stream.targets)
-        question = self.question(term)
-        value = term.value(self) if term.loss else own(self.student(question), self.batch(question).targets)
-        weight = term.weigh(self.context)
+        term, question = self.objective.criterion, self.plan.criterion
+        if term is not None and term.loss is not None:
+            value = term.value(self, question)
+        else:
+            value = own(self.student(question), self.batch(question).targets)
+        weight = 1 if term is None else term.weigh(self.context)
         return value if weight == 1 else weight * value
+
+    def values(self) -> dict[str, tuple[float, Tensor]]:
+        """Weight and value, a scalar, of every active term by name; the criterion is not among them."""
+        found = zip(self.plan.terms, self._weights, strict=True)
+        return {term.name: (weight, term.value(self, question)) for (term, question), weight in found}
 
     def losses(self) -> dict[str, Tensor]:
         """The weighted value of every active term, scalars by name; the criterion is not among them."""
-        return {term.name: weight * term.value(self) for term, weight in self.terms}
+        return {name: weight * value for name, (weight, value) in self.values().items()}

@@ -13,7 +13,8 @@ from ckd.errors import ConfigError
 from ckd.memory import Memory, RefreshedMemory, implanted
 
 if TYPE_CHECKING:
-    from ckd.objective.step import Question, Step
+    from ckd.objective.plan import Question
+    from ckd.objective.step import Step
 
 
 @dataclass(frozen=True)

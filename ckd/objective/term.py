@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import FunctionType
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
 from ckd.errors import ConfigError
+from ckd.losses._means import BATCH_MEANS
 from ckd.objective.context import Context
 from ckd.objective.draws import Draw, View
 from ckd.objective.groups import Groups, all_classes
@@ -18,6 +21,7 @@ from ckd.objective.targets import Target, labels
 from ckd.part import Part
 
 if TYPE_CHECKING:
+    from ckd.objective.plan import Question
     from ckd.objective.step import Step
 
 Weight = float | Callable[[Context], float]
@@ -83,6 +87,10 @@ class Term:
                 fix="Use 0 to switch the term off.",
             )
 
+    @functools.cached_property
+    def _batch_mean(self) -> Callable[[Tensor, Tensor], Tensor] | None:
+        return BATCH_MEANS.get(self.loss) if isinstance(self.loss, FunctionType) else None
+
     @property
     def parts(self) -> tuple[Part, ...]:
         """Parts with a life cycle that belong to the term alone."""
@@ -90,12 +98,15 @@ class Term:
 
     def weigh(self, context: Context) -> float:
         """The weight at this moment."""
-        return self.weight(context) if callable(self.weight) else self.weight
+        return float(self.weight(context)) if callable(self.weight) else self.weight
 
-    def value(self, step: Step) -> Tensor:
+    def available(self, step: Step) -> bool:
+        """Whether at this step there is anything to draw and to compare with."""
+        return self.draw.available(step) and self.target.available(step)
+
+    def value(self, step: Step, question: Question) -> Tensor:
         """The term without its weight, a scalar: the sum over groups of the mean over samples."""
         assert self.loss is not None  # checked by the objective
-        question = step.question(self)
         batch, student = step.batch(question), step.student(question)
         target, valid = self.target.values(step, question)
         if target.dim() == 2:  # a teacher may be narrower than a student that has grown since
@@ -103,14 +114,16 @@ class Term:
             student, target = student[:, :width], target[:, :width]
             valid = None if valid is None else valid[..., :width]
         masks = [_both(valid, group) for group in self.groups(step, batch, student.shape[1])]
+        if len(masks) == 1 and masks[0] is None and self._batch_mean is not None and batch.samples == student.shape[0]:
+            return self._batch_mean(student, target)
         losses = [self._checked(self.loss(student, target, classes=mask), student) for mask in masks]
         if not losses:  # no group, no softmax
             return student.sum() * 0
         total = losses[0] if len(losses) == 1 else torch.stack(losses).sum(0)
-        return total.mean() if batch.samples == len(total) else total.sum() / batch.samples
+        return total.mean() if batch.samples == total.shape[0] else total.sum() / batch.samples
 
     def _checked(self, losses: Tensor, student: Tensor) -> Tensor:
-        if losses.shape != (len(student),):
+        if losses.shape != student.shape[:1]:
             raise ConfigError(
                 f"loss of term {self.name!r}",
                 expected=f"one value for each sample, ({len(student)},)",

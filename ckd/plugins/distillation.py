@@ -80,6 +80,8 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         self._warned = False
         self._student: nn.Module | None = None
         self._trains: weakref.ref[nn.Module] | None = None
+        self._tells_tasks = False
+        self._by_task = False
         self._fresh = True  # no batch of this experience was answered yet
         self._step: Step | None = None
 
@@ -109,7 +111,10 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         check_experience(self.objective, strategy.experience)
         if not self._iteration:
             warn_of_boundaries(self.objective, strategy.experience)
-        self.objective.begin(model, classes_by_task(strategy.experience), per_task=has_head_per_task(model))
+        per_task = has_head_per_task(model)
+        self.objective.begin(model, classes_by_task(strategy.experience), per_task=per_task)
+        self._tells_tasks = hasattr(strategy.experience, "task_labels")
+        self._by_task = per_task and self._tells_tasks
         self._live = live_units(model)
         self._fresh = True
         self._joint = not has_batchnorm(model) or self.objective.joint_with_batchnorm
@@ -122,6 +127,8 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
             self._loader.before_training_epoch(strategy)
         memory, loader = self.objective.memory, strategy.dataloader
         resident = isinstance(loader, ResidentLoader)
+        if resident and self._joint:
+            loader.leave_room(self.objective.memory_draws, self.objective.memory_batch_size)
         if memory is None or not len(memory):
             self._stores_raw = resident
         if memory is not None and not self._stores_raw and not self._warned:
@@ -180,7 +187,7 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         """Draw what the terms need; with a joint forward, append it to the mini-batch."""
         assert self._preparation is not None
         context = Context(self.objective.experience, self._iteration, self.objective.classes, ask, self._preparation)
-        self._step = self.objective.step(stream_of(strategy), context)
+        self._step = self.objective.step(stream_of(strategy, by_task=self._by_task), context)
         self._stand_in.step_back(strategy)  # if the last step failed half-way
         self._asking.prepare(strategy, self._step, joint=self._joint)
 
@@ -198,10 +205,10 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         """Add the terms to the loss, and note what each is worth."""
         step = self._current()
         self._stand_in.check_called(strategy, self.objective.name)
-        losses = step.losses()
-        self._ledger.add({"criterion": strategy.loss, **losses}, self._iteration)
-        for loss in losses.values():
-            strategy.loss += loss
+        values = step.values()
+        self._ledger.add({"criterion": (1.0, strategy.loss), **values}, self._iteration)
+        for weight, value in values.values():
+            strategy.loss.add_(value, alpha=weight)
 
     def after_update(self, strategy: Any, **kwargs: Any) -> None:
         """Let memory and teachers follow the step."""
@@ -210,7 +217,7 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         raw = loader.raw if self._stores_raw and isinstance(loader, ResidentLoader) else stream.inputs
         assert raw is not None  # a batch was served
         rate, complete = rate_of(strategy.optimizer), self._live is None
-        columns = (raw, stream.targets, stream.tasks, logits)
+        columns = (raw, stream.targets, strategy.mb_task_id if self._tells_tasks else None, logits)
         self.objective.after_update(Update(strategy.model, *columns, self.objective.experience, complete, rate))
         self._step = None
         self._iteration += 1

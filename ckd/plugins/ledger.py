@@ -24,10 +24,10 @@ class Ledger:
         self.every = every
         self._totals: dict[str, tuple[float, int]] = {}
         self._names: tuple[str, ...] = ()
-        self._waiting: list[tuple[int, Tensor]] = []
+        self._waiting: list[tuple[int, tuple[float, ...], Tensor]] = []
 
-    def add(self, losses: dict[str, Tensor], iteration: int) -> None:
-        """Add each loss (a scalar) of this iteration.
+    def add(self, losses: dict[str, tuple[float, Tensor]], iteration: int) -> None:
+        """Add each loss of this iteration, weight · value (a scalar).
 
         Raises:
             NonFiniteLossError: a loss is NaN or infinite; the term and the iteration are in the message.
@@ -36,10 +36,11 @@ class Ledger:
         if names != self._names:
             self._settle()
             self._names = names
-        if next(iter(losses.values())).device.type == "cpu":
-            self._enter(iteration, [loss.item() for loss in losses.values()])
+        if next(iter(losses.values()))[1].device.type == "cpu":
+            self._enter(iteration, [weight * value.item() for weight, value in losses.values()])
             return
-        self._waiting.append((iteration, torch.stack([loss.detach().reshape(()) for loss in losses.values()])))
+        weights, values = zip(*losses.values(), strict=True)
+        self._waiting.append((iteration, weights, torch.stack([value.detach().reshape(()) for value in values])))
         if len(self._waiting) >= self.every:
             self._settle()
 
@@ -54,9 +55,9 @@ class Ledger:
         """Read what waits on the device."""
         waiting, self._waiting = self._waiting, []
         if waiting:
-            rows = torch.stack([values for _, values in waiting]).tolist()
-            for (iteration, _), row in zip(waiting, rows, strict=True):
-                self._enter(iteration, row)
+            rows = torch.stack([values for *_, values in waiting]).tolist()
+            for (iteration, weights, _), row in zip(waiting, rows, strict=True):
+                self._enter(iteration, [weight * value for weight, value in zip(weights, row, strict=True)])
 
     def _enter(self, iteration: int, values: list[float]) -> None:
         for name, value in zip(self._names, values, strict=True):

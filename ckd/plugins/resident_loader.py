@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ckd.data.preparation import Preparation
+from ckd.data.preparation import Preparation, Scale
 from ckd.plugins.residency import Resident
 
 
@@ -53,6 +53,8 @@ class ResidentLoader:
         self.generator = generator
         self.raw: Tensor | None = None
         """Raw samples of the batch that was served last."""
+        self._rows_behind = 0
+        self._whole: Tensor | None = None
 
     @property
     def preparation(self) -> Preparation:
@@ -84,8 +86,25 @@ class ResidentLoader:
         raw = [samples for samples, _ in taken]
         self.raw = raw[0] if len(raw) == 1 else torch.cat(raw)
         columns = zip(*(columns for _, columns in taken), strict=True)
-        inputs = self.preparation(self.raw, self.generator)
-        return [inputs, *(c[0] if len(c) == 1 else torch.cat(c) for c in columns)]
+        return [self._prepared(self.raw), *(c[0] if len(c) == 1 else torch.cat(c) for c in columns)]
+
+    def leave_room(self, batches: int, rows: int | None = None) -> None:
+        """Leave room behind the inputs of a batch for what is asked with them: `batches` of its size, or of `rows`."""
+        scaled = any(isinstance(step, Scale) for step in self.preparation.steps)  # to float32, as the room is
+        self._rows_behind = scaled * batches * (rows or sum(source.batch_size for source in self.sources))
+
+    def room(self, inputs: Tensor) -> Tensor | None:
+        """The rows left free behind `inputs`, to be written; None unless they are those of the batch served last."""
+        whole = self._whole
+        return whole[inputs.shape[0] :] if whole is not None and inputs._base is whole else None
+
+    def _prepared(self, raw: Tensor) -> Tensor:
+        """Network inputs, with room behind them if it is wanted."""
+        if not self._rows_behind:
+            return self.preparation(raw, self.generator)
+        n = raw.shape[0]
+        self._whole = raw.new_empty((n + self._rows_behind, *raw.shape[1:]), dtype=torch.float32)
+        return self.preparation(raw, self.generator, out=self._whole[:n])
 
     def _next(self, orders: list[Iterator[Tensor] | None], i: int) -> Tensor | None:
         order = orders[i]

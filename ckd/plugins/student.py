@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ckd.objective import STREAM, Batch, Question, Step, join
+from ckd.plugins.resident_loader import ResidentLoader
 from ckd.taps import head_tapped
 
 
@@ -31,22 +32,22 @@ class Student:
         """Before the forward pass: append the questions if it is a `joint` one, tap the head if features are needed."""
         self._tap.close()  # left open only by a forward pass that failed
         self._mbatch = None
-        if step.needs_features:
+        if step.plan.needs_features:
             self._taken = self._tap.enter_context(head_tapped(strategy.model))
-        questions = step.questions
+        questions = step.plan.questions
         if joint and questions:
             self._mbatch = strategy.mbatch
             strategy.mbatch = as_mbatch(join([step.stream, *map(step.batch, questions)]), strategy.mbatch)
 
     def collect(self, strategy: Any, step: Step) -> None:
         """After the forward pass: note every answer in the step, and give the strategy back its own."""
-        asked, features = (STREAM, *step.questions), self._features(step)
+        asked, features = (STREAM, *step.plan.questions), self._features(step)
         if self._mbatch is not None:
             strategy.mbatch, self._mbatch = self._mbatch, None
-            sizes = [len(step.batch(question).targets) for question in asked]
-            answers = torch.split(strategy.mb_output, sizes)
+            sizes = [step.batch(question).targets.shape[0] for question in asked]
+            answers = strategy.mb_output.split_with_sizes(sizes)
             strategy.mb_output = answers[0]
-            split = [None] * len(sizes) if features is None else torch.split(features, sizes)
+            split = [None] * len(sizes) if features is None else features.split_with_sizes(sizes)
             for question, answer, feature in zip(asked, answers, split, strict=True):
                 step.answer(question, answer, feature)
         else:
@@ -57,7 +58,7 @@ class Student:
 
     def _features(self, step: Step) -> Tensor | None:
         """What the head took in at the last forward pass, if a term asks for it."""
-        return self._taken[-1] if step.needs_features else None
+        return self._taken[-1] if step.plan.needs_features else None
 
     def _forward(self, strategy: Any, step: Step, question: Question) -> Tensor:
         """The strategy's forward pass on another batch."""
@@ -70,15 +71,17 @@ class Student:
         return answer
 
 
-def stream_of(strategy: Any) -> Batch:
-    """The strategy's mini-batch; with task labels if its benchmark has them."""
-    tasks = strategy.mb_task_id if hasattr(strategy.experience, "task_labels") else None
-    return Batch(strategy.mb_x, strategy.mb_y, tasks)
+def stream_of(strategy: Any, *, by_task: bool) -> Batch:
+    """The strategy's mini-batch; `by_task` with its task labels."""
+    mbatch, loader = strategy.mbatch, strategy.dataloader
+    room = loader.room(mbatch[0]) if isinstance(loader, ResidentLoader) else None
+    return Batch(mbatch[0], mbatch[1], mbatch[-1] if by_task else None, room=room)
 
 
 def as_mbatch(batch: Batch, like: list[Tensor]) -> list[Tensor]:
     """A mini-batch for the strategy, with the columns of the one it has."""
-    return [batch.inputs, batch.targets, *([] if batch.tasks is None else [*like[2:-1], batch.tasks])]
+    further = like[2:] if batch.tasks is None else [*like[2:-1], batch.tasks]
+    return [batch.inputs, batch.targets, *further]
 
 
 def rate_of(optimizer: torch.optim.Optimizer) -> float:

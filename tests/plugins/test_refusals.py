@@ -68,7 +68,7 @@ def test_a_teacher_is_believed_only_about_experiences_that_it_has_met(blobs, ben
     class Watch:
         def before_backward(self, strategy, **kwargs):
             step = strategy.plugins[0]._step
-            if step.terms:
+            if step.plan.terms:
                 drawn.append(step.batch(memory("a")).experiences < plugin.objective.experience)
 
     drawn = []

@@ -1,0 +1,59 @@
+"""What all steps with the same terms have in common, found out once and not at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ckd.objective.draws import Draw, FromMemory, Stream, View
+from ckd.objective.feature_term import FeatureTerm
+from ckd.objective.term import Term
+
+if TYPE_CHECKING:
+    from ckd.objective.step import Step
+
+
+@dataclass(frozen=True)
+class Question:
+    """A draw as it is shown to a network."""
+
+    draw: Draw
+    view: View | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.draw, self.view)))
+
+    def __hash__(self) -> int:
+        return self._hash  # type: ignore[attr-defined, no-any-return] # a step looks it up a dozen times
+
+
+STREAM = Question(Stream())
+
+
+class Plan:
+    """What is asked and drawn by these terms, at `step` and at every other of its experience.
+
+    Attributes:
+        terms: what is added to the criterion, each with what it asks the student.
+        criterion: what the criterion asks the student.
+        questions: what the student must be asked beside the stream itself, in the order of the terms.
+        draws: what must be drawn from memory, in that order.
+        needs_features: whether the student's features must be noted with its answers.
+    """
+
+    def __init__(self, terms: Sequence[Term], criterion: Term | None, step: Step) -> None:
+        self._known = {STREAM: STREAM}
+        draws: dict[FromMemory, None] = {}
+        self.criterion = STREAM if criterion is None else self._asked(criterion, draws, step)
+        self.terms = [(term, self._asked(term, draws, step)) for term in terms]
+        self.questions, self.draws = list(self._known)[1:], list(draws)
+        self.needs_features = any(isinstance(term, FeatureTerm) for term in terms)
+
+    def _asked(self, term: Term, draws: dict[FromMemory, None], step: Step) -> Question:
+        """What a term asks. Equal questions are one object, which a dictionary finds without comparing it."""
+        parts = term.draw.parts(step)
+        draws.update(dict.fromkeys(part for part in parts if isinstance(part, FromMemory)))
+        leaves = [Question(term.draw, term.view)] if term.view else [Question(part) for part in parts]
+        leaves = [self._known.setdefault(leaf, leaf) for leaf in leaves]
+        return leaves[0] if len(leaves) == 1 else Question(term.draw)
