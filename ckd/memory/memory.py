@@ -133,14 +133,21 @@ class Memory(Part):
 
         With several `draws`, independent ones, the rows of one after those of the other.
         """
-        if self._table is None:
-            return self.rows  # which says why not
+        return self.take(self.draw(n, draws=draws))
+
+    def draw(self, n: int, *, draws: int = 1) -> Tensor:
+        """The slots of the rows that `sample` copies, (draws · n,), int64 on the CPU."""
         kept_back = self._filled // self.stride if self.stride else 0
         drawn = [torch.randperm(self._filled - kept_back, generator=self.generator)[:n] for _ in range(draws)]
-        index = drawn[0] if draws == 1 else torch.cat(drawn)
+        slots = drawn[0] if draws == 1 else torch.cat(drawn)
         if self.stride:
-            index += index // (self.stride - 1)  # over the slots stride - 1, 2 stride - 1, ...
-        return self._table.take(index.to(self._table.raw.device, non_blocking=True))
+            slots += slots // (self.stride - 1)  # over the slots stride - 1, 2 stride - 1, ...
+        return slots
+
+    def take(self, slots: Tensor) -> Rows:
+        """Copies of the rows in `slots` (M,), on the memory's device."""
+        rows = self.rows if self._table is None else self._table  # the former says why not
+        return rows.take(slots.to(rows.raw.device, non_blocking=True))
 
     def held_out(self) -> Rows | None:
         """Copies of the rows that are never drawn; None if there are none."""

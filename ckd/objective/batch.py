@@ -33,6 +33,12 @@ class Batch:
     def __post_init__(self) -> None:
         self.samples = self.samples or self.targets.shape[0]
 
+    def chunk(self, n: int) -> list[Batch]:
+        """`n` batches of equal size, one after the other."""
+        columns = (self.inputs, self.targets, self.tasks, self.logits, self.experiences)
+        parts = [[None] * n if column is None else column.chunk(n) for column in columns]
+        return [Batch(*part) for part in zip(*parts, strict=True)]
+
 
 def join(batches: list[Batch]) -> Batch:
     """One batch after the other (inputs, targets and tasks; not the stored logits)."""

@@ -24,6 +24,8 @@ class Context:
         classes: which classes are old, current and seen.
         ask: how a model of this kind is called: (model, inputs, task labels or None) -> logits.
         prepare: how remembered samples become network inputs.
+        merge: whether a sample that several draws took is asked about once, as the answer to it depends on nothing else
+            in the batch and nothing random.
     """
 
     experience: int
@@ -31,3 +33,4 @@ class Context:
     classes: Classes
     ask: Ask
     prepare: Prepare
+    merge: bool = False

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ckd.objective.draws import Draw, FromMemory, Stream, View
 from ckd.objective.feature_term import FeatureTerm
+from ckd.objective.pool import Pool
 from ckd.objective.term import Term
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Question:
 
 
 STREAM = Question(Stream())
+POOL = Question(Pool())
 
 
 class Plan:
@@ -39,6 +41,7 @@ class Plan:
         criterion: what the criterion asks the student.
         questions: what the student must be asked beside the stream itself, in the order of the terms.
         draws: what must be drawn from memory, in that order.
+        merged: the same questions with all of memory's as one; None where that is not possible or there is but one.
         needs_features: whether the student's features must be noted with its answers.
     """
 
@@ -48,6 +51,9 @@ class Plan:
         self.criterion = STREAM if criterion is None else self._asked(criterion, draws, step)
         self.terms = [(term, self._asked(term, draws, step)) for term in terms]
         self.questions, self.draws = list(self._known)[1:], list(draws)
+        others = [question for question in self.questions if question.draw not in draws]
+        plain = not any(term.view for term in terms)
+        self.merged = [POOL, *others] if plain and len(draws) > 1 else None
         self.needs_features = any(isinstance(term, FeatureTerm) for term in terms)
 
     def _asked(self, term: Term, draws: dict[FromMemory, None], step: Step) -> Question:

@@ -11,7 +11,8 @@ from torch import Tensor
 from ckd.objective.batch import Batch
 from ckd.objective.context import Context
 from ckd.objective.draws import Draw, FromMemory
-from ckd.objective.plan import STREAM, Question
+from ckd.objective.plan import POOL, STREAM, Question
+from ckd.objective.pool import Selection, each_once
 
 if TYPE_CHECKING:
     from ckd.objective.objective import Objective
@@ -30,13 +31,20 @@ class Step:
         weights = [term.weigh(context) for term in objective.terms]
         active = [weight != 0 and term.available(self) for term, weight in zip(objective.terms, weights, strict=True)]
         self.plan = objective.plan(active, self)
+        self._merges = context.merge and self.plan.merged is not None
         self._weights = [weight for weight, is_active in zip(weights, active, strict=True) if is_active]
+        self._pool: Batch | None = None
         self._batches: dict[Question, Batch] = {STREAM: stream}
         self._remembered: dict[FromMemory, Batch] = {}
         self._answers: dict[Question, Tensor] = {}
         self._features: dict[Question, Tensor] = {}
         self._taught: dict[tuple[str, Question], Tensor] = {}
         self._taught_features: dict[tuple[str, Question], Tensor] = {}
+
+    @property
+    def questions(self) -> list[Question]:
+        """What the student must be asked beside the stream itself."""
+        return self.plan.merged if self._merges and self.plan.merged else self.plan.questions
 
     # what is drawn ---------------------------------------------------------------------------------------------
 
@@ -57,29 +65,45 @@ class Step:
             self._remembered.update(zip(draws, self._draw_from_memory(len(draws)), strict=True))
         return self._remembered[draw]
 
+    def pool(self) -> Batch:
+        """What the draws have taken between them, each sample once."""
+        if self._pool is None:
+            self.remember(self.plan.draws[0])
+        assert self._pool is not None
+        return self._pool
+
     def _draw_from_memory(self, draws: int) -> list[Batch]:
-        assert self.objective.memory is not None
-        n = self.objective.memory_batch_size or self.stream.targets.shape[0]
-        rows = self.objective.memory.sample(n, draws=draws).to(self.stream.inputs.device)
+        memory = self.objective.memory
+        assert memory is not None
+        slots = memory.draw(self.objective.memory_batch_size or self.stream.targets.shape[0], draws=draws)
+        if self._merges:
+            slots, places = each_once(slots)
+        rows = memory.take(slots).to(self.stream.inputs.device)
         tasks = None if self.stream.tasks is None else rows.tasks
-        room, prepare = self.stream.room, self.context.prepare
-        if room is None or room.shape[0] < len(rows):
-            inputs = prepare(rows.raw, self.objective.generator)
-        else:
-            inputs = prepare(rows.raw, self.objective.generator, out=room[: len(rows)])
-        columns = (inputs, rows.targets, tasks, rows.logits, rows.experiences)
-        if draws == 1:
-            return [Batch(*columns)]
-        parts = [[None] * draws if column is None else column.chunk(draws) for column in columns]
-        return [Batch(*batch) for batch in zip(*parts, strict=True)]
+        batch = Batch(self._prepared(rows.raw), rows.targets, tasks, rows.logits, rows.experiences)
+        if self._merges:
+            self._pool, self._places = batch, places.to(batch.inputs.device, non_blocking=True)
+            return [Selection(batch, part) for part in self._places.chunk(draws)]
+        return [batch] if draws == 1 else batch.chunk(draws)
+
+    def _prepared(self, raw: Tensor) -> Tensor:
+        """Network inputs for remembered samples, behind those of the stream if there is room."""
+        room, n = self.stream.room, raw.shape[0]
+        if room is None or room.shape[0] < n:
+            return self.context.prepare(raw, self.objective.generator)
+        return self.context.prepare(raw, self.objective.generator, out=room[:n])
 
     # what is answered ------------------------------------------------------------------------------------------
 
     def answer(self, question: Question, logits: Tensor, features: Tensor | None = None) -> None:
         """Note the student's answer (B, C), and features (B, D), to one of the `questions`, or to `STREAM`."""
-        self._answers[question] = logits
-        if features is not None:
-            self._features[question] = features
+        for noted, found in ((self._answers, logits), (self._features, features)):
+            if found is None:
+                continue
+            noted[question] = found
+            if question is POOL:
+                parts = found.index_select(0, self._places).chunk(len(self.plan.draws))
+                noted.update(zip(map(Question, self.plan.draws), parts, strict=True))
 
     def student(self, question: Question) -> Tensor:
         """The student's logits (B, C), with their graph."""

@@ -19,7 +19,15 @@ from ckd.plugins.boundaries import TaskBoundaries, classes_by_task
 from ckd.plugins.checks import ONE_RUN, check_arguments, check_experience, check_output, warn_of_boundaries
 from ckd.plugins.conflicts import refuse_two
 from ckd.plugins.experience_data import rows_of
-from ckd.plugins.heads import ask, forget_dead, has_batchnorm, has_head_per_task, live_units
+from ckd.plugins.heads import (
+    answers_each_alone,
+    ask,
+    forget_dead,
+    has_batchnorm,
+    has_head_per_task,
+    is_compiled,
+    live_units,
+)
 from ckd.plugins.ledger import Ledger
 from ckd.plugins.loader import LoaderWarning, TensorLoader
 from ckd.plugins.resident_loader import ResidentLoader
@@ -75,7 +83,7 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         self._iteration = 0
         self._preparation: Preparation | None = None
         self._live: ClassSet | None = None
-        self._joint = False
+        self._joint = self._merge = False
         self._stores_raw = False
         self._warned = False
         self._student: nn.Module | None = None
@@ -138,7 +146,10 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
                 LoaderWarning,
                 stacklevel=2,
             )
-        self._prepare_with(loader.preparation if resident and self._stores_raw else Preparation())
+        preparation = loader.preparation if resident and self._stores_raw else Preparation()
+        self._prepare_with(preparation)
+        pays = strategy.device.type == "cpu" and not is_compiled(strategy.model)  # elsewhere changing sizes cost more
+        self._merge = self._joint and pays and answers_each_alone(strategy.model) and not preparation.random
 
     def before_eval(self, strategy: Any, **kwargs: Any) -> None:
         """Let another network answer in the student's place, if the objective says so."""
@@ -186,7 +197,8 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
     def before_forward(self, strategy: Any, **kwargs: Any) -> None:
         """Draw what the terms need; with a joint forward, append it to the mini-batch."""
         assert self._preparation is not None
-        context = Context(self.objective.experience, self._iteration, self.objective.classes, ask, self._preparation)
+        objective, prepare, merge = self.objective, self._preparation, self._merge
+        context = Context(objective.experience, self._iteration, objective.classes, ask, prepare, merge)
         self._step = self.objective.step(stream_of(strategy, by_task=self._by_task), context)
         self._stand_in.step_back(strategy)  # if the last step failed half-way
         self._asking.prepare(strategy, self._step, joint=self._joint)

@@ -8,8 +8,11 @@ import torch
 from avalanche.models import IncrementalClassifier, MultiHeadClassifier
 from avalanche.models.utils import avalanche_forward, is_multi_task_module
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
 from ckd.classes import ClassSet
+
+RANDOM_OR_JOINT = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd, nn.RReLU, StochasticDepth)
 
 
 def ask(model: nn.Module, inputs: Tensor, tasks: Tensor | None) -> Tensor:
@@ -47,6 +50,24 @@ def forget_dead(logits: Tensor, live: ClassSet | None, tasks: Tensor | None) -> 
     """Logits (B, C) with NaN where no unit is live."""
     mask = None if live is None else live.mask(logits.shape[1], tasks, logits.device)
     return logits if mask is None else logits.masked_fill(~mask, torch.nan)
+
+
+def answers_each_alone(model: nn.Module) -> bool:
+    """Whether the answer to a sample is the same whatever else is asked with it and however often.
+
+    What a forward method calls without a module of its own (functional dropout) is not seen; a sample that is asked
+    about once then has one mask where it would have had two.
+    """
+    return not any(
+        isinstance(module, RANDOM_OR_JOINT)
+        or (isinstance(module, nn.RNNBase | nn.MultiheadAttention) and module.dropout > 0)
+        for module in model.modules()
+    )
+
+
+def is_compiled(model: nn.Module) -> bool:
+    """Whether it runs as compiled code, which is made anew for other sizes of a batch."""
+    return model._compiled_call_impl is not None or hasattr(model, "_orig_mod")
 
 
 def has_batchnorm(model: nn.Module) -> bool:

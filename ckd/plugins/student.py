@@ -34,14 +34,14 @@ class Student:
         self._mbatch = None
         if step.plan.needs_features:
             self._taken = self._tap.enter_context(head_tapped(strategy.model))
-        questions = step.plan.questions
+        questions = step.questions
         if joint and questions:
             self._mbatch = strategy.mbatch
             strategy.mbatch = as_mbatch(join([step.stream, *map(step.batch, questions)]), strategy.mbatch)
 
     def collect(self, strategy: Any, step: Step) -> None:
         """After the forward pass: note every answer in the step, and give the strategy back its own."""
-        asked, features = (STREAM, *step.plan.questions), self._features(step)
+        asked, features = (STREAM, *step.questions), self._features(step)
         if self._mbatch is not None:
             strategy.mbatch, self._mbatch = self._mbatch, None
             sizes = [step.batch(question).targets.shape[0] for question in asked]

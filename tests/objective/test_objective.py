@@ -53,7 +53,7 @@ def begin(objective, batch=8, width=6, per_task=False, tasks=None):
 
 def answer_all(step, model):
     step.answer(STREAM, model(step.stream.inputs))
-    for question in step.plan.questions:
+    for question in step.questions:
         step.answer(question, model(step.batch(question).inputs))
 
 
@@ -61,7 +61,7 @@ def test_the_same_name_is_the_same_draw_and_another_name_is_not():
     ce = cross_entropy_per_sample
     terms = [Term("1", memory("a"), loss=ce), Term("2", memory("a"), loss=ce), Term("3", memory("b"), loss=ce)]
     step, _ = begin(Objective("x", terms, memory=filled()))
-    assert step.plan.questions == [Question(memory("a")), Question(memory("b"))]
+    assert step.questions == [Question(memory("a")), Question(memory("b"))]
     assert not torch.equal(step.batch(memory("a")).inputs, step.batch(memory("b")).inputs)
 
 
@@ -129,7 +129,7 @@ def test_a_view_changes_what_is_shown_and_is_a_question_of_its_own():
         Term("negative", memory("a"), loss=cross_entropy_per_sample, view=negative),
     ]
     step, _ = begin(Objective("x", terms, memory=filled()))
-    plain, turned = (step.batch(q).inputs for q in step.plan.questions)
+    plain, turned = (step.batch(q).inputs for q in step.questions)
     assert torch.equal(plain, -turned)
 
 
@@ -137,7 +137,7 @@ def test_a_union_is_answered_from_its_parts():
     step, model = begin(
         Objective("x", criterion=Term("criterion", union(memory("a"))), memory=filled(), memory_batch_size=5)
     )
-    assert step.plan.questions == [Question(memory("a"))]
+    assert step.questions == [Question(memory("a"))]
     answer_all(step, model)
     joined = step.batch(union(memory("a")))
     assert len(joined.targets) == 13

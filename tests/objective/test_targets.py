@@ -123,7 +123,7 @@ def test_the_criterion_is_the_loss_of_these_targets_over_stream_and_memory():
     objective.begin(student, {0: frozenset({3, 4})}, per_task=False)
     context = Context(1, 0, objective.classes, lambda m, x, t: m(x), lambda raw, g: raw)
     step = objective.step(stream_of([3, 4, 4, 3]), context)
-    for question in (STREAM, *step.plan.questions):
+    for question in (STREAM, *step.questions):
         step.answer(question, student(step.batch(question).inputs))
     joined = step.batch(union(memory("a")))
     assert len(joined.targets) == 8

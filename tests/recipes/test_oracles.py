@@ -67,7 +67,7 @@ def step_of(objective, past, n=8):
     x, y = samples(n, past, 50)
     context = Context(past, 0, objective.classes, lambda m, x, t: m(x), lambda raw, g: raw)
     step = objective.step(Batch(x, y, None), context)
-    for question in (STREAM, *step.plan.questions):
+    for question in (STREAM, *step.questions):
         step.answer(question, student(step.batch(question).inputs))
     criterion = step.criterion(F.cross_entropy).item()
 
@@ -133,7 +133,7 @@ def test_fdr_pulls_down_a_class_that_came_later_where_it_rose(new):
     objective = learnt(recipes.fdr(**SIZES), 1)
     context = Context(1, 0, objective.classes, lambda m, x, t: m(x), lambda raw, g: raw)
     step = objective.step(Batch(*samples(8, 1, 50), None), context)
-    (question,) = step.plan.questions
+    (question,) = step.questions
     batch = step.batch(question)
     old = (batch.experiences == 0).numpy()
     z = linear(20)(batch.inputs).detach()

@@ -56,10 +56,10 @@ def test_a_step_is_its_formula(past, collage_of, temperature):
     context = Context(past, 0, objective.classes, lambda m, x, t: m(x), lambda raw, g: raw)
     step = objective.step(Batch(x, y, None), context)
     view = Collage(collage_of) if collage_of > 1 else None
-    assert step.plan.questions == [Question(memory("a")), Question(memory("b")), Question(memory("c"), view)]
-    for question in (STREAM, *step.plan.questions):
+    assert step.questions == [Question(memory("a")), Question(memory("b")), Question(memory("c"), view)]
+    for question in (STREAM, *step.questions):
         step.answer(question, student(step.batch(question).inputs))
-    a, b, c = map(step.batch, step.plan.questions)
+    a, b, c = map(step.batch, step.questions)
     losses = step.losses()
 
     assert step.criterion(F.cross_entropy).item() == pytest.approx(cross_entropy(ask(student, x), y), rel=1e-10)

@@ -112,8 +112,8 @@ def test_equal_views_of_a_draw_are_one_question_and_the_teacher_sees_what_the_st
     context = Context(1, 0, objective.classes, ask, lambda raw, g: raw)
     step = objective.step(Batch(batch_of().inputs, n[:8] % 3, None), context)
     a = memory("a")
-    assert step.plan.questions == [Question(a, make()), Question(a), Question(a, Noise(0.7)), Question(stream, make())]
-    for question in (STREAM, *step.plan.questions):
+    assert step.questions == [Question(a, make()), Question(a), Question(a, Noise(0.7)), Question(stream, make())]
+    for question in (STREAM, *step.questions):
         step.answer(question, model(step.batch(question).inputs))
     losses = step.losses()
     asked, _ = seen  # the draw, once for two terms; and the stream
