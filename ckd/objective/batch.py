@@ -54,11 +54,13 @@ def join(batches: list[Batch]) -> Batch:
 
 def _together(parts: list[Tensor]) -> Tensor:
     """One after the other: the memory that they are in where they lie in it so, from its beginning, else a copy."""
-    whole, end = parts[0]._base, 0
+    whole = parts[0]._base
     if whole is None:
         return torch.cat(parts)
+    rows, width = 0, whole.stride(0)
     for part in parts:
-        if part._base is not whole or part.storage_offset() != whole.storage_offset() + end:
+        lies_next = part._base is whole and part.storage_offset() == whole.storage_offset() + rows * width
+        if not lies_next or part.shape[1:] != whole.shape[1:] or not part.is_contiguous():
             return torch.cat(parts)
-        end += part.numel()
-    return whole[: sum(part.shape[0] for part in parts)]
+        rows += part.shape[0]
+    return whole[:rows]

@@ -82,3 +82,11 @@ def test_half_precision_squares_do_not_overflow(dtype):
 def test_shapes_that_differ_are_refused(shape):
     with pytest.raises(ConfigError, match="logits to compare"):
         logit_mse(logits()[0], torch.zeros(shape))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_mean_of_half_precision_is_taken_in_single_precision(dtype):
+    student, target = (100 * torch.randn(8, 5)).to(dtype), torch.zeros(8, 5, dtype=dtype)
+    found = logit_mse(student, target)
+    assert found.dtype == torch.float32
+    assert found.item() == pytest.approx(student.float().square().mean().item(), rel=1e-6)

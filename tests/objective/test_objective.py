@@ -269,3 +269,20 @@ def test_what_is_called_must_be_a_function(wrong):
 def test_the_bound_of_implanted_answers_is_checked(gamma):
     with pytest.raises(ConfigError, match="from 0 to 1"):
         implanted_logits(gamma)
+
+
+def test_a_sample_that_is_asked_of_two_heads_counts_once_in_the_mean():
+    tasks = torch.zeros(4, dtype=torch.int64)
+    terms = [Term("mse", old_heads, target=teacher("past"), loss=logit_mse_per_sample)]
+    objective = Objective("x", terms, teachers={"past": Snapshot()})
+    model = torch.nn.Linear(3, 2)
+    for task in range(3):
+        objective.begin(model, {task: frozenset({0, 1})}, per_task=True)
+        if task < 2:
+            objective.end(model)
+    student = torch.nn.Linear(3, 2)
+    context = Context(2, 7, objective.classes, lambda m, x, t: m(x), lambda raw, g: raw)
+    step = objective.step(Batch(torch.randn(4, 3), tasks, tasks + 2), context)
+    answer_all(step, student)
+    gap = (student(step.stream.inputs) - model(step.stream.inputs)).square().mean()
+    assert step.losses()["mse"].item() == pytest.approx(2 * gap.item(), rel=1e-5)
