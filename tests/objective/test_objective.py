@@ -13,6 +13,7 @@ from ckd.objective import (
     STREAM,
     Batch,
     Context,
+    Draw,
     Question,
     all_classes,
     best_teacher,
@@ -271,18 +272,14 @@ def test_the_bound_of_implanted_answers_is_checked(gamma):
         implanted_logits(gamma)
 
 
-def test_a_sample_that_is_asked_of_two_heads_counts_once_in_the_mean():
-    tasks = torch.zeros(4, dtype=torch.int64)
-    terms = [Term("mse", old_heads, target=teacher("past"), loss=logit_mse_per_sample)]
-    objective = Objective("x", terms, teachers={"past": Snapshot()})
-    model = torch.nn.Linear(3, 2)
-    for task in range(3):
-        objective.begin(model, {task: frozenset({0, 1})}, per_task=True)
-        if task < 2:
-            objective.end(model)
-    student = torch.nn.Linear(3, 2)
-    context = Context(2, 7, objective.classes, lambda m, x, t: m(x), lambda raw, g: raw)
-    step = objective.step(Batch(torch.randn(4, 3), tasks, tasks + 2), context)
+def test_the_mean_runs_over_the_samples_that_a_draw_says_it_has():
+    class Twice(Draw):
+        def realise(self, step):
+            x, y = step.stream.inputs, step.stream.targets
+            return Batch(torch.cat([x, x]), torch.cat([y, y]), None, samples=len(y))
+
+    step, _ = begin(Objective("x", [Term("ce", Twice(), loss=cross_entropy_per_sample)]))
+    student = torch.nn.Linear(3, 6)
     answer_all(step, student)
-    gap = (student(step.stream.inputs) - model(step.stream.inputs)).square().mean()
-    assert step.losses()["mse"].item() == pytest.approx(2 * gap.item(), rel=1e-5)
+    once = torch.nn.functional.cross_entropy(student(step.stream.inputs), step.stream.targets)
+    assert step.losses()["ce"].item() == pytest.approx(2 * once.item(), rel=1e-5)
