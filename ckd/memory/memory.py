@@ -73,6 +73,7 @@ class Memory(Part):
         self._table: Rows | None = None
         self._filled = 0
         self._complete = True
+        self._constants: tuple[Any, ...] = (None,)
 
     def __len__(self) -> int:
         return self._filled
@@ -104,7 +105,7 @@ class Memory(Part):
         if self.size == 0 or not len(incoming):
             return
         if not self.keep_logits:
-            incoming = replace(incoming, logits=None)
+            incoming = incoming if incoming.logits is None else replace(incoming, logits=None)
         elif incoming.logits is None:
             raise DataError(
                 "samples to remember", expected="logits, as keep_logits says", received="none", fix="Add them."
@@ -123,9 +124,12 @@ class Memory(Part):
 
     def after_update(self, update: Update) -> None:
         """Offer the stream's batch, with the answers that the step already computed."""
-        tasks = torch.zeros_like(update.targets) if update.tasks is None else update.tasks
-        experiences = torch.full_like(update.targets, update.experience)
-        rows = Rows(update.raw, update.targets, tasks, experiences, update.logits)
+        key = (update.experience, update.targets.shape, update.targets.device)
+        if key != self._constants[0]:
+            self._constants = key, torch.full_like(update.targets, update.experience), torch.zeros_like(update.targets)
+        _, experiences, zeros = self._constants
+        rows = Rows(update.raw, update.targets, zeros if update.tasks is None else update.tasks, experiences)
+        rows.logits = update.logits if self.keep_logits else None
         self.add(rows, complete=update.complete)
 
     def sample(self, n: int, *, draws: int = 1) -> Rows:
@@ -133,7 +137,8 @@ class Memory(Part):
 
         With several `draws`, independent ones, the rows of one after those of the other.
         """
-        return self.take(self.draw(n, draws=draws))
+        rows = self.rows
+        return rows.take(self.draw(n, draws=draws).to(rows.raw.device, non_blocking=True))
 
     def draw(self, n: int, *, draws: int = 1) -> Tensor:
         """The slots of the rows that `sample` copies, (draws · n,), int64 on the CPU."""
@@ -143,11 +148,6 @@ class Memory(Part):
         if self.stride:
             slots += slots // (self.stride - 1)  # over the slots stride - 1, 2 stride - 1, ...
         return slots
-
-    def take(self, slots: Tensor) -> Rows:
-        """Copies of the rows in `slots` (M,), on the memory's device."""
-        rows = self.rows if self._table is None else self._table  # the former says why not
-        return rows.take(slots.to(rows.raw.device, non_blocking=True))
 
     def held_out(self) -> Rows | None:
         """Copies of the rows that are never drawn; None if there are none."""

@@ -33,11 +33,9 @@ class Batch:
     def __post_init__(self) -> None:
         self.samples = self.samples or self.targets.shape[0]
 
-    def chunk(self, n: int) -> list[Batch]:
-        """`n` batches of equal size, one after the other."""
-        columns = (self.inputs, self.targets, self.tasks, self.logits, self.experiences)
-        parts = [[None] * n if column is None else column.chunk(n) for column in columns]
-        return [Batch(*part) for part in zip(*parts, strict=True)]
+    def whole(self) -> Batch:
+        """All columns at hand; itself unless some are gathered when they are looked at."""
+        return self
 
 
 def join(batches: list[Batch]) -> Batch:

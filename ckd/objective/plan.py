@@ -41,6 +41,7 @@ class Plan:
         criterion: what the criterion asks the student.
         questions: what the student must be asked beside the stream itself, in the order of the terms.
         draws: what must be drawn from memory, in that order.
+        drawn: each of these as a question.
         merged: the same questions with all of memory's as one; None where that is not possible or there is but one.
         needs_features: whether the student's features must be noted with its answers.
     """
@@ -53,6 +54,7 @@ class Plan:
         self.questions, self.draws = list(self._known)[1:], list(draws)
         others = [question for question in self.questions if question.draw not in draws]
         plain = not any(term.view for term in terms)
+        self.drawn = [self._known.get(Question(draw), Question(draw)) for draw in draws]
         self.merged = [POOL, *others] if plain and len(draws) > 1 else None
         self.needs_features = any(isinstance(term, FeatureTerm) for term in terms)
 

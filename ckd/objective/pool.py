@@ -1,8 +1,9 @@
-"""What several draws from memory take between them, each sample once."""
+"""Samples drawn from a memory, and what several draws took between them, each sample once."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from ckd.objective.batch import Batch
 from ckd.objective.draws import Draw
+from ckd.rows import Rows
 
 if TYPE_CHECKING:
     from ckd.objective.step import Step
@@ -27,27 +29,49 @@ class Pool(Draw):
 
 
 def _column(name: str) -> Any:
-    def gathered(selection: Selection) -> Tensor | None:
-        column = getattr(selection.pool, name)
-        return None if column is None else column.index_select(0, selection.places)
+    def gathered(drawn: Drawn) -> Tensor | None:
+        column: Tensor | None = getattr(drawn.rows, name)
+        return None if column is None else column.index_select(0, drawn.slots).to(drawn.device)
 
     return functools.cached_property(gathered)
 
 
-class Selection(Batch):
-    """The samples of a pool at `places` (B,), each column gathered when someone asks for it."""
+class Drawn(Batch):
+    """The samples in some slots of a memory; a column is gathered when it is looked at, so look before it changes.
 
-    def __init__(self, pool: Batch, places: Tensor) -> None:
-        self.pool, self.places = pool, places
-        self.samples, self.room = places.shape[0], None
+    Args:
+        rows: of the memory.
+        slots: (B,), int64, on the memory's device.
+        inputs: the network inputs (B, ...), or what returns them.
+        device: where the columns go.
+        by_task: whether there are task labels.
+    """
 
-    inputs, targets = _column("inputs"), _column("targets")
-    tasks, logits, experiences = _column("tasks"), _column("logits"), _column("experiences")
+    def __init__(
+        self, rows: Rows, slots: Tensor, inputs: Tensor | Callable[[], Tensor], *, device: torch.device, by_task: bool
+    ) -> None:
+        self.rows, self.slots, self.device = rows, slots, device
+        self._inputs = inputs
+        self.samples, self.room = slots.shape[0], None
+        if not by_task:
+            self.tasks = None
+
+    @functools.cached_property
+    def inputs(self) -> Tensor:  # type: ignore[override]
+        """Network inputs (B, ...)."""
+        return self._inputs() if callable(self._inputs) else self._inputs
+
+    def whole(self) -> Batch:
+        """All columns, gathered."""
+        return Batch(self.inputs, self.targets, self.tasks, self.logits, self.experiences)
+
+    targets, tasks = _column("targets"), _column("tasks")
+    logits, experiences = _column("logits"), _column("experiences")
 
 
-def each_once(drawn: Tensor) -> tuple[Tensor, Tensor]:
-    """Of rows (M,) the different ones (U,) in ascending order, and which of them each is, (M,); on the CPU."""
+def each_once(drawn: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """Of rows (M,) below n the different ones (U,) in ascending order, and which of them each is, (M,); on the CPU."""
     rows = drawn.numpy()  # numpy, as it is several times as fast as torch for so few numbers
-    taken = np.zeros(rows.max() + 1, dtype=bool)
+    taken = np.zeros(n, dtype=bool)
     taken[rows] = True
     return torch.from_numpy(taken.nonzero()[0]), torch.from_numpy((taken.cumsum() - 1)[rows])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from ckd.objective.batch import Batch
 from ckd.objective.context import Context
 from ckd.objective.draws import Draw, FromMemory
 from ckd.objective.plan import POOL, STREAM, Question
-from ckd.objective.pool import Selection, each_once
+from ckd.objective.pool import Drawn, each_once
 
 if TYPE_CHECKING:
     from ckd.objective.objective import Objective
@@ -55,7 +56,7 @@ class Step:
             if question.view is None:
                 self._batches[question] = question.draw.realise(self)
             else:
-                self._batches[question] = question.view(self.batch(question.draw), self.objective.generator)
+                self._batches[question] = question.view(self.batch(question.draw).whole(), self.objective.generator)
         return self._batches[question]
 
     def remember(self, draw: FromMemory) -> Batch:
@@ -75,16 +76,19 @@ class Step:
     def _draw_from_memory(self, draws: int) -> list[Batch]:
         memory = self.objective.memory
         assert memory is not None
-        slots = memory.draw(self.objective.memory_batch_size or self.stream.targets.shape[0], draws=draws)
+        stored, here = memory.rows, self.stream.inputs.device
+        there = stored.raw.device
+        drawn = slots = memory.draw(self.objective.memory_batch_size or self.stream.targets.shape[0], draws=draws)
         if self._merges:
-            slots, places = each_once(slots)
-        rows = memory.take(slots).to(self.stream.inputs.device)
-        tasks = None if self.stream.tasks is None else rows.tasks
-        batch = Batch(self._prepared(rows.raw), rows.targets, tasks, rows.logits, rows.experiences)
-        if self._merges:
-            self._pool, self._places = batch, places.to(batch.inputs.device, non_blocking=True)
-            return [Selection(batch, part) for part in self._places.chunk(draws)]
-        return [batch] if draws == 1 else batch.chunk(draws)
+            slots, places = each_once(drawn, len(memory))
+        inputs = self._prepared(stored.raw.index_select(0, slots.to(there, non_blocking=True)).to(here))
+        batch = functools.partial(Drawn, stored, device=here, by_task=self.stream.tasks is not None)
+        parts = drawn.to(there, non_blocking=True).chunk(draws)
+        if not self._merges:
+            return [batch(part, x) for part, x in zip(parts, inputs.chunk(draws), strict=True)]
+        self._pool, self._places = batch(slots.to(there), inputs), places.to(here, non_blocking=True)
+        of_part = [functools.partial(inputs.index_select, 0, own) for own in self._places.chunk(draws)]
+        return [batch(part, gather) for part, gather in zip(parts, of_part, strict=True)]
 
     def _prepared(self, raw: Tensor) -> Tensor:
         """Network inputs for remembered samples, behind those of the stream if there is room."""
@@ -102,8 +106,8 @@ class Step:
                 continue
             noted[question] = found
             if question is POOL:
-                parts = found.index_select(0, self._places).chunk(len(self.plan.draws))
-                noted.update(zip(map(Question, self.plan.draws), parts, strict=True))
+                parts = found.index_select(0, self._places).chunk(len(self.plan.drawn))
+                noted.update(zip(self.plan.drawn, parts, strict=True))
 
     def student(self, question: Question) -> Tensor:
         """The student's logits (B, C), with their graph."""

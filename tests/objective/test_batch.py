@@ -46,13 +46,3 @@ def test_tasks_are_joined_where_every_batch_has_them():
     x, tasks = torch.randn(2, 3), torch.tensor([1, 2])
     assert join([batch(x, tasks), batch(x, tasks)]).tasks.tolist() == [1, 2, 1, 2]
     assert join([batch(x, tasks), batch(x)]).tasks is None
-
-
-def test_chunks_are_equal_parts_of_every_column():
-    n = torch.arange(6)
-    whole = Batch(torch.randn(6, 2), n, None, torch.randn(6, 3), n * 2)
-    one, other = whole.chunk(2)
-    for name in ("inputs", "targets", "logits", "experiences"):
-        assert torch.equal(torch.cat([getattr(one, name), getattr(other, name)]), getattr(whole, name))
-    assert one.tasks is None
-    assert one.samples == other.samples == 3

@@ -10,7 +10,7 @@ from ckd.losses import cross_entropy_per_sample, logit_mse_per_sample
 from ckd.memory import Rows
 from ckd.objective import STREAM, Batch, Context, Question, Term, memory, stored_logits, union
 from ckd.objective.plan import POOL
-from ckd.objective.pool import Selection, each_once
+from ckd.objective.pool import Drawn, each_once
 from ckd.recipes import get
 
 SIZE, WIDTH, FEATURES = 12, 6, 5
@@ -19,22 +19,25 @@ SEVERAL_DRAWS = ["der++", "self-distillation", "bfp", "x-der"]
 
 @pytest.mark.parametrize("drawn", [[0], [3, 1, 3, 0, 7, 1], [5, 5, 5], list(range(9, -1, -1))])
 def test_each_once_is_numpys_unique(drawn):
-    rows, places = each_once(torch.tensor(drawn))
+    rows, places = each_once(torch.tensor(drawn), 12)
     wanted, wanted_places = np.unique(drawn, return_inverse=True)
     assert rows.tolist() == wanted.tolist()
     assert places.tolist() == wanted_places.tolist()
     assert rows.dtype == places.dtype == torch.int64
 
 
-def test_a_selection_is_rows_of_its_pool():
+@pytest.mark.parametrize("by_task", [True, False])
+def test_what_was_drawn_is_rows_of_the_memory_gathered_when_they_are_looked_at(by_task):
     n = torch.arange(4)
-    pool = Batch(torch.randn(4, 3), n, None, torch.randn(4, 2), n * 2)
-    places = torch.tensor([3, 0, 0])
-    selection = Selection(pool, places)
-    assert selection.samples == 3
-    assert selection.tasks is None
-    for name in ("inputs", "targets", "logits", "experiences"):
-        assert torch.equal(getattr(selection, name), getattr(pool, name)[places])
+    rows, slots = Rows(torch.randn(4, 3), n, n + 5, n * 2, torch.randn(4, 2)), torch.tensor([3, 0, 0])
+    drawn = Drawn(rows, slots, lambda: rows.raw[slots] + 1, device=torch.device("cpu"), by_task=by_task)
+    assert drawn.samples == 3
+    assert torch.equal(drawn.inputs, rows.raw[slots] + 1)
+    for name in ("targets", "logits", "experiences"):
+        assert torch.equal(getattr(drawn, name), getattr(rows, name)[slots])
+    assert drawn.tasks.tolist() == [8, 5, 5] if by_task else drawn.tasks is None
+    rows.logits = None
+    assert Drawn(rows, slots, list, device=torch.device("cpu"), by_task=True).logits is None
 
 
 class Network(nn.Module):
