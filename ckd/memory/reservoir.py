@@ -28,7 +28,7 @@ class Reservoir:
         self.offered += n
         drawn = torch.rand(n, generator=generator, dtype=torch.float64).numpy()
         # numpy, as it is several times as fast as torch for so few numbers
-        if first >= capacity and drawn.min() * (first + 1) >= capacity:  # as a rule, late in a long stream
+        if first >= capacity and np.minimum.reduce(drawn) * (first + 1) >= capacity:  # as a rule, late in a long stream
             return NOBODY, NOBODY
         slots = (drawn * np.arange(first + 1, first + n + 1)).astype(np.int64)
         if first < capacity:

@@ -82,11 +82,14 @@ class ResidentLoader:
 
     def batch(self, drawn: list[tuple[int, Tensor]]) -> list[Tensor]:
         """The mini-batch of these (source, index) pairs."""
+        if len(drawn) == 1:
+            ((i, index),) = drawn
+            self.raw, only = self.sources[i].data.take(index)
+            return [self._prepared(self.raw), *only]
         taken = [self.sources[i].data.take(index) for i, index in drawn]
-        raw = [samples for samples, _ in taken]
-        self.raw = raw[0] if len(raw) == 1 else torch.cat(raw)
+        self.raw = torch.cat([samples for samples, _ in taken])
         columns = zip(*(columns for _, columns in taken), strict=True)
-        return [self._prepared(self.raw), *(c[0] if len(c) == 1 else torch.cat(c) for c in columns)]
+        return [self._prepared(self.raw), *map(torch.cat, columns)]
 
     def leave_room(self, batches: int, rows: int | None = None) -> None:
         """Leave room behind the inputs of a batch for what is asked with them: `batches` of its size, or of `rows`."""

@@ -54,7 +54,8 @@ class Student:
             step.answer(STREAM, strategy.mb_output, features)
             for question in asked[1:]:
                 step.answer(question, self._forward(strategy, step, question), self._features(step))
-        self._tap.close()
+        if features is not None:
+            self._tap.close()
 
     def _features(self, step: Step) -> Tensor | None:
         """What the head took in at the last forward pass, if a term asks for it."""
