@@ -109,9 +109,7 @@ class Term:
         assert self.loss is not None  # checked by the objective
         batch, student = step.batch(question), step.student(question)
         target, valid = self.target.values(step, question)
-        if (
-            target.dim() == 2 and target.shape != student.shape
-        ):  # a teacher may be narrower than a student that has grown
+        if target.dim() == 2 and target.shape != student.shape:  # the head has grown since
             width = min(student.shape[1], target.shape[1])
             student, target = student[:, :width], target[:, :width]
             valid = None if valid is None else valid[..., :width]
