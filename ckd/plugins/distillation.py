@@ -47,7 +47,9 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
             given, `recipes.self_distillation(memory_size=memory_size)`.
         memory_size: samples remembered by the default objective; 200 unless given.
         joint: whether the student sees stream and memory in one forward pass. Unless given, networks without
-            BatchNorm do, and for the others the objective says.
+            BatchNorm do, and for the others the objective says. On a CPU a remembered sample that several draws took
+            is then asked about once, unless the network has random layers, augmentation is drawn for each or a view
+            changes it: the same sums, to rounding.
         resident: serve mini-batches from tensors where the data can be read so (see `TensorLoader`). Without it, or
             where it cannot, the memory holds samples as they arrive: one fixed, augmented, float view of each.
         log_every: publish the mean of each named loss every so many iterations; at the end of each epoch unless

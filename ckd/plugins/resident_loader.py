@@ -54,7 +54,8 @@ class ResidentLoader:
         self.raw: Tensor | None = None
         """Raw samples of the batch that was served last."""
         self._rows_behind = 0
-        self._whole: Tensor | None = None
+        self._roomy: Tensor | None = None
+        self._room: Tensor | None = None
 
     @property
     def preparation(self) -> Preparation:
@@ -98,16 +99,16 @@ class ResidentLoader:
 
     def room(self, inputs: Tensor) -> Tensor | None:
         """The rows left free behind `inputs`, to be written; None unless they are those of the batch served last."""
-        whole = self._whole
-        return whole[inputs.shape[0] :] if whole is not None and inputs._base is whole else None
+        return self._room if inputs is self._roomy else None
 
     def _prepared(self, raw: Tensor) -> Tensor:
         """Network inputs, with room behind them if it is wanted."""
         if not self._rows_behind:
             return self.preparation(raw, self.generator)
         n = raw.shape[0]
-        self._whole = raw.new_empty((n + self._rows_behind, *raw.shape[1:]), dtype=torch.float32)
-        return self.preparation(raw, self.generator, out=self._whole[:n])
+        whole = raw.new_empty((n + self._rows_behind, *raw.shape[1:]), dtype=torch.float32)
+        self._room, self._roomy = whole[n:], self.preparation(raw, self.generator, out=whole[:n])
+        return self._roomy
 
     def _next(self, orders: list[Iterator[Tensor] | None], i: int) -> Tensor | None:
         order = orders[i]

@@ -127,6 +127,7 @@ def test_room_is_behind_the_batch_served_last_and_no_other(naive):
             assert len(room) == 2 * BATCH
             assert room.data_ptr() == inputs.data_ptr() + inputs.numel() * inputs.element_size()
             assert loader.room(inputs.clone()) is None
+            assert loader.room(inputs[3:]) is None  # what lies behind it is not all free
             seen.append(1)
 
     plugins = [Look(), SelfDistillation(recipes.der_plus_plus(memory_size=SIZE))]
