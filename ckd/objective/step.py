@@ -62,8 +62,9 @@ class Step:
     def remember(self, draw: FromMemory) -> Batch:
         """A new draw from memory, on the stream's device; those of all terms are gathered and prepared together."""
         if draw not in self._remembered:
-            draws = self.plan.draws if draw in self.plan.draws else [*self.plan.draws, draw]
-            self._remembered.update(zip(draws, self._draw_from_memory(len(draws)), strict=True))
+            planned = draw in self.plan.draws
+            draws = self.plan.draws if planned else [draw]
+            self._remembered.update(zip(draws, self._draw_from_memory(len(draws), planned=planned), strict=True))
         return self._remembered[draw]
 
     def pool(self) -> Batch:
@@ -73,29 +74,31 @@ class Step:
         assert self._pool is not None
         return self._pool
 
-    def _draw_from_memory(self, draws: int) -> list[Batch]:
+    def _draw_from_memory(self, draws: int, *, planned: bool) -> list[Batch]:
+        """Batches of remembered samples; those that are `planned` share their samples and lie behind the stream."""
         memory = self.objective.memory
         assert memory is not None
         stored, here = memory.rows, self.stream.inputs.device
         there = stored.raw.device
         drawn = slots = memory.draw(self.objective.memory_batch_size or self.stream.targets.shape[0], draws=draws)
-        if self._merges:
+        merges = planned and self._merges
+        if merges:
             slots, places = each_once(drawn, len(memory))
-        inputs = self._prepared(stored.raw.index_select(0, slots.to(there, non_blocking=True)).to(here))
+        raw = stored.raw.index_select(0, slots.to(there, non_blocking=True)).to(here)
+        inputs = self._prepared(raw, self.stream.room if planned else None)
         batch = functools.partial(Drawn, stored, device=here, by_task=self.stream.tasks is not None)
         parts = drawn.to(there, non_blocking=True).chunk(draws)
-        if not self._merges:
+        if not merges:
             return [batch(part, x) for part, x in zip(parts, inputs.chunk(draws), strict=True)]
         self._pool, self._places = batch(slots.to(there), inputs), places.to(here, non_blocking=True)
         of_part = [functools.partial(inputs.index_select, 0, own) for own in self._places.chunk(draws)]
         return [batch(part, gather) for part, gather in zip(parts, of_part, strict=True)]
 
-    def _prepared(self, raw: Tensor) -> Tensor:
-        """Network inputs for remembered samples, behind those of the stream if there is room."""
-        room, n = self.stream.room, raw.shape[0]
-        if room is None or room.shape[0] < n:
+    def _prepared(self, raw: Tensor, room: Tensor | None) -> Tensor:
+        """Network inputs for remembered samples, in the room for them if it is enough."""
+        if room is None or room.shape[0] < raw.shape[0]:
             return self.context.prepare(raw, self.objective.generator)
-        return self.context.prepare(raw, self.objective.generator, out=room[:n])
+        return self.context.prepare(raw, self.objective.generator, out=room[: raw.shape[0]])
 
     # what is answered ------------------------------------------------------------------------------------------
 

@@ -113,13 +113,17 @@ def a_view(batch, generator):
     return Batch(-batch.inputs, batch.targets, batch.tasks)
 
 
-def step_with(terms, **more):
+def prepared(raw, generator, out=None):
+    return raw if out is None else out.copy_(raw)
+
+
+def step_with(terms, merge=True, **more):
     n = torch.arange(SIZE)
     rows = Memory(SIZE, keep_logits=True)
     rows.add(Rows(torch.randn(SIZE, FEATURES), n % 3, n * 0, n * 0, torch.randn(SIZE, WIDTH)))
     objective = Objective("x", terms, memory=rows, **more)
     objective.begin(nn.Linear(FEATURES, WIDTH), {0: frozenset(range(6))}, per_task=False)
-    context = Context(0, 0, objective.classes, lambda m, x, t: m(x), lambda raw, g: raw, merge=True)
+    context = Context(0, 0, objective.classes, lambda m, x, t: m(x), prepared, merge)
     return objective.step(Batch(torch.randn(8, FEATURES), torch.arange(8) % 6, None), context)
 
 
@@ -148,3 +152,18 @@ def test_a_union_is_answered_from_the_pool():
     b = step.batch(memory("b"))
     x, y = torch.cat([step.stream.inputs, b.inputs]), torch.cat([step.stream.targets, b.targets])
     assert value.item() == pytest.approx(nn.functional.cross_entropy(student(x), y).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("merge", [True, False])
+def test_a_draw_that_no_term_names_leaves_those_of_the_terms_as_they_are(merge):
+    step = step_with([ONE, TWO], merge=merge)
+    if not merge:  # behind the stream, where a second draw would find them
+        whole = torch.empty(8 + 16, FEATURES)
+        whole[:8] = step.stream.inputs
+        step.stream.inputs, step.stream.room = whole[:8], whole[8:]
+    before = [step.batch(memory(name)).inputs.clone() for name in "ab"]
+    other = step.batch(memory("of its own")).inputs
+    assert len(other) == 8
+    for name, inputs in zip("ab", before, strict=True):
+        assert torch.equal(step.batch(memory(name)).inputs, inputs)
+    assert step.questions == ([POOL] if merge else [Question(memory("a")), Question(memory("b"))])
