@@ -80,19 +80,18 @@ class Step:
         assert memory is not None
         stored, here = memory.rows, self.stream.inputs.device
         there = stored.raw.device
-        drawn = slots = memory.draw(self.objective.memory_batch_size or self.stream.targets.shape[0], draws=draws)
-        merges = planned and self._merges
-        if merges:
-            slots, places = each_once(drawn, len(memory))
-        raw = stored.raw.index_select(0, slots.to(there, non_blocking=True)).to(here)
-        inputs = self._prepared(raw, self.stream.room if planned else None)
+        drawn = memory.draw(self.objective.memory_batch_size or self.stream.targets.shape[0], draws=draws)
+        slots = drawn.to(there, non_blocking=True)
         batch = functools.partial(Drawn, stored, device=here, by_task=self.stream.tasks is not None)
-        parts = drawn.to(there, non_blocking=True).chunk(draws)
-        if not merges:
-            return [batch(part, x) for part, x in zip(parts, inputs.chunk(draws), strict=True)]
-        self._pool, self._places = batch(slots.to(there), inputs), places.to(here, non_blocking=True)
-        of_part = [functools.partial(inputs.index_select, 0, own) for own in self._places.chunk(draws)]
-        return [batch(part, gather) for part, gather in zip(parts, of_part, strict=True)]
+        if not (planned and self._merges):
+            inputs = self._prepared(stored.raw.index_select(0, slots).to(here), self.stream.room if planned else None)
+            return [batch(own, x) for own, x in zip(slots.chunk(draws), inputs.chunk(draws), strict=True)]
+        rows, places = each_once(drawn, len(memory))
+        rows, self._places = rows.to(there, non_blocking=True), places.to(here, non_blocking=True)
+        inputs = self._prepared(stored.raw.index_select(0, rows).to(here), self.stream.room)
+        self._pool = batch(rows, inputs)
+        gathers = [functools.partial(inputs.index_select, 0, own) for own in self._places.chunk(draws)]
+        return [batch(own, gather) for own, gather in zip(slots.chunk(draws), gathers, strict=True)]
 
     def _prepared(self, raw: Tensor, room: Tensor | None) -> Tensor:
         """Network inputs for remembered samples, in the room for them if it is enough."""
