@@ -43,6 +43,7 @@ class Plan:
         draws: what must be drawn from memory, in that order.
         drawn: each of these as a question.
         merged: the same questions with all of memory's as one; None where that is not possible or there is but one.
+        everything: the question, if a term has it, that is the stream and all of `questions` together.
         needs_features: whether the student's features must be noted with its answers.
     """
 
@@ -56,6 +57,10 @@ class Plan:
         plain = not any(term.view for term in terms)
         self.drawn = [self._known.get(Question(draw), Question(draw)) for draw in draws]
         self.merged = [POOL, *others] if plain and len(draws) > 1 else None
+        everything = tuple(question.draw for question in (STREAM, *self.questions))
+        asked = (self.criterion, *(question for _, question in self.terms))
+        unions = (question for question in asked if question.draw.parts(step) == everything and question.view is None)
+        self.everything = next(unions, None) if len(everything) > 1 else None
         self.needs_features = any(isinstance(term, FeatureTerm) for term in terms)
 
     def _asked(self, term: Term, draws: dict[FromMemory, None], step: Step) -> Question:

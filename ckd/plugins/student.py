@@ -34,10 +34,11 @@ class Student:
         self._mbatch = None
         if step.plan.needs_features:
             self._taken = self._tap.enter_context(head_tapped(strategy.model))
-        questions = step.questions
+        questions, everything = step.questions, step.plan.everything
         if joint and questions:
             self._mbatch = strategy.mbatch
-            strategy.mbatch = as_mbatch(join([step.stream, *map(step.batch, questions)]), strategy.mbatch)
+            together = step.batch(everything) if everything else join([step.stream, *map(step.batch, questions)])
+            strategy.mbatch = as_mbatch(together, strategy.mbatch)
 
     def collect(self, strategy: Any, step: Step) -> None:
         """After the forward pass: note every answer in the step, and give the strategy back its own."""
@@ -45,6 +46,8 @@ class Student:
         if self._mbatch is not None:
             strategy.mbatch, self._mbatch = self._mbatch, None
             sizes = [step.batch(question).targets.shape[0] for question in asked]
+            if step.plan.everything:
+                step.answer(step.plan.everything, strategy.mb_output, features)
             answers = strategy.mb_output.split_with_sizes(sizes)
             strategy.mb_output = answers[0]
             split = [None] * len(sizes) if features is None else features.split_with_sizes(sizes)

@@ -3,13 +3,14 @@
 import copy
 import pickle
 
+import pytest
 import torch
 from torch import nn
 
 from ckd import Memory, Objective, Snapshot, Term
 from ckd.losses import cross_entropy_per_sample, kd_per_sample
 from ckd.memory import Rows
-from ckd.objective import Batch, Context, Question, memory, old_heads, stream, teacher
+from ckd.objective import Batch, Context, Question, memory, old_heads, stream, teacher, union
 
 CE = cross_entropy_per_sample
 
@@ -76,3 +77,23 @@ def test_plans_stay_behind_when_an_objective_is_pickled_or_copied():
     for copied in (pickle.loads(pickle.dumps(objective)), copy.deepcopy(objective)):
         assert copied._plans == {}
         assert step_of(copied).plan.questions == plan.questions
+
+
+CRITERION = Term("criterion", union(memory("a")))
+
+
+@pytest.mark.parametrize(
+    ("terms", "wanted"),
+    [
+        ([], union(memory("a"))),
+        ([Term("1", memory("a"), loss=CE)], union(memory("a"))),
+        ([Term("1", memory("b"), loss=CE)], None),
+    ],
+)
+def test_a_union_of_all_that_is_asked_is_everything(terms, wanted):
+    objective = begun(terms, criterion=CRITERION)
+    assert step_of(objective).plan.everything is None
+    fill(objective)
+    found = step_of(objective).plan.everything
+    assert found == (Question(union(memory("a"))) if wanted else None)
+    assert step_of(begun([])).plan.everything is None
