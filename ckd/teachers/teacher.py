@@ -71,6 +71,7 @@ class Frozen(nn.Module):
         super().__init__()
         self.module = module.eval().requires_grad_(False)
         self.training = False
+        self._all = tuple(module.modules())
         for parameter in module.parameters():
             parameter.grad = None
 
@@ -80,8 +81,10 @@ class Frozen(nn.Module):
 
     def keep_asleep(self) -> None:
         """Put back to eval what someone woke behind our back, a submodule for one."""
-        if any(m.training for m in self.module.modules()):
-            self.module.eval()
+        for module in self._all:
+            if module.training:
+                self.module.eval()
+                return
 
     def forward(self, inputs: Tensor) -> Tensor:
         """The answer to `inputs` (B, ...): logits (B, C), without a graph."""
