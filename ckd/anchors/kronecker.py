@@ -36,8 +36,8 @@ class Kronecker:
 
     Args:
         rank: eigenvectors of A kept for each layer; the rest of the space gets their eigenvalues' mean. None keeps all.
-        dtype: of the eigenvectors. bfloat16 halves the state and the time of a pull; nothing was lost by it
-            where it was measured (benchmarks/results/tether.md).
+        dtype: of the eigenvectors. bfloat16 halves their bytes and loses nothing that was seen
+            (benchmarks/results/tether.md).
 
     Raises:
         ConfigError: a rank below 1.
