@@ -54,7 +54,7 @@ class Plan:
         self.terms = [(term, self._asked(term, draws, step)) for term in terms]
         self.questions, self.draws = list(self._known)[1:], list(draws)
         others = [question for question in self.questions if question.draw not in draws]
-        plain = not any(term.view for term in terms)
+        plain = not any(question.view for question in self.questions)
         self.drawn = [self._known.get(Question(draw), Question(draw)) for draw in draws]
         self.merged = [POOL, *others] if plain and len(draws) > 1 else None
         everything = tuple(question.draw for question in (STREAM, *self.questions))

@@ -140,6 +140,8 @@ def test_one_draw_and_draws_that_are_shown_changed_are_not_merged():
     questions = step_with([ONE, TWO, VIEWED]).questions
     assert questions == [Question(memory("a")), Question(memory("b")), Question(memory("c"), a_view)]
     assert step_with([ONE, TWO]).questions == [POOL]
+    shown = Term("criterion", union(memory("b")), view=a_view)
+    assert step_with([ONE], criterion=shown).questions == [Question(union(memory("b")), a_view), Question(memory("a"))]
 
 
 def test_a_union_is_answered_from_the_pool():
