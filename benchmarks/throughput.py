@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ckd.bench.allocator import keep_freed_memory
-from ckd.bench.run import check_device
+from ckd.bench.training import check_device
 from ckd.errors import CkdError
 
 RATIOS = ("ckd / plain", "ckd / tight", "stock / ckd", "outside", "evaluation: ckd / tight", "stock / ckd")

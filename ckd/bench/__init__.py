@@ -2,10 +2,10 @@
 
 from ckd.bench.networks import NETWORKS, network
 from ckd.bench.result import Result, load, save
-from ckd.bench.run import run
 from ckd.bench.spec import RunSpec, plan
 from ckd.bench.suite import run_suite, table
-from ckd.bench.tune import Range, tune
+from ckd.bench.training import run
+from ckd.bench.tuning import Range, tune
 
 __all__ = [
     "NETWORKS",

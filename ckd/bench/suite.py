@@ -14,8 +14,8 @@ from rich.table import Table
 
 from ckd.bench.jobs import one_by_one, side_by_side
 from ckd.bench.result import FILE, Result, load, save, writable_error
-from ckd.bench.run import check_device, run
 from ckd.bench.spec import RunSpec
+from ckd.bench.training import check_device, run
 from ckd.data.registry import find
 from ckd.errors import ConfigError, NonFiniteLossError
 from ckd.evaluation import paired_test, plot_forgetting

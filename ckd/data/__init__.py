@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ckd.data.arrays import Arrays, arrays
-from ckd.data.benchmark import as_benchmark
+from ckd.data.avalanche import as_benchmark
 from ckd.data.registry import BENCHMARKS, Root, tensor_stream
 from ckd.data.stream import TensorStream
 from ckd.data.streams import permuted, rotated, split

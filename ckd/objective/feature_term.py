@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ckd.losses import feature_distance_per_sample
+from ckd.losses import feature_distance
 from ckd.objective.projection import Projection
 from ckd.objective.targets import TeacherAnswer
 from ckd.objective.term import Loss, Term
@@ -33,7 +33,7 @@ class FeatureTerm(Term):
 
     target: TeacherAnswer = field(default_factory=lambda: TeacherAnswer("snapshot"))
     loss: Loss | None = field(default=None, init=False)
-    distance: Callable[[Tensor, Tensor], Tensor] = feature_distance_per_sample
+    distance: Callable[[Tensor, Tensor], Tensor] = feature_distance
     projection: Projection | None = None
 
     @property

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import FunctionType
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
 from ckd.errors import ConfigError
-from ckd.losses._means import BATCH_MEANS
 from ckd.objective.context import Context
 from ckd.objective.draws import Draw, View
 from ckd.objective.groups import Groups, all_classes
@@ -43,7 +40,7 @@ class Term:
         name: under which its value is logged.
         draw: where the samples come from.
         target: what the answers are compared with.
-        loss: how; per sample, such as `ckd.losses.cross_entropy_per_sample`. None means the strategy's own
+        loss: how; per sample, such as `ckd.losses.cross_entropy`. None means the strategy's own
             criterion, which only the objective's criterion term may use.
         weight: a number, or a function of the `Context`. A term of weight 0 is not drawn, asked or computed.
         groups: over which classes; several groups get a softmax each and their losses add up.
@@ -87,10 +84,6 @@ class Term:
                 fix="Use 0 to switch the term off.",
             )
 
-    @functools.cached_property
-    def _batch_mean(self) -> Callable[[Tensor, Tensor], Tensor] | None:
-        return BATCH_MEANS.get(self.loss) if isinstance(self.loss, FunctionType) else None
-
     @property
     def parts(self) -> tuple[Part, ...]:
         """Parts with a life cycle that belong to the term alone."""
@@ -114,8 +107,6 @@ class Term:
             student, target = student[:, :width], target[:, :width]
             valid = None if valid is None else valid[..., :width]
         masks = [_both(valid, group) for group in self.groups(step, batch, student.shape[1])]
-        if len(masks) == 1 and masks[0] is None and self._batch_mean is not None and batch.samples == student.shape[0]:
-            return self._batch_mean(student, target)
         losses = [self._checked(self.loss(student, target, classes=mask), student) for mask in masks]
         if not losses:  # no group, no softmax
             return student.sum() * 0
@@ -128,7 +119,7 @@ class Term:
                 f"loss of term {self.name!r}",
                 expected=f"one value for each sample, ({len(student)},)",
                 received=f"a tensor of shape {tuple(losses.shape)}",
-                fix="Use the _per_sample form of ckd's losses, or reduction='none' of torch's.",
+                fix="Losses of ckd.losses do; with torch's use reduction='none'.",
             )
         return losses
 

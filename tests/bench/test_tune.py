@@ -8,10 +8,10 @@ import pytest
 from rich.console import Console
 
 from ckd.bench import Range, tune
-from ckd.bench.tune import FIRST_SEED
+from ckd.bench.tuning import FIRST_SEED
 from ckd.errors import CkdError, ConfigError, DataError, NonFiniteLossError, UnknownNameError
 
-MODULE = sys.modules["ckd.bench.tune"]
+MODULE = sys.modules["ckd.bench.tuning"]
 """The module: in `ckd.bench` the name is the function's."""
 
 

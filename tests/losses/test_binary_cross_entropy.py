@@ -6,7 +6,7 @@ import torch
 from scipy.special import expit, log_expit
 
 from ckd.errors import ConfigError
-from ckd.losses import binary_cross_entropy, binary_cross_entropy_per_sample
+from ckd.losses import binary_cross_entropy
 
 
 def batch(size=6, classes=5, dtype=torch.float64):
@@ -24,13 +24,13 @@ def scipys(student, target):
 
 def gradient(student, target, **settings):
     student = student.clone().requires_grad_()
-    binary_cross_entropy_per_sample(student, target, **settings).sum().backward()
+    binary_cross_entropy(student, target, **settings).sum().backward()
     return student.grad
 
 
 def test_per_sample_is_scipys_sum_over_classes():
     student, target = batch()
-    np.testing.assert_allclose(binary_cross_entropy_per_sample(student, target).numpy(), scipys(student, target))
+    np.testing.assert_allclose(binary_cross_entropy(student, target).numpy(), scipys(student, target))
 
 
 def test_its_gradient_is_probability_less_target():
@@ -46,7 +46,7 @@ def test_batch_version_is_the_mean_over_samples():
 def test_over_some_classes_it_is_that_of_the_sliced_columns():
     student, target = batch()
     mask = torch.tensor([False, True, False, True, True])
-    found = binary_cross_entropy_per_sample(student, target, classes=mask)
+    found = binary_cross_entropy(student, target, classes=mask)
     np.testing.assert_allclose(found.numpy(), scipys(student[:, mask], target[:, mask]))
     assert not gradient(student, target, classes=mask)[:, ~mask].any()
 
@@ -55,7 +55,7 @@ def test_each_sample_may_have_its_own_classes():
     student, target = batch(size=2)
     masks = torch.tensor([[1, 1, 0, 0, 0], [0, 0, 1, 1, 1]], dtype=torch.bool)
     wanted = [scipys(student[:1, :2], target[:1, :2]), scipys(student[1:, 2:], target[1:, 2:])]
-    found = binary_cross_entropy_per_sample(student, target, classes=masks)
+    found = binary_cross_entropy(student, target, classes=masks)
     np.testing.assert_allclose(found.numpy(), np.concatenate(wanted))
 
 
@@ -65,7 +65,7 @@ def test_neither_side_matters_outside_the_classes(garbage):
     mask = torch.arange(5) < 3
     wanted = scipys(student[:, :3], target[:, :3])
     student[:, 3:] = target[:, 3:] = garbage
-    np.testing.assert_allclose(binary_cross_entropy_per_sample(student, target, classes=mask).numpy(), wanted)
+    np.testing.assert_allclose(binary_cross_entropy(student, target, classes=mask).numpy(), wanted)
     found = gradient(student, target, classes=mask)
     assert found.isfinite().all()
     assert not found[:, 3:].any()
@@ -75,7 +75,7 @@ def test_neither_side_matters_outside_the_classes(garbage):
 @pytest.mark.parametrize("width", [5, 4])
 def test_half_precision_is_computed_in_single_precision(dtype, width):
     student, target = batch(dtype=dtype)
-    found = binary_cross_entropy_per_sample(student, target, classes=None if width == 5 else torch.arange(5) < width)
+    found = binary_cross_entropy(student, target, classes=None if width == 5 else torch.arange(5) < width)
     assert found.dtype == torch.float32
     np.testing.assert_allclose(found.numpy(), scipys(student[:, :width], target[:, :width]), rtol=1e-5)
 
@@ -85,7 +85,7 @@ def test_logits_of_a_thousand_give_the_closed_form(dtype):
     """|z| where the answer is surely wrong, 0 where it is surely right, half of |z| where the target is ½."""
     student = torch.tensor([[1000.0, -1000.0], [1000.0, -1000.0], [1000.0, -1000.0]], dtype=dtype)
     target = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.5, 0.5]], dtype=dtype)
-    assert binary_cross_entropy_per_sample(student, target).tolist() == [2000, 0, 1000]
+    assert binary_cross_entropy(student, target).tolist() == [2000, 0, 1000]
     assert gradient(student, target).tolist() == [[1, -1], [0, 0], [0.5, -0.5]]
 
 

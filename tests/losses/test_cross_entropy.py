@@ -7,7 +7,7 @@ from scipy.special import log_softmax
 from torch.nn import functional as F
 
 from ckd.errors import CkdError, DataError
-from ckd.losses import cross_entropy, cross_entropy_per_sample
+from ckd.losses import cross_entropy
 
 
 def batch(size=6, classes=5, dtype=torch.float64):
@@ -18,14 +18,14 @@ def batch(size=6, classes=5, dtype=torch.float64):
 
 def gradient(student, targets, **settings):
     student = student.clone().requires_grad_()
-    cross_entropy_per_sample(student, targets, **settings).sum().backward()
+    cross_entropy(student, targets, **settings).sum().backward()
     return student.grad
 
 
 def test_per_sample_is_scipys_log_softmax_at_the_label():
     student, targets = batch()
     expected = -log_softmax(student.numpy(), axis=1)[np.arange(6), targets.numpy()]
-    np.testing.assert_allclose(cross_entropy_per_sample(student, targets).numpy(), expected)
+    np.testing.assert_allclose(cross_entropy(student, targets).numpy(), expected)
 
 
 def test_batch_version_is_torchs_cross_entropy():
@@ -38,7 +38,7 @@ def test_over_some_classes_it_is_torchs_on_sliced_columns_with_renumbered_labels
     targets = torch.tensor([1, 3, 4, 4, 3, 1])
     mask = torch.tensor([False, True, False, True, True])
     renumbered = torch.tensor([0, 1, 2, 2, 1, 0])
-    found = cross_entropy_per_sample(student, targets, classes=mask)
+    found = cross_entropy(student, targets, classes=mask)
     torch.testing.assert_close(found, F.cross_entropy(student[:, mask], renumbered, reduction="none"))
     assert not gradient(student, targets, classes=mask)[:, ~mask].any()
 
@@ -49,7 +49,7 @@ def test_each_sample_may_have_its_own_classes():
     masks = torch.tensor([[1, 1, 0, 0, 0], [0, 0, 1, 1, 1]], dtype=torch.bool)
     first = F.cross_entropy(student[:1, :2], torch.tensor([0]), reduction="none")
     second = F.cross_entropy(student[1:, 2:], torch.tensor([2]), reduction="none")
-    found = cross_entropy_per_sample(student, targets, classes=masks)
+    found = cross_entropy(student, targets, classes=masks)
     torch.testing.assert_close(found, torch.cat([first, second]))
 
 
@@ -58,7 +58,7 @@ def test_a_sample_outside_the_classes_is_worth_nothing_and_teaches_nothing(mask)
     student, _ = batch(size=2)
     targets = torch.tensor([3, 4])
     mask = torch.tensor(mask)
-    assert cross_entropy_per_sample(student, targets, classes=mask).tolist() == [0, 0]
+    assert cross_entropy(student, targets, classes=mask).tolist() == [0, 0]
     assert not gradient(student, targets, classes=mask).any()
 
 
@@ -76,7 +76,7 @@ def test_labels_out_of_range_are_refused(labels):
 def test_half_precision_is_computed_in_single_precision(dtype, classes):
     student, targets = batch(dtype=dtype)
     targets = targets.clamp(max=3)
-    found = cross_entropy_per_sample(student, targets, classes=classes)
+    found = cross_entropy(student, targets, classes=classes)
     chosen = student.double().numpy()[:, : 5 if classes is None else 4]
     expected = -log_softmax(chosen, axis=1)[np.arange(6), targets.numpy()]
     assert found.dtype == torch.float32
@@ -87,7 +87,7 @@ def test_half_precision_is_computed_in_single_precision(dtype, classes):
 def test_gap_of_a_thousand_gives_the_closed_form(dtype):
     student = torch.tensor([[0.0, 1000.0], [1000.0, 0.0]], dtype=dtype)
     targets = torch.tensor([0, 0])
-    assert cross_entropy_per_sample(student, targets).tolist() == [1000, 0]
+    assert cross_entropy(student, targets).tolist() == [1000, 0]
     np.testing.assert_allclose(gradient(student, targets).float(), [[-1, 1], [0, 0]])
 
 
@@ -96,5 +96,5 @@ def test_masked_units_at_minus_a_thousand_do_not_count():
     targets = torch.tensor([0, 1, 0, 1, 0, 1])
     expected = F.cross_entropy(student[:, :2], targets, reduction="none")
     student[:, 2:] = -1000
-    found = cross_entropy_per_sample(student, targets, classes=torch.arange(5) < 2)
+    found = cross_entropy(student, targets, classes=torch.arange(5) < 2)
     torch.testing.assert_close(found, expected)

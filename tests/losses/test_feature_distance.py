@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from ckd.errors import ConfigError
-from ckd.losses import feature_distance, feature_distance_per_sample
+from ckd.losses import feature_distance
 
 
 def features(seed, dtype=torch.float64):
@@ -13,7 +13,7 @@ def features(seed, dtype=torch.float64):
 def test_it_is_the_length_of_the_difference():
     a, b = features(0), features(1)
     wanted = np.linalg.norm(a.numpy() - b.numpy(), axis=1)
-    assert np.allclose(feature_distance_per_sample(a, b), wanted, rtol=1e-12)
+    assert np.allclose(feature_distance(a, b), wanted, rtol=1e-12)
     assert feature_distance(a, b).item() == pytest.approx(wanted.mean())
 
 
@@ -25,7 +25,7 @@ def test_equal_features_teach_nothing_and_break_nothing():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_summed_in_full(dtype):
-    loss = feature_distance_per_sample(100 * features(0, dtype), -100 * features(1, dtype))
+    loss = feature_distance(100 * features(0, dtype), -100 * features(1, dtype))
     assert loss.dtype == torch.float32
     assert loss.isfinite().all()
 

@@ -10,9 +10,9 @@ from scipy.special import expit, log_softmax, rel_entr, softmax
 from scipy.stats import entropy
 
 from ckd.errors import CkdError, ConfigError
-from ckd.losses import kd, kd_per_sample, soft_cross_entropy, soft_cross_entropy_per_sample
+from ckd.losses import kd, soft_cross_entropy
 
-BOTH = pytest.mark.parametrize("loss", [kd_per_sample, soft_cross_entropy_per_sample])
+BOTH = pytest.mark.parametrize("loss", [kd, soft_cross_entropy])
 TEMPERATURES = pytest.mark.parametrize("temperature", [0.25, 1.0, 2.0, 10.0])
 
 
@@ -37,7 +37,7 @@ def gradient(loss, student, teacher, **settings):
 @TEMPERATURES
 def test_kd_per_sample_is_scipys_relative_entropy_times_temperature_squared(temperature):
     student, teacher = logits()
-    found = kd_per_sample(student, teacher, temperature=temperature)
+    found = kd(student, teacher, temperature=temperature)
     np.testing.assert_allclose(found.numpy(), scipy_kd(student, teacher, temperature), rtol=1e-9)
 
 
@@ -55,13 +55,13 @@ def test_soft_cross_entropy_is_scipys_cross_entropy_of_softened_answers(temperat
     p_teacher = softmax(teacher.numpy() / temperature, axis=1)
     log_p_student = log_softmax(student.numpy() / temperature, axis=1)
     expected = -(temperature**2) * (p_teacher * log_p_student).sum(1)
-    found = soft_cross_entropy_per_sample(student, teacher, temperature=temperature)
+    found = soft_cross_entropy(student, teacher, temperature=temperature)
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9)
 
 
 def test_the_default_temperature_is_two():
     student, teacher = logits()
-    np.testing.assert_allclose(kd_per_sample(student, teacher).numpy(), scipy_kd(student, teacher, 2.0), rtol=1e-9)
+    np.testing.assert_allclose(kd(student, teacher).numpy(), scipy_kd(student, teacher, 2.0), rtol=1e-9)
 
 
 @BOTH
@@ -81,7 +81,7 @@ def test_batch_means_of_kd_and_soft_cross_entropy_have_the_same_gradient():
 def test_at_high_temperature_kd_of_centred_logits_is_half_their_mean_squared_gap():
     student, teacher = (z - z.mean(1, keepdim=True) for z in logits())
     limit = ((student - teacher) ** 2).sum(1).numpy() / (2 * student.shape[1])
-    errors = [np.abs(kd_per_sample(student, teacher, temperature=t).numpy() - limit).max() for t in (10, 100, 1000)]
+    errors = [np.abs(kd(student, teacher, temperature=t).numpy() - limit).max() for t in (10, 100, 1000)]
     assert errors[0] > errors[1] > errors[2]
     assert errors[2] < 2e-2 * limit.max()
 
@@ -125,24 +125,24 @@ def test_a_lone_class_is_compared_as_a_bernoulli_answer(classes, temperature):
     expected = temperature**2 * (rel_entr(p, q) + rel_entr(1 - p, 1 - q))
     if classes is None:
         student, teacher = student[:, 2:3], teacher[:, 2:3]
-    found = kd_per_sample(student, teacher, temperature=temperature, classes=classes)
+    found = kd(student, teacher, temperature=temperature, classes=classes)
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4, atol=1e-5)
-    assert (gradient(kd_per_sample, student, teacher, classes=classes).abs().sum(1) > 0).all()
+    assert (gradient(kd, student, teacher, classes=classes).abs().sum(1) > 0).all()
 
 
 def test_lone_and_several_classes_mix_within_a_batch():
     student, teacher = logits(batch=2, classes=3, dtype=torch.float32)
     masks = torch.tensor([[False, True, False], [True, True, False]])
-    found = kd_per_sample(student, teacher, classes=masks)
-    lone = kd_per_sample(student[:1, 1:2], teacher[:1, 1:2])
-    several = kd_per_sample(student[1:, :2], teacher[1:, :2])
+    found = kd(student, teacher, classes=masks)
+    lone = kd(student[:1, 1:2], teacher[:1, 1:2])
+    several = kd(student[1:, :2], teacher[1:, :2])
     torch.testing.assert_close(found, torch.cat([lone, several]))
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [(torch.float16, 2e-3), (torch.bfloat16, 2e-3)])
 def test_half_precision_is_computed_in_single_precision(dtype, rtol):
     student, teacher = logits(dtype=dtype)
-    found = kd_per_sample(student, teacher)
+    found = kd(student, teacher)
     assert found.dtype == torch.float32
     np.testing.assert_allclose(found.numpy(), scipy_kd(student, teacher, 2.0), rtol=rtol)
 
@@ -182,7 +182,7 @@ def test_unmasked_gap_of_a_thousand_stays_finite(loss, temperature):
 def test_kd_of_shifted_logits_is_zero(temperature):
     student, _ = logits()
     shift = torch.linspace(-9, 9, len(student), dtype=torch.float64)[:, None]
-    found = kd_per_sample(student, student + shift, temperature=temperature)
+    found = kd(student, student + shift, temperature=temperature)
     np.testing.assert_allclose(found.numpy(), 0, atol=1e-12)
 
 

@@ -9,7 +9,7 @@ from scipy.special import logsumexp
 from torch.nn import functional as F
 
 from ckd.errors import ConfigError, DataError
-from ckd.losses import logit_adjusted_cross_entropy, logit_adjusted_cross_entropy_per_sample
+from ckd.losses import logit_adjusted_cross_entropy
 
 TARGETS = torch.tensor([0, 2, 2, 4, 2, 0])  # classes 1 and 3 do not occur
 COUNTS = [2, 0, 3, 0, 1]
@@ -34,29 +34,27 @@ def by_hand(student, targets, prior, strength=1.0, masks=None):
 
 def gradient(student, targets, **settings):
     student = student.clone().requires_grad_()
-    logit_adjusted_cross_entropy_per_sample(student, targets, **settings).sum().backward()
+    logit_adjusted_cross_entropy(student, targets, **settings).sum().backward()
     return student.grad
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.5, 1.0, 2.0])
 def test_with_a_prior_it_is_the_formula(strength):
-    found = logit_adjusted_cross_entropy_per_sample(logits(), TARGETS, strength=strength, prior=PRIOR)
+    found = logit_adjusted_cross_entropy(logits(), TARGETS, strength=strength, prior=PRIOR)
     np.testing.assert_allclose(found.numpy(), by_hand(logits(), TARGETS, PRIOR.tolist(), strength))
 
 
 def test_worked_example():
     """Equal logits, seen three times as often: probabilities 1/4 and 3/4."""
-    found = logit_adjusted_cross_entropy_per_sample(
-        torch.zeros(2, 2), torch.tensor([0, 1]), prior=torch.tensor([10, 30])
-    )
+    found = logit_adjusted_cross_entropy(torch.zeros(2, 2), torch.tensor([0, 1]), prior=torch.tensor([10, 30]))
     assert found.tolist() == pytest.approx([math.log(4), math.log(4 / 3)])
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.5, 1.0, 2.0])
 def test_without_a_prior_the_batch_is_counted(strength):
-    found = logit_adjusted_cross_entropy_per_sample(logits(), TARGETS, strength=strength)
+    found = logit_adjusted_cross_entropy(logits(), TARGETS, strength=strength)
     np.testing.assert_allclose(found.numpy(), by_hand(logits(), TARGETS, COUNTS, strength))
-    counted = logit_adjusted_cross_entropy_per_sample(logits(), TARGETS, strength=strength, prior=torch.tensor(COUNTS))
+    counted = logit_adjusted_cross_entropy(logits(), TARGETS, strength=strength, prior=torch.tensor(COUNTS))
     torch.testing.assert_close(found, counted, rtol=0, atol=0)
 
 
@@ -67,34 +65,34 @@ def test_batch_version_is_the_mean_over_samples():
 
 @pytest.mark.parametrize("factor", [1e-3, 7.0, 5e4])
 def test_a_prior_counts_up_to_a_factor(factor):
-    found = logit_adjusted_cross_entropy_per_sample(logits(), TARGETS, prior=factor * PRIOR)
-    torch.testing.assert_close(found, logit_adjusted_cross_entropy_per_sample(logits(), TARGETS, prior=PRIOR))
+    found = logit_adjusted_cross_entropy(logits(), TARGETS, prior=factor * PRIOR)
+    torch.testing.assert_close(found, logit_adjusted_cross_entropy(logits(), TARGETS, prior=PRIOR))
 
 
 def test_classes_that_are_equally_frequent_get_plain_cross_entropy():
     targets = torch.tensor([0, 1, 2, 3, 4, 0])
-    found = logit_adjusted_cross_entropy_per_sample(logits(), targets, strength=3.0, prior=torch.full((5,), 9))
+    found = logit_adjusted_cross_entropy(logits(), targets, strength=3.0, prior=torch.full((5,), 9))
     torch.testing.assert_close(found, F.cross_entropy(logits(), targets, reduction="none"))
 
 
 def test_strength_0_is_plain_cross_entropy_among_the_classes_with_a_prior():
-    found = logit_adjusted_cross_entropy_per_sample(logits(), TARGETS, strength=0, prior=PRIOR)
+    found = logit_adjusted_cross_entropy(logits(), TARGETS, strength=0, prior=PRIOR)
     torch.testing.assert_close(found, F.cross_entropy(logits(), TARGETS, reduction="none"))
-    found = logit_adjusted_cross_entropy_per_sample(logits(), TARGETS, strength=0)
+    found = logit_adjusted_cross_entropy(logits(), TARGETS, strength=0)
     torch.testing.assert_close(found, F.cross_entropy(logits()[:, [0, 2, 4]], TARGETS // 2, reduction="none"))
 
 
 def test_a_class_of_prior_0_is_left_out_of_the_softmax():
     student, garbage = logits(), logits()
     garbage[:, [1, 3]] = 50.0
-    found, unmoved = (logit_adjusted_cross_entropy_per_sample(z, TARGETS) for z in (student, garbage))
+    found, unmoved = (logit_adjusted_cross_entropy(z, TARGETS) for z in (student, garbage))
     torch.testing.assert_close(found, unmoved, rtol=0, atol=0)
     assert not gradient(student, TARGETS)[:, [1, 3]].any()
 
 
 def test_a_sample_whose_class_has_prior_0_is_worth_nothing_and_teaches_nothing():
     prior = torch.tensor([1, 1, 0, 1, 1])
-    values = logit_adjusted_cross_entropy_per_sample(logits(), TARGETS, prior=prior)
+    values = logit_adjusted_cross_entropy(logits(), TARGETS, prior=prior)
     assert (values == 0).tolist() == (TARGETS == 2).tolist()
     assert not gradient(logits(), TARGETS, prior=prior)[TARGETS == 2].any()
 
@@ -102,8 +100,8 @@ def test_a_sample_whose_class_has_prior_0_is_worth_nothing_and_teaches_nothing()
 def test_it_is_the_limit_of_a_vanishing_prior():
     small = torch.tensor([2, 1e-200, 3, 1e-200, 1], dtype=torch.float64)
     torch.testing.assert_close(
-        logit_adjusted_cross_entropy_per_sample(logits(), TARGETS, prior=small),
-        logit_adjusted_cross_entropy_per_sample(logits(), TARGETS, prior=torch.tensor(COUNTS)),
+        logit_adjusted_cross_entropy(logits(), TARGETS, prior=small),
+        logit_adjusted_cross_entropy(logits(), TARGETS, prior=torch.tensor(COUNTS)),
     )
 
 
@@ -115,7 +113,7 @@ def test_the_gradient_is_adjusted_probability_less_label():
 
 @pytest.mark.parametrize("prior", [None, PRIOR], ids=["counts", "prior"])
 def test_a_mask_restricts_the_softmax_further(prior):
-    found = logit_adjusted_cross_entropy_per_sample(logits(), TARGETS, prior=prior, classes=SOME)
+    found = logit_adjusted_cross_entropy(logits(), TARGETS, prior=prior, classes=SOME)
     masks = [SOME.tolist()] * 6
     np.testing.assert_allclose(
         found.numpy(), by_hand(logits(), TARGETS, COUNTS if prior is None else PRIOR.tolist(), masks=masks)
@@ -128,7 +126,7 @@ def test_each_sample_may_have_its_own_classes():
     masks = torch.rand(6, 5, generator=torch.Generator().manual_seed(0)) < 0.7
     masks[torch.arange(6), TARGETS] = torch.tensor([True, True, False, True, True, True])
     for prior, plain in ((None, COUNTS), (PRIOR, PRIOR.tolist())):
-        found = logit_adjusted_cross_entropy_per_sample(logits(), TARGETS, prior=prior, classes=masks)
+        found = logit_adjusted_cross_entropy(logits(), TARGETS, prior=prior, classes=masks)
         np.testing.assert_allclose(found.numpy(), by_hand(logits(), TARGETS, plain, masks=masks))
         assert not gradient(logits(), TARGETS, prior=prior, classes=masks)[~masks].any()
 
@@ -138,20 +136,20 @@ HALF = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 
 @HALF
 def test_half_precision_gives_single_precision(dtype):
-    found = logit_adjusted_cross_entropy_per_sample(logits(dtype), TARGETS)
+    found = logit_adjusted_cross_entropy(logits(dtype), TARGETS)
     assert found.dtype == torch.float32
     np.testing.assert_allclose(found.numpy(), by_hand(logits(dtype), TARGETS, COUNTS), atol=0.05)
 
 
 @HALF
 def test_half_precision_is_computed_in_single_precision(dtype):
-    found = logit_adjusted_cross_entropy_per_sample(logits(dtype), TARGETS)
+    found = logit_adjusted_cross_entropy(logits(dtype), TARGETS)
     np.testing.assert_allclose(found.numpy(), by_hand(logits(dtype), TARGETS, COUNTS), rtol=1e-4)
 
 
 @pytest.mark.parametrize("prior", [[70_000.0, 1, 50_000, 1, 10], [1e-9, 0.3, 0.2, 0.1, 0.4]])
 def test_half_precision_takes_any_prior(prior):
-    found = logit_adjusted_cross_entropy_per_sample(logits(torch.float16), TARGETS, prior=torch.tensor(prior))
+    found = logit_adjusted_cross_entropy(logits(torch.float16), TARGETS, prior=torch.tensor(prior))
     np.testing.assert_allclose(found.numpy(), by_hand(logits(torch.float16), TARGETS, prior), rtol=1e-3)
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ckd.errors import ConfigError
-from ckd.losses import logit_mse, logit_mse_per_sample
+from ckd.losses import logit_mse
 
 
 def logits(batch=4, classes=5):
@@ -16,7 +16,7 @@ def logits(batch=4, classes=5):
 def test_per_sample_is_numpys_mean_squared_gap_over_the_classes():
     student, target = logits()
     expected = np.mean((student.numpy() - target.numpy()) ** 2, axis=1)
-    np.testing.assert_allclose(logit_mse_per_sample(student, target).numpy(), expected)
+    np.testing.assert_allclose(logit_mse(student, target).numpy(), expected)
 
 
 def test_batch_version_is_the_mean_over_batch_and_classes():
@@ -27,7 +27,7 @@ def test_batch_version_is_the_mean_over_batch_and_classes():
 def test_gradient_is_twice_the_gap_over_the_number_of_classes():
     student, target = logits()
     student.requires_grad_()
-    logit_mse_per_sample(student, target).sum().backward()
+    logit_mse(student, target).sum().backward()
     np.testing.assert_allclose(student.grad.numpy(), 2 * (student - target).detach().numpy() / 5)
 
 
@@ -35,7 +35,7 @@ def test_a_mask_means_the_mean_over_the_chosen_columns():
     student, target = logits()
     mask = torch.tensor([True, False, True, False, True])
     expected = np.mean((student.numpy() - target.numpy())[:, [0, 2, 4]] ** 2, axis=1)
-    np.testing.assert_allclose(logit_mse_per_sample(student, target, classes=mask).numpy(), expected)
+    np.testing.assert_allclose(logit_mse(student, target, classes=mask).numpy(), expected)
 
 
 def test_masks_for_each_sample_are_each_divided_by_their_own_number_of_classes():
@@ -43,16 +43,16 @@ def test_masks_for_each_sample_are_each_divided_by_their_own_number_of_classes()
     masks = torch.tensor([[1, 0, 0, 0, 0], [1, 1, 0, 0, 1], [1, 1, 1, 1, 1]], dtype=torch.bool)
     gap = (student - target).numpy()
     expected = [np.mean(gap[i, m] ** 2) for i, m in enumerate(masks.numpy())]
-    np.testing.assert_allclose(logit_mse_per_sample(student, target, classes=masks).numpy(), expected)
+    np.testing.assert_allclose(logit_mse(student, target, classes=masks).numpy(), expected)
 
 
 @pytest.mark.parametrize("garbage", [float("nan"), float("inf"), -1000.0])
 def test_what_stands_in_masked_columns_poisons_neither_value_nor_gradient(garbage):
     student, target = logits()
-    clean = logit_mse_per_sample(student[:, :3], target[:, :3])
+    clean = logit_mse(student[:, :3], target[:, :3])
     target[:, 3:] = garbage
     student.requires_grad_()
-    found = logit_mse_per_sample(student, target, classes=~target.isnan() & (torch.arange(5) < 3))
+    found = logit_mse(student, target, classes=~target.isnan() & (torch.arange(5) < 3))
     torch.testing.assert_close(found, clean)
     found.sum().backward()
     assert student.grad.isfinite().all()
@@ -63,7 +63,7 @@ def test_a_row_without_any_class_is_worth_nothing():
     student, target = logits(batch=2)
     target[0] = torch.nan
     student.requires_grad_()
-    found = logit_mse_per_sample(student, target, classes=~target.isnan())
+    found = logit_mse(student, target, classes=~target.isnan())
     found.sum().backward()
     assert found[0].item() == 0
     assert not student.grad[0].any()
@@ -73,7 +73,7 @@ def test_a_row_without_any_class_is_worth_nothing():
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_squares_do_not_overflow(dtype):
     student, target = torch.full((1, 2), 600.0, dtype=dtype), torch.full((1, 2), -400.0, dtype=dtype)
-    found = logit_mse_per_sample(student, target)
+    found = logit_mse(student, target)
     assert found.dtype == torch.float32
     np.testing.assert_allclose(found.numpy(), [1e6])  # beyond float16's 65504
 

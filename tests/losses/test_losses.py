@@ -33,16 +33,16 @@ LOGITS = (partial(random_logits, 1), torch.clone)
 LABELS = (random_labels, sure_of)
 PROBABILITIES = (random_probabilities, torch.logit)
 KINDS = {
-    "binary_cross_entropy_per_sample": PROBABILITIES,
-    "cross_entropy_per_sample": LABELS,
-    "kd_per_sample": LOGITS,
-    "logit_adjusted_cross_entropy_per_sample": LABELS,
-    "logit_mse_per_sample": LOGITS,
-    "probability_distance_per_sample": LOGITS,
-    "soft_cross_entropy_per_sample": LOGITS,
+    "binary_cross_entropy": PROBABILITIES,
+    "cross_entropy": LABELS,
+    "kd": LOGITS,
+    "logit_adjusted_cross_entropy": LABELS,
+    "logit_mse": LOGITS,
+    "probability_distance": LOGITS,
+    "soft_cross_entropy": LOGITS,
 }
 """For each loss: how a target is made, and the student that agrees with it."""
-SETTINGS = {"logit_adjusted_cross_entropy_per_sample": {"prior": torch.tensor([4.0, 3.0, 2.0, 1.0])}}
+SETTINGS = {"logit_adjusted_cross_entropy": {"prior": torch.tensor([4.0, 3.0, 2.0, 1.0])}}
 """Those without which a loss would count the batch."""
 
 EVERY = pytest.mark.parametrize("name", KINDS)
@@ -68,29 +68,29 @@ def gradient(loss, student, target, **settings):
 def test_the_public_names_are_these():
     assert ckd.losses.__all__ == [
         "binary_cross_entropy",
-        "binary_cross_entropy_per_sample",
+        "binary_cross_entropy",
         "check_strength",
         "check_temperature",
         "cross_entropy",
-        "cross_entropy_per_sample",
+        "cross_entropy",
         "feature_distance",
-        "feature_distance_per_sample",
+        "feature_distance",
         "kd",
-        "kd_per_sample",
+        "kd",
         "logit_adjusted_cross_entropy",
-        "logit_adjusted_cross_entropy_per_sample",
+        "logit_adjusted_cross_entropy",
         "logit_mse",
-        "logit_mse_per_sample",
-        "priority_per_sample",
+        "logit_mse",
+        "priority",
         "probability_distance",
-        "probability_distance_per_sample",
+        "probability_distance",
         "soft_cross_entropy",
-        "soft_cross_entropy_per_sample",
+        "soft_cross_entropy",
     ]
 
 
 def test_every_loss_is_in_this_battery():
-    others = {"feature_distance_per_sample", "priority_per_sample"}  # without classes, without a target: own tests
+    others = {"feature_distance", "priority"}  # without classes, without a target: own tests
     assert {name for name in ckd.losses.__all__ if name.endswith("_per_sample")} - others == set(KINDS)
 
 

@@ -11,7 +11,7 @@ from ckd import Objective, SelfDistillation, Term, recipes
 from ckd.classes import ClassSet
 from ckd.data import arrays, as_benchmark, split
 from ckd.errors import ConfigError, DataError
-from ckd.losses import logit_mse_per_sample
+from ckd.losses import logit_mse
 from ckd.memory import HerdedMemory, Rows
 from ckd.memory.herded import herd
 from ckd.objective import memory as memory_draw
@@ -169,7 +169,7 @@ def test_state_goes_into_another_memory_which_continues_alike():
 
 
 def test_terms_that_need_stored_logits_are_refused_at_construction():
-    term = Term("replay", memory_draw("a"), stored_logits, logit_mse_per_sample)
+    term = Term("replay", memory_draw("a"), stored_logits, logit_mse)
     with pytest.raises(ConfigError):
         Objective("x", [term], memory=HerdedMemory(10))
 

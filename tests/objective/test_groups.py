@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ckd import Objective, Snapshot, Term
-from ckd.losses import cross_entropy_per_sample, kd_per_sample
+from ckd.losses import cross_entropy, kd
 from ckd.objective import STREAM, Batch, Context, each_old_experience, old_or_current, stream, teacher
 
 STREAMS = {
@@ -150,7 +150,7 @@ def test_no_softmax_runs_over_both():
     step = begun(experiences, batch)
     (mask,) = old_or_current(step, batch, 6)
     logits = torch.randn(len(batch.targets), 6, requires_grad=True)
-    cross_entropy_per_sample(logits, batch.targets, classes=mask).sum().backward()
+    cross_entropy(logits, batch.targets, classes=mask).sum().backward()
     is_current = torch.isin(batch.targets, torch.tensor([3, 4]))
     assert not logits.grad[~is_current][:, 3:].any()
     assert not logits.grad[is_current][:, :3].any()
@@ -159,7 +159,7 @@ def test_no_softmax_runs_over_both():
 
 
 def test_each_past_experience_is_distilled_by_itself():
-    term = Term("kd", stream, teacher("past"), partial(kd_per_sample, temperature=2.0), groups=each_old_experience)
+    term = Term("kd", stream, teacher("past"), partial(kd, temperature=2.0), groups=each_old_experience)
     experiences = [{0: {0, 3}}, {0: {1, 2, 3}}, {0: {4}}]
     batch = Batch(torch.randn(4, 3), torch.full((4,), 4), None)
     step = begun(experiences, batch, [term])
@@ -175,7 +175,7 @@ def test_each_past_experience_is_distilled_by_itself():
 
 
 def test_a_term_without_any_group_is_worth_nothing():
-    term = Term("labels", stream, loss=cross_entropy_per_sample, groups=each_old_experience)
+    term = Term("labels", stream, loss=cross_entropy, groups=each_old_experience)
     batch = Batch(torch.randn(4, 3), torch.tensor([0, 1, 2, 0]), None)
     step = begun([{0: {0, 1, 2}}], batch, [term])
     step.answer(STREAM, nn.Linear(3, 6)(batch.inputs))

@@ -7,7 +7,7 @@ import torch
 
 from ckd import Memory, Objective, Snapshot, Term
 from ckd.errors import ConfigError
-from ckd.losses import cross_entropy_per_sample, kd_per_sample, logit_mse_per_sample
+from ckd.losses import cross_entropy, kd, logit_mse
 from ckd.memory import Rows
 from ckd.objective import (
     STREAM,
@@ -59,7 +59,7 @@ def answer_all(step, model):
 
 
 def test_the_same_name_is_the_same_draw_and_another_name_is_not():
-    ce = cross_entropy_per_sample
+    ce = cross_entropy
     terms = [Term("1", memory("a"), loss=ce), Term("2", memory("a"), loss=ce), Term("3", memory("b"), loss=ce)]
     step, _ = begin(Objective("x", terms, memory=filled()))
     assert step.questions == [Question(memory("a")), Question(memory("b"))]
@@ -68,9 +68,9 @@ def test_the_same_name_is_the_same_draw_and_another_name_is_not():
 
 def test_the_sum_is_what_its_formula_says():
     terms = [
-        Term("mse", memory("a"), target=stored_logits, loss=logit_mse_per_sample, weight=0.5),
-        Term("ce", memory("a"), target=labels, loss=cross_entropy_per_sample, weight=lambda c: c.iteration),
-        Term("kd", stream, target=teacher("past"), loss=partial(kd_per_sample, temperature=3.0), groups=old),
+        Term("mse", memory("a"), target=stored_logits, loss=logit_mse, weight=0.5),
+        Term("ce", memory("a"), target=labels, loss=cross_entropy, weight=lambda c: c.iteration),
+        Term("kd", stream, target=teacher("past"), loss=partial(kd, temperature=3.0), groups=old),
     ]
     step, past = begin(Objective("x", terms, memory=filled(), teachers={"past": Snapshot()}))
     student = torch.nn.Linear(3, 6)
@@ -94,7 +94,7 @@ def test_the_teacher_is_asked_once_for_each_draw():
             asked.append(len(inputs))
             return super().answer(ask, inputs, tasks)
 
-    past, kd = teacher("past"), kd_per_sample
+    past, kd = teacher("past"), kd
     terms = [Term("1", stream, past, kd), Term("2", old_heads, past, kd), Term("3", memory("a"), past, kd)]
     step, model = begin(Objective("x", terms, memory=filled(), teachers={"past": Counting()}))
     answer_all(step, model)
@@ -104,8 +104,8 @@ def test_the_teacher_is_asked_once_for_each_draw():
 
 def test_nothing_is_drawn_for_weight_zero_an_empty_memory_or_a_teacher_that_is_not_ready():
     terms = [
-        Term("zero", memory("a"), loss=cross_entropy_per_sample, weight=0),
-        Term("zero, by schedule", memory("a"), loss=cross_entropy_per_sample, weight=lambda c: 0 * c.experience),
+        Term("zero", memory("a"), loss=cross_entropy, weight=0),
+        Term("zero, by schedule", memory("a"), loss=cross_entropy, weight=lambda c: 0 * c.experience),
     ]
     objective = Objective("x", terms, memory=filled())
     before = objective.memory.generator.get_state()
@@ -113,9 +113,9 @@ def test_nothing_is_drawn_for_weight_zero_an_empty_memory_or_a_teacher_that_is_n
     answer_all(step, model)
     assert step.losses() == {}
     assert torch.equal(before, objective.memory.generator.get_state())
-    empty = Objective("x", [Term("1", memory("a"), loss=cross_entropy_per_sample)], memory=Memory(3))
+    empty = Objective("x", [Term("1", memory("a"), loss=cross_entropy)], memory=Memory(3))
     assert begin(empty)[0].plan.terms == []
-    fresh = Objective("x", [Term("1", stream, teacher("t"), kd_per_sample)], teachers={"t": Snapshot()})
+    fresh = Objective("x", [Term("1", stream, teacher("t"), kd)], teachers={"t": Snapshot()})
     fresh.begin(torch.nn.Linear(3, 6), {0: frozenset({0})}, per_task=False)
     context = Context(0, 0, fresh.classes, lambda m, x, t: m(x), lambda raw, g: raw)
     assert fresh.step(Batch(torch.randn(2, 3), torch.zeros(2).long(), None), context).plan.terms == []
@@ -126,8 +126,8 @@ def test_a_view_changes_what_is_shown_and_is_a_question_of_its_own():
         return Batch(-batch.inputs, batch.targets, batch.tasks)
 
     terms = [
-        Term("as it is", memory("a"), loss=cross_entropy_per_sample),
-        Term("negative", memory("a"), loss=cross_entropy_per_sample, view=negative),
+        Term("as it is", memory("a"), loss=cross_entropy),
+        Term("negative", memory("a"), loss=cross_entropy, view=negative),
     ]
     step, _ = begin(Objective("x", terms, memory=filled()))
     plain, turned = (step.batch(q).inputs for q in step.questions)
@@ -166,7 +166,7 @@ def test_several_groups_get_a_softmax_each():
         first = torch.arange(width) < 3
         return [first, ~first]
 
-    terms = [Term("kd", stream, teacher("past"), partial(kd_per_sample, temperature=1.0), groups=halves)]
+    terms = [Term("kd", stream, teacher("past"), partial(kd, temperature=1.0), groups=halves)]
     step, past = begin(Objective("x", terms, teachers={"past": Snapshot()}))
     step.objective.teachers["past"].taught = step.context.classes.seen
     student = torch.nn.Linear(3, 6)
@@ -182,11 +182,11 @@ def test_several_groups_get_a_softmax_each():
     ("make", "message"),
     [
         (lambda: Objective("x", [Term("1", stream)]), "expected a loss"),
-        (lambda: Objective("x", [Term("1", memory("a"), loss=kd_per_sample)]), "expected a memory"),
-        (lambda: Objective("x", [Term("1", stream, stored_logits, kd_per_sample)], memory=Memory(1)), "from memory"),
-        (lambda: Objective("x", [Term("1", stream, teacher("t"), kd_per_sample)]), "Snapshot"),
-        (lambda: Objective("x", [Term("1", stream, loss=kd_per_sample)] * 2), "different names"),
-        (lambda: Objective("x", [Term("criterion", stream, loss=kd_per_sample)]), "different names"),
+        (lambda: Objective("x", [Term("1", memory("a"), loss=kd)]), "expected a memory"),
+        (lambda: Objective("x", [Term("1", stream, stored_logits, kd)], memory=Memory(1)), "from memory"),
+        (lambda: Objective("x", [Term("1", stream, teacher("t"), kd)]), "Snapshot"),
+        (lambda: Objective("x", [Term("1", stream, loss=kd)] * 2), "different names"),
+        (lambda: Objective("x", [Term("criterion", stream, loss=kd)]), "different names"),
         (lambda: Objective("x", criterion=Term("c", union(memory("a")))), "expected a memory"),
         (lambda: Objective("x", memory=Memory(1), memory_batch_size=0), "1 or more"),
         (lambda: Term("1", stream, weight=float("nan")), "finite"),
@@ -199,7 +199,7 @@ def test_what_cannot_work_is_refused_at_construction(make, message):
 
 def test_the_best_teacher_is_chosen_for_each_sample():
     past = {name: Snapshot() for name in "ab"}
-    terms = [Term("mse", stream, best_teacher("a", "b"), logit_mse_per_sample)]
+    terms = [Term("mse", stream, best_teacher("a", "b"), logit_mse)]
     step, _ = begin(Objective("x", terms, teachers=past))
     for teacher_ in past.values():
         teacher_.end(Ending(torch.nn.Linear(3, 6), step.context.classes.seen))
@@ -215,7 +215,7 @@ def test_the_best_teacher_is_chosen_for_each_sample():
 
 @pytest.mark.parametrize("own", [True, False])
 def test_the_criterion_has_a_weight_too(own):
-    loss = None if own else cross_entropy_per_sample
+    loss = None if own else cross_entropy
     for weight, wanted in ((1.0, 1.0), (0.25, 0.25), (lambda context: context.iteration, 7.0)):
         step, model = begin(Objective("x", criterion=Term("criterion", stream, loss=loss, weight=weight)))
         answer_all(step, model)
@@ -251,8 +251,8 @@ def test_an_experience_ends_in_order_memory_corrections_answer_teachers_each_onc
     ("criterion", "expected"),
     [
         (Term("criterion", draw=union(memory("a")), groups=old_or_current), "a loss"),
-        (Term("criterion", draw=memory("a"), loss=cross_entropy_per_sample), "the stream"),
-        (Term("criterion", draw=stream, target=stored_logits, loss=logit_mse_per_sample), "a draw from memory"),
+        (Term("criterion", draw=memory("a"), loss=cross_entropy), "the stream"),
+        (Term("criterion", draw=stream, target=stored_logits, loss=logit_mse), "a draw from memory"),
     ],
 )
 def test_a_criterion_that_cannot_work_is_refused(criterion, expected):
@@ -263,7 +263,7 @@ def test_a_criterion_that_cannot_work_is_refused(criterion, expected):
 @pytest.mark.parametrize("wrong", [{"groups": "old"}, {"loss": "kd"}, {"view": 1}])
 def test_what_is_called_must_be_a_function(wrong):
     with pytest.raises(ConfigError, match="expected a function"):
-        Term("mine", **{"draw": stream, "loss": cross_entropy_per_sample, **wrong})
+        Term("mine", **{"draw": stream, "loss": cross_entropy, **wrong})
 
 
 @pytest.mark.parametrize("gamma", [-0.1, 1.1, float("nan"), "a"])
@@ -278,7 +278,7 @@ def test_the_mean_runs_over_the_samples_that_a_draw_says_it_has():
             x, y = step.stream.inputs, step.stream.targets
             return Batch(torch.cat([x, x]), torch.cat([y, y]), None, samples=len(y))
 
-    step, _ = begin(Objective("x", [Term("ce", Twice(), loss=cross_entropy_per_sample)]))
+    step, _ = begin(Objective("x", [Term("ce", Twice(), loss=cross_entropy)]))
     student = torch.nn.Linear(3, 6)
     answer_all(step, student)
     once = torch.nn.functional.cross_entropy(student(step.stream.inputs), step.stream.targets)

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from ckd import Memory, Objective, Snapshot, Term
-from ckd.losses import cross_entropy_per_sample, kd_per_sample
+from ckd.losses import cross_entropy, kd
 from ckd.memory import Rows
 from ckd.objective import Batch, Context, Question, memory, old_heads, stream, teacher, union
 
-CE = cross_entropy_per_sample
+CE = cross_entropy
 
 
 def step_of(objective, iteration=0):
@@ -52,7 +52,7 @@ def test_a_weight_that_comes_and_goes_changes_the_plan():
 
 
 def test_heads_that_were_not_there_before_are_asked_in_the_next_experience():
-    term = Term("kd", old_heads, teacher("past"), kd_per_sample)
+    term = Term("kd", old_heads, teacher("past"), kd)
     objective = Objective("x", [term], teachers={"past": Snapshot()})
     model = nn.Linear(3, 2)
     for per_task, wanted in ((False, stream), (True, old_heads)):

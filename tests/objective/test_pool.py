@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ckd import Memory, Objective
-from ckd.losses import cross_entropy_per_sample, logit_mse_per_sample
+from ckd.losses import cross_entropy, logit_mse
 from ckd.memory import Rows
 from ckd.objective import STREAM, Batch, Context, Question, Term, memory, stored_logits, union
 from ckd.objective.plan import POOL
@@ -127,9 +127,9 @@ def step_with(terms, merge=True, **more):
     return objective.step(Batch(torch.randn(8, FEATURES), torch.arange(8) % 6, None), context)
 
 
-CE = cross_entropy_per_sample
+CE = cross_entropy
 ONE, TWO, VIEWED = (
-    Term("1", memory("a"), stored_logits, logit_mse_per_sample),
+    Term("1", memory("a"), stored_logits, logit_mse),
     Term("2", memory("b"), loss=CE),
     Term("3", memory("c"), loss=CE, view=a_view),
 )

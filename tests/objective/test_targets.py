@@ -9,7 +9,7 @@ from torch import nn
 from ckd import Memory, Objective, Snapshot, Term
 from ckd.classes import ClassSet
 from ckd.errors import ConfigError
-from ckd.losses import binary_cross_entropy_per_sample, logit_mse_per_sample
+from ckd.losses import binary_cross_entropy, logit_mse
 from ckd.memory import RefreshedMemory, Rows
 from ckd.objective import STREAM, Batch, Context, Question, implanted_logits, memory, old_answers, stream, union
 from ckd.part import Ending
@@ -33,7 +33,7 @@ def brute_force(teacher, taught, seen, batch, width):
 def begun(*experiences, width=6, batch=None, per_task=False):
     """A step in the last of the experiences, each a dictionary of classes by task label."""
     objective = Objective(
-        "x", criterion=Term("criterion", stream, TARGET, binary_cross_entropy_per_sample), teachers={"past": Snapshot()}
+        "x", criterion=Term("criterion", stream, TARGET, binary_cross_entropy), teachers={"past": Snapshot()}
     )
     for i, by_task in enumerate(experiences):
         objective.begin(nn.Linear(3, width), {t: frozenset(c) for t, c in by_task.items()}, per_task=per_task)
@@ -113,7 +113,7 @@ def test_the_criterion_is_the_loss_of_these_targets_over_stream_and_memory():
     filled.add(Rows(torch.randn(5, 3), n % 3, 0 * n, 0 * n))
     objective = Objective(
         "icarl",
-        criterion=Term("criterion", union(memory("a")), TARGET, binary_cross_entropy_per_sample),
+        criterion=Term("criterion", union(memory("a")), TARGET, binary_cross_entropy),
         memory=filled,
         teachers={"past": Snapshot()},
     )
@@ -135,7 +135,7 @@ def test_the_criterion_is_the_loss_of_these_targets_over_stream_and_memory():
 
 def test_a_teacher_that_is_not_there_is_refused_at_construction():
     with pytest.raises(ConfigError, match="Snapshot"):
-        Objective("x", [Term("1", stream, TARGET, binary_cross_entropy_per_sample)])
+        Objective("x", [Term("1", stream, TARGET, binary_cross_entropy)])
 
 
 # implanted logits --------------------------------------------------------------------------------------------------
@@ -163,9 +163,7 @@ def remembering(stored, labels, *, tasks=None):
 def drawn(filled, *experiences, width=6, per_task=False):
     """A step in the last experience whose draw is the whole memory; with the student's answers."""
     n = len(filled)
-    objective = Objective(
-        "x", [Term("logits", memory("a"), implanted_logits(GAMMA), logit_mse_per_sample)], memory=filled
-    )
+    objective = Objective("x", [Term("logits", memory("a"), implanted_logits(GAMMA), logit_mse)], memory=filled)
     for i, by_task in enumerate(experiences):
         objective.begin(nn.Linear(3, width), {t: frozenset(c) for t, c in by_task.items()}, per_task=per_task)
         if i < len(experiences) - 1:
@@ -274,14 +272,14 @@ def test_the_term_is_the_mean_square_over_the_classes_that_a_sample_has_a_target
 
 def test_it_makes_the_memory_keep_answers():
     filled = RefreshedMemory(3)
-    Objective("x", [Term("1", memory("a"), implanted_logits(GAMMA), logit_mse_per_sample)], memory=filled)
+    Objective("x", [Term("1", memory("a"), implanted_logits(GAMMA), logit_mse)], memory=filled)
     assert filled.keep_logits
     with pytest.raises(ConfigError, match="from memory"):
-        Objective("x", [Term("1", stream, implanted_logits(GAMMA), logit_mse_per_sample)], memory=filled)
+        Objective("x", [Term("1", stream, implanted_logits(GAMMA), logit_mse)], memory=filled)
 
 
 def test_implanting_needs_a_memory_that_is_brought_up_to_date():
-    term = Term("logits", draw=memory("a"), target=implanted_logits(0.85), loss=logit_mse_per_sample)
+    term = Term("logits", draw=memory("a"), target=implanted_logits(0.85), loss=logit_mse)
     with pytest.raises(ConfigError, match=r"Pass memory=RefreshedMemory\(200\)"):
         Objective("mine", [term], memory=Memory(20))
     Objective("mine", [term], memory=RefreshedMemory(20))

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from ckd import AccuracyRecorder, Memory, Objective, SelfDistillation, Snapshot, Term, recipes
-from ckd.losses import cross_entropy_per_sample, kd_per_sample, logit_mse_per_sample
+from ckd.losses import cross_entropy, kd, logit_mse
 from ckd.objective import memory, old_heads, stored_logits, teacher
 
 
@@ -117,9 +117,9 @@ def test_lwf_on_the_first_experience_is_naive_and_later_is_not(blobs, benchmark_
 @pytest.mark.parametrize("batchnorm", [False, True])
 def test_terms_of_weight_zero_leave_a_run_bit_identical(batchnorm, blobs, benchmark_of, network, naive, train, same):
     terms = [
-        Term("a", draw=memory("a"), target=stored_logits, loss=logit_mse_per_sample, weight=0.0),
-        Term("b", draw=memory("b"), loss=cross_entropy_per_sample, weight=lambda context: 0.0),
-        Term("c", draw=old_heads, target=teacher("past"), loss=kd_per_sample, weight=0),
+        Term("a", draw=memory("a"), target=stored_logits, loss=logit_mse, weight=0.0),
+        Term("b", draw=memory("b"), loss=cross_entropy, weight=lambda context: 0.0),
+        Term("c", draw=old_heads, target=teacher("past"), loss=kd, weight=0),
     ]
     objective = Objective("nothing", terms, memory=Memory(20), teachers={"past": Snapshot()})
     plain = naive(network(batchnorm=batchnorm), epochs=2)

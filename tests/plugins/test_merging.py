@@ -9,7 +9,7 @@ from torch import nn
 from ckd import Memory, Objective, SelfDistillation, Term, recipes
 from ckd.data import as_benchmark, tensor_stream
 from ckd.data.preparation import Preparation, RandomFlip
-from ckd.losses import cross_entropy_per_sample
+from ckd.losses import cross_entropy
 from ckd.objective import memory
 from ckd.plugins import distillation
 from ckd.plugins.resident_loader import ResidentLoader
@@ -97,8 +97,8 @@ OBJECTIVES = {
     "a view": lambda: Objective(
         "x",
         [
-            Term("plain", memory("a"), loss=cross_entropy_per_sample),
-            Term("shown", memory("b"), loss=cross_entropy_per_sample, view=as_it_is),
+            Term("plain", memory("a"), loss=cross_entropy),
+            Term("shown", memory("b"), loss=cross_entropy, view=as_it_is),
         ],
         memory=Memory(SIZE),
     ),

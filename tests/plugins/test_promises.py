@@ -19,7 +19,7 @@ from torch import nn
 from ckd import AccuracyRecorder, Memory, Objective, SelfDistillation, Snapshot, Term, recipes
 from ckd.data import arrays, as_benchmark, split
 from ckd.errors import ConfigError, DataError, ModelError, NonFiniteLossError
-from ckd.losses import cross_entropy_per_sample, kd_per_sample
+from ckd.losses import cross_entropy, kd
 from ckd.objective import memory, old_heads, teacher
 from ckd.plugins import BoundaryWarning
 
@@ -150,9 +150,7 @@ def test_one_old_class_is_not_worth_zero(blobs, benchmark_of, network, naive):
 def test_a_teacher_wider_than_it_was_taught_is_only_believed_about_what_it_was_taught():
     student, wide = torch.zeros(4, 6, requires_grad=True), nn.Linear(3, 6)
     snapshot = Snapshot()
-    objective = Objective(
-        "x", [Term("kd", draw=old_heads, target=teacher("t"), loss=kd_per_sample)], teachers={"t": snapshot}
-    )
+    objective = Objective("x", [Term("kd", draw=old_heads, target=teacher("t"), loss=kd)], teachers={"t": snapshot})
     objective.begin(wide, {0: frozenset({0, 1})}, per_task=False)
     objective.end(wide)
     objective.begin(wide, {0: frozenset({2, 3})}, per_task=False)
@@ -224,7 +222,7 @@ def test_online_streams_are_snapshot_at_task_boundaries_only(known, blobs, bench
 
     objective = Objective(
         "online",
-        [Term("kd", draw=memory("a"), target=teacher("past"), loss=kd_per_sample)],
+        [Term("kd", draw=memory("a"), target=teacher("past"), loss=kd)],
         memory=Memory(20),
         teachers={"past": Counting()},
     )
@@ -325,7 +323,7 @@ def test_a_nan_names_its_term_and_its_step_and_the_model_is_untouched(blobs, ben
 
     def breaks(student, target, /, *, classes=None):
         calls.append(1)
-        return cross_entropy_per_sample(student, target) * (float("nan") if len(calls) == 4 else 1.0)
+        return cross_entropy(student, target) * (float("nan") if len(calls) == 4 else 1.0)
 
     objective = Objective("breaks", [Term("fragile", draw=memory("a"), loss=breaks)], memory=Memory(20))
     strategy = naive(network(), [SelfDistillation(objective)])

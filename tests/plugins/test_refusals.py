@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from ckd import AccuracyRecorder, Memory, Objective, SelfDistillation, Term, recipes
 from ckd.errors import ConfigError, DataError
-from ckd.losses import kd, kd_per_sample
+from ckd.losses import kd
 from ckd.objective import memory, stream, teacher
 
 
@@ -80,7 +80,7 @@ def test_a_teacher_is_believed_only_about_experiences_that_it_has_met(blobs, ben
     strategy.train(benchmark_of(blobs(same_classes=True)).train_stream)
     assert any((~wanted).any() for wanted in drawn)
     assert all(torch.equal(got, wanted) for got, wanted in zip(seen, drawn, strict=True))
-    assert kd_per_sample(torch.ones(1, 2), torch.zeros(1, 2), classes=torch.zeros(1, 2, dtype=torch.bool)).item() == 0
+    assert kd(torch.ones(1, 2), torch.zeros(1, 2), classes=torch.zeros(1, 2, dtype=torch.bool)).item() == 0
 
 
 def test_rows_of_an_online_stream_are_those_of_its_tasks(blobs, benchmark_of, network, naive):

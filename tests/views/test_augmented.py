@@ -9,7 +9,7 @@ from scipy.stats import kstest
 
 from ckd import Memory, Objective, Snapshot, Term
 from ckd.data.preparation import RandomCrop, RandomFlip
-from ckd.losses import cross_entropy_per_sample, kd_per_sample, soft_cross_entropy_per_sample
+from ckd.losses import cross_entropy, kd, soft_cross_entropy
 from ckd.memory import Rows
 from ckd.objective import STREAM, Batch, Context, Question, memory, stream, teacher
 from ckd.views import Augmented, Chain, Collage, Mixup, Noise, anyone, patches, rectangle, same_class
@@ -91,11 +91,11 @@ def test_equal_views_of_a_draw_are_one_question_and_the_teacher_sees_what_the_st
     rows = Memory(20)
     n = torch.arange(20)
     rows.add(Rows(batch_of(20).inputs, n % 3, n * 0, n % 2))
-    ce, soft = cross_entropy_per_sample, partial(soft_cross_entropy_per_sample, temperature=1.0)
+    ce, soft = cross_entropy, partial(soft_cross_entropy, temperature=1.0)
     terms = [
         Term("one", memory("a"), target=teacher("past"), loss=soft, view=make()),
         Term("plain", memory("a"), loss=ce),
-        Term("same", memory("a"), target=teacher("past"), loss=kd_per_sample, view=make()),
+        Term("same", memory("a"), target=teacher("past"), loss=kd, view=make()),
         Term("another", memory("a"), loss=ce, view=Noise(0.7)),
         Term("of the stream", stream, target=teacher("past"), loss=soft, view=make()),
     ]

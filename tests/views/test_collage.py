@@ -8,7 +8,7 @@ import torch
 
 from ckd import Memory, Objective, Snapshot, Term
 from ckd.errors import ConfigError
-from ckd.losses import cross_entropy_per_sample
+from ckd.losses import cross_entropy
 from ckd.objective import Batch, best_teacher, labels, memory, old_answers, stored_logits
 from ckd.views import Chain, Collage, Mixup, Noise, anyone, patches, pixels, rectangle, same_class, same_experience
 
@@ -138,7 +138,7 @@ def test_draws_come_from_the_generator_alone(shape, of):
 @pytest.mark.parametrize("view", [Collage(), Mixup(), Chain((Noise(0.1), Collage()))], ids=repr)
 @pytest.mark.parametrize("target", [labels, stored_logits, best_teacher("past"), old_answers("past")], ids=repr)
 def test_what_is_known_of_one_sample_is_no_target_for_a_mixture(view, target):
-    term = Term("mixed", memory("a"), target=target, loss=cross_entropy_per_sample, view=view)
+    term = Term("mixed", memory("a"), target=target, loss=cross_entropy, view=view)
     with pytest.raises(ConfigError, match=r"mixed samples.*teacher\("):
         Objective("x", [term], memory=Memory(10), teachers={"past": Snapshot()})
     noisy = replace(term, view=Noise(0.1))

@@ -11,7 +11,7 @@ from torch import Tensor
 from ckd.losses._masking import check_same_shape, only
 
 
-def probability_distance_per_sample(student: Tensor, target: Tensor, *, classes: Tensor | None = None) -> Tensor:
+def probability_distance(student: Tensor, target: Tensor, *, classes: Tensor | None = None) -> Tensor:
     """‖softmax(student) - softmax(target)‖₂ of every sample.
 
     Args:
@@ -30,8 +30,3 @@ def probability_distance_per_sample(student: Tensor, target: Tensor, *, classes:
     gap = only(student, classes).softmax(-1) - only(target, classes).softmax(-1)
     distance: Tensor = torch.linalg.vector_norm(gap, dim=-1)
     return distance
-
-
-def probability_distance(student: Tensor, target: Tensor, *, classes: Tensor | None = None) -> Tensor:
-    """Batch mean of `probability_distance_per_sample`, a scalar."""
-    return probability_distance_per_sample(student, target, classes=classes).mean()

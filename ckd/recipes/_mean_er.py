@@ -3,7 +3,7 @@
 The single-average form of CLS-ER. Its settings on a benchmark are CLS-ER's stable average's where none are published.
 """
 
-from ckd.losses import logit_mse_per_sample
+from ckd.losses import logit_mse
 from ckd.memory import Memory
 from ckd.objective import Objective, Term, memory, teacher, union
 from ckd.recipes.registry import recipe
@@ -23,7 +23,7 @@ def mean_er(
     """Replay, match an averaged model on remembered samples, and answer with it."""
     ema = Ema(decay, rate=rate, seed=seed)
     consistency = Term(
-        "consistency", draw=memory("a"), target=teacher("ema"), loss=logit_mse_per_sample, weight=consistency_weight
+        "consistency", draw=memory("a"), target=teacher("ema"), loss=logit_mse, weight=consistency_weight
     )
     return Objective(
         "mean-er",

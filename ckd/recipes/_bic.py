@@ -7,8 +7,8 @@ the memory that is never rehearsed; what the stream showed once before it was st
 from ckd.answers import BiasCorrection
 from ckd.memory import Balanced, Memory
 from ckd.objective import Objective
+from ckd.recipes._weighted_distillation import weighted_distillation
 from ckd.recipes.registry import recipe
-from ckd.recipes.weighed_distillation import weighed_distillation
 from ckd.teachers import Snapshot
 
 
@@ -22,7 +22,7 @@ def bic(
     seed: int = 0,
 ) -> Objective:
     """Replay and distil old classes; after each experience, fit scale and shift of the new classes' logits."""
-    criterion, distillation = weighed_distillation(temperature)
+    criterion, distillation = weighted_distillation(temperature)
     return Objective(
         "bic",
         [distillation],

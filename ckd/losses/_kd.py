@@ -12,9 +12,7 @@ from torch.nn import functional as F
 from ckd.losses._masking import check_same_shape, check_temperature, full_precision, only
 
 
-def kd_per_sample(
-    student: Tensor, teacher: Tensor, *, temperature: float = 2.0, classes: Tensor | None = None
-) -> Tensor:
+def kd(student: Tensor, teacher: Tensor, *, temperature: float = 2.0, classes: Tensor | None = None) -> Tensor:
     """T² · KL(softmax(teacher / T) ‖ softmax(student / T)) of every sample.
 
     Args:
@@ -32,8 +30,9 @@ def kd_per_sample(
         ConfigError: temperature not above 0, or shapes that differ.
 
     Example:
+        >>> import torch
         >>> logits = torch.tensor([[1.0, 2.0, 3.0]])
-        >>> kd_per_sample(logits, logits + 5.0)
+        >>> kd(logits, logits + 5.0)
         tensor([0.])
     """
     log_p_student, log_p_teacher = _log_softmaxes(student, teacher, temperature, classes)
@@ -41,29 +40,17 @@ def kd_per_sample(
     return per_class.sum(-1) * temperature**2
 
 
-def kd(student: Tensor, teacher: Tensor, *, temperature: float = 2.0, classes: Tensor | None = None) -> Tensor:
-    """Batch mean of `kd_per_sample`: T² · KL(teacher ‖ student), a scalar."""
-    return kd_per_sample(student, teacher, temperature=temperature, classes=classes).mean()
-
-
-def soft_cross_entropy_per_sample(
+def soft_cross_entropy(
     student: Tensor, teacher: Tensor, *, temperature: float = 2.0, classes: Tensor | None = None
 ) -> Tensor:
     """-T² · Σ_c softmax(teacher / T)_c · log softmax(student / T)_c of every sample, shape (B,).
 
-    Arguments and errors are those of `kd_per_sample`; the gradient with respect to the student is the same, the
+    Arguments and errors are those of `kd`; the gradient with respect to the student is the same, the
     value larger by T² times the teacher's entropy (Hinton et al. 2015, arXiv:1503.02531, eq. 1).
     """
     log_p_student, log_p_teacher = _log_softmaxes(student, teacher, temperature, classes)
     losses = -(log_p_teacher.exp() * log_p_student).sum(-1) * temperature**2
     return losses if classes is None else losses.masked_fill(~classes.any(-1), 0)
-
-
-def soft_cross_entropy(
-    student: Tensor, teacher: Tensor, *, temperature: float = 2.0, classes: Tensor | None = None
-) -> Tensor:
-    """Batch mean of `soft_cross_entropy_per_sample`, a scalar."""
-    return soft_cross_entropy_per_sample(student, teacher, temperature=temperature, classes=classes).mean()
 
 
 def _log_softmaxes(

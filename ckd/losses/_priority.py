@@ -11,7 +11,7 @@ from torch import Tensor
 from ckd.losses._masking import full_precision
 
 
-def priority_per_sample(student: Tensor, _: Tensor, *, margin: float = 0.3, classes: Tensor | None = None) -> Tensor:
+def priority(student: Tensor, _: Tensor, *, margin: float = 0.3, classes: Tensor | None = None) -> Tensor:
     """max(0, margin + the highest probability outside `classes` - the highest inside), the softmax over all.
 
     Args:

@@ -11,9 +11,9 @@ from functools import partial
 
 from ckd.anchors import Anchor, Kronecker
 from ckd.errors import ConfigError
-from ckd.losses import check_temperature, kd_per_sample
+from ckd.losses import check_temperature, kd
 from ckd.objective import Objective, Term, memory, teacher
-from ckd.recipes.der_plus_plus import der_plus_plus
+from ckd.recipes._der_plus_plus import der_plus_plus
 from ckd.recipes.registry import recipe
 from ckd.teachers import Ema, Snapshot
 from ckd.views import Collage
@@ -45,7 +45,7 @@ def tether(
         "distillation",
         draw=memory("c"),
         target=teacher("snapshot", familiar_only=True),
-        loss=partial(kd_per_sample, temperature=temperature),
+        loss=partial(kd, temperature=temperature),
         weight=distill_weight,
         view=Collage(collage_of) if collage_of > 1 else None,
     )

@@ -4,7 +4,7 @@ A sample's answer is that of the model at the end of its experience. Samples are
 paper's memory is filled at boundaries; until their experience ends they weigh nothing.
 """
 
-from ckd.losses import probability_distance_per_sample
+from ckd.losses import probability_distance
 from ckd.memory import RefreshedMemory
 from ckd.objective import Objective, Term, memory, stored_logits
 from ckd.recipes.registry import recipe
@@ -19,7 +19,7 @@ def fdr(
         "distance",
         draw=memory("a"),
         target=stored_logits,
-        loss=probability_distance_per_sample,
+        loss=probability_distance,
         weight=alpha,
     )
     return Objective(

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ckd.losses._masking import check_same_shape, full_precision
 
 
-def binary_cross_entropy_per_sample(student: Tensor, target: Tensor, *, classes: Tensor | None = None) -> Tensor:
+def binary_cross_entropy(student: Tensor, target: Tensor, *, classes: Tensor | None = None) -> Tensor:
     """-Σ_c target_c log σ(student_c) + (1 - target_c) log(1 - σ(student_c)) of every sample.
 
     Args:
@@ -33,8 +33,3 @@ def binary_cross_entropy_per_sample(student: Tensor, target: Tensor, *, classes:
     student, target = student.masked_fill(~classes, 0), target.masked_fill(~classes, 0)
     per_class = F.binary_cross_entropy_with_logits(student, target, reduction="none")
     return per_class.masked_fill(~classes, 0).sum(-1)
-
-
-def binary_cross_entropy(student: Tensor, target: Tensor, *, classes: Tensor | None = None) -> Tensor:
-    """Batch mean of `binary_cross_entropy_per_sample`, a scalar."""
-    return binary_cross_entropy_per_sample(student, target, classes=classes).mean()

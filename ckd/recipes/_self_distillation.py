@@ -8,9 +8,9 @@ towards the classes that it learnt last; there the stored answers alone are kept
 
 from functools import partial
 
-from ckd.losses import check_temperature, kd_per_sample
+from ckd.losses import check_temperature, kd
 from ckd.objective import Context, Objective, Term, memory, teacher
-from ckd.recipes.der_plus_plus import der_plus_plus
+from ckd.recipes._der_plus_plus import der_plus_plus
 from ckd.recipes.registry import recipe
 from ckd.teachers import Snapshot
 
@@ -35,7 +35,7 @@ def self_distillation(
         "distillation",
         draw=memory("a"),
         target=teacher("snapshot", familiar_only=True),
-        loss=partial(kd_per_sample, temperature=temperature),
+        loss=partial(kd, temperature=temperature),
         weight=partial(_where_classes_stay, distill_weight),
     )
     return Objective(

@@ -3,9 +3,9 @@
 The labels' draw is independent of the logits' draw, as in the paper's algorithm 2.
 """
 
-from ckd.losses import cross_entropy_per_sample
+from ckd.losses import cross_entropy
 from ckd.objective import Objective, Term, memory
-from ckd.recipes.der import der
+from ckd.recipes._der import der
 from ckd.recipes.registry import recipe
 
 
@@ -20,5 +20,5 @@ def der_plus_plus(
 ) -> Objective:
     """Match stored logits on one draw from memory and labels on another."""
     base = der(memory_size=memory_size, alpha=alpha, memory_batch_size=memory_batch_size, seed=seed)
-    labels = Term("labels", draw=memory("b"), loss=cross_entropy_per_sample, weight=beta)
+    labels = Term("labels", draw=memory("b"), loss=cross_entropy, weight=beta)
     return Objective("der++", [*base.terms, labels], memory=base.memory, memory_batch_size=memory_batch_size)

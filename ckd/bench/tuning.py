@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ckd.bench.result import writable_error
-from ckd.bench.run import run
 from ckd.bench.spec import RunSpec, plan
+from ckd.bench.training import run
 from ckd.errors import ConfigError, DataError, NonFiniteLossError, UnknownNameError
 from ckd.recipes import get
 

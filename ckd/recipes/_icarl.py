@@ -4,7 +4,7 @@ The exemplars are drawn beside every batch of the stream, where the paper mixes 
 """
 
 from ckd.answers import NearestMean
-from ckd.losses import binary_cross_entropy_per_sample
+from ckd.losses import binary_cross_entropy
 from ckd.memory import HerdedMemory
 from ckd.objective import Objective, Term, memory, old_answers, union
 from ckd.recipes.registry import recipe
@@ -20,7 +20,7 @@ def icarl(*, memory_size: int = 200, memory_batch_size: int | None = None, seed:
             "criterion",
             draw=union(memory("a")),
             target=old_answers("snapshot"),
-            loss=binary_cross_entropy_per_sample,
+            loss=binary_cross_entropy,
         ),
         memory=HerdedMemory(memory_size, seed=seed),
         teachers={"snapshot": Snapshot()},

@@ -5,7 +5,7 @@ A draw from memory stands beside every batch, of any size, which is the paper's 
 
 from functools import partial
 
-from ckd.losses import check_temperature, cross_entropy_per_sample, kd_per_sample
+from ckd.losses import check_temperature, cross_entropy, kd
 from ckd.memory import Balanced, Memory
 from ckd.objective import Objective, Term, each_old_experience, memory, old_or_current, teacher, union
 from ckd.recipes.registry import recipe
@@ -27,11 +27,11 @@ def ss_il(
         "distillation",
         draw=union(memory("a")),
         target=teacher("snapshot"),
-        loss=partial(kd_per_sample, temperature=temperature),
+        loss=partial(kd, temperature=temperature),
         groups=each_old_experience,
         weight=distill_weight,
     )
-    criterion = Term("criterion", draw=union(memory("a")), loss=cross_entropy_per_sample, groups=old_or_current)
+    criterion = Term("criterion", draw=union(memory("a")), loss=cross_entropy, groups=old_or_current)
     return Objective(
         "ss-il",
         [distillation],

@@ -9,7 +9,7 @@ fills its memory at boundaries.
 
 from functools import partial
 
-from ckd.losses import cross_entropy_per_sample, logit_mse_per_sample, priority_per_sample
+from ckd.losses import cross_entropy, logit_mse, priority
 from ckd.memory import Balanced, RefreshedMemory
 from ckd.objective import Objective, Term, current, implanted_logits, memory, old, stream
 from ckd.recipes.registry import recipe
@@ -28,19 +28,19 @@ def x_der(
     seed: int = 0,
 ) -> Objective:
     """Match stored answers that are brought up to date; stream and memory each get a softmax of their own."""
-    logits = Term("logits", draw=memory("a"), target=implanted_logits(gamma), loss=logit_mse_per_sample, weight=alpha)
-    labels = Term("labels", draw=memory("b"), loss=cross_entropy_per_sample, groups=old, weight=beta)
-    priority = Term(
+    logits = Term("logits", draw=memory("a"), target=implanted_logits(gamma), loss=logit_mse, weight=alpha)
+    labels = Term("labels", draw=memory("b"), loss=cross_entropy, groups=old, weight=beta)
+    first = Term(
         "priority",
         draw=stream,
-        loss=partial(priority_per_sample, margin=margin),
+        loss=partial(priority, margin=margin),
         groups=current,
         weight=priority_weight,
     )
     return Objective(
         "x-der",
-        [logits, labels, priority],
-        criterion=Term("criterion", draw=stream, loss=cross_entropy_per_sample, groups=current),
+        [logits, labels, first],
+        criterion=Term("criterion", draw=stream, loss=cross_entropy, groups=current),
         memory=RefreshedMemory(memory_size, implant=gamma, policy=Balanced("class"), seed=seed),
         memory_batch_size=memory_batch_size,
     )

@@ -5,7 +5,7 @@ ones, as in DER++, where the authors' code asks the old network on CIFAR.
 """
 
 from ckd.objective import FeatureTerm, Objective, Projection, memory, teacher, union
-from ckd.recipes.der_plus_plus import der_plus_plus
+from ckd.recipes._der_plus_plus import der_plus_plus
 from ckd.recipes.registry import recipe
 from ckd.teachers import Snapshot
 

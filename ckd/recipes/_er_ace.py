@@ -4,7 +4,7 @@ The stream's softmax runs over the classes present in the batch, so that new sam
 the memory's runs over all.
 """
 
-from ckd.losses import cross_entropy_per_sample
+from ckd.losses import cross_entropy
 from ckd.memory import Memory
 from ckd.objective import Objective, Term, memory, present, stream
 from ckd.recipes.registry import recipe
@@ -15,8 +15,8 @@ def er_ace(*, memory_size: int = 200, memory_batch_size: int | None = None, seed
     """Replay with an asymmetric cross entropy: the stream only among the classes present."""
     return Objective(
         "er-ace",
-        [Term("replay", draw=memory("a"), loss=cross_entropy_per_sample)],
-        criterion=Term("criterion", draw=stream, loss=cross_entropy_per_sample, groups=present),
+        [Term("replay", draw=memory("a"), loss=cross_entropy)],
+        criterion=Term("criterion", draw=stream, loss=cross_entropy, groups=present),
         memory=Memory(memory_size, seed=seed),
         memory_batch_size=memory_batch_size,
     )

@@ -3,7 +3,7 @@
 The snapshot is believed about the classes that it was taught, where the paper compares the whole head.
 """
 
-from ckd.losses import cross_entropy_per_sample, logit_mse_per_sample
+from ckd.losses import cross_entropy, logit_mse
 from ckd.memory import Memory
 from ckd.objective import Objective, Term, memory, stored_logits, stream, teacher
 from ckd.recipes.registry import recipe
@@ -20,11 +20,9 @@ def ser(
     seed: int = 0,
 ) -> Objective:
     """Replay; match stored logits on the memory, and the snapshot's logits on the new data."""
-    replay = Term("replay", draw=memory("a"), loss=cross_entropy_per_sample)
-    backward = Term(
-        "backward", draw=memory("a"), target=stored_logits, loss=logit_mse_per_sample, weight=backward_weight
-    )
-    forward = Term("forward", draw=stream, target=teacher("snapshot"), loss=logit_mse_per_sample, weight=forward_weight)
+    replay = Term("replay", draw=memory("a"), loss=cross_entropy)
+    backward = Term("backward", draw=memory("a"), target=stored_logits, loss=logit_mse, weight=backward_weight)
+    forward = Term("forward", draw=stream, target=teacher("snapshot"), loss=logit_mse, weight=forward_weight)
     return Objective(
         "ser",
         [replay, backward, forward],

@@ -5,18 +5,18 @@ Wu et al. 2019 (BiC), arXiv:1905.13260, eq. 1; Zhao et al. 2020 (WA), arXiv:1911
 
 from functools import partial
 
-from ckd.losses import check_temperature, kd_per_sample
+from ckd.losses import check_temperature, kd
 from ckd.objective import Context, Term, memory, old, teacher, union
 
 
-def weighed_distillation(temperature: float) -> tuple[Term, Term]:
+def weighted_distillation(temperature: float) -> tuple[Term, Term]:
     """The criterion with weight 1 - λ and the distillation of old classes with weight λ, on stream and memory."""
     check_temperature(temperature)
     distillation = Term(
         "distillation",
         draw=union(memory("a")),
         target=teacher("snapshot"),
-        loss=partial(kd_per_sample, temperature=temperature),
+        loss=partial(kd, temperature=temperature),
         groups=old,
         weight=share_of_old_classes,
     )

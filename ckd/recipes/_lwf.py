@@ -6,7 +6,7 @@ values. Each old head gets a softmax of its own; a shared head gets one over the
 
 from functools import partial
 
-from ckd.losses import check_temperature, kd_per_sample
+from ckd.losses import check_temperature, kd
 from ckd.objective import Objective, Term, old_heads, teacher
 from ckd.recipes.registry import recipe
 from ckd.teachers import Snapshot
@@ -20,7 +20,7 @@ def lwf(*, distill_weight: float = 1.0, temperature: float = 2.0) -> Objective:
         "distillation",
         draw=old_heads,
         target=teacher("snapshot"),
-        loss=partial(kd_per_sample, temperature=temperature),
+        loss=partial(kd, temperature=temperature),
         weight=distill_weight,
     )
     return Objective("lwf", [distillation], teachers={"snapshot": Snapshot()})

@@ -10,16 +10,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ckd.errors import DataError
-from ckd.losses._masking import full_precision, only
+from ckd.losses._masking import only
 
 
-def cross_entropy_per_sample(student: Tensor, targets: Tensor, *, classes: Tensor | None = None) -> Tensor:
-    """-log softmax(student)[target] of every sample, the softmax running over `classes`.
+def cross_entropy(student: Tensor, targets: Tensor, *, classes: Tensor | None = None) -> Tensor:
+    """-Σ_c target_c · log softmax(student)_c of every sample, the softmax running over `classes`.
 
     Args:
         student: logits (B, C).
-        targets: class indices (B,), int64. A sample whose class is outside `classes` is worth 0: that softmax
-            says nothing about it.
+        targets: class indices (B,), int64, or class probabilities (B, C). What they say of classes outside `classes`
+            is worth 0: that softmax says nothing about them.
         classes: bool (C,) or (B, C); None means all.
 
     Returns:
@@ -27,24 +27,25 @@ def cross_entropy_per_sample(student: Tensor, targets: Tensor, *, classes: Tenso
 
     Raises:
         DataError: a target outside [0, C). Checked where it costs nothing, on the CPU.
+
+    Example:
+        >>> import torch
+        >>> cross_entropy(torch.zeros(2, 4), torch.tensor([0, 3]))
+        tensor([1.3863, 1.3863])
     """
-    losses = _cross_entropy(only(student, classes), targets)
+    if targets.is_floating_point():
+        log_p = only(student, classes).log_softmax(-1)
+        return -(targets if classes is None else targets.masked_fill(~classes, 0)).mul(log_p).sum(-1)
+    losses = _with_labels(only(student, classes), targets)
     if classes is None:
         return losses
     member = classes.expand_as(student).gather(1, targets[:, None])[:, 0]
     return losses.masked_fill(~member, 0)
 
 
-def cross_entropy(student: Tensor, targets: Tensor, *, classes: Tensor | None = None) -> Tensor:
-    """Batch mean of `cross_entropy_per_sample`, a scalar."""
-    if classes is None:
-        return _cross_entropy(full_precision(student), targets, "mean")
-    return cross_entropy_per_sample(student, targets, classes=classes).mean()
-
-
-def _cross_entropy(logits: Tensor, targets: Tensor, reduction: str = "none") -> Tensor:
+def _with_labels(logits: Tensor, targets: Tensor) -> Tensor:
     try:
-        return F.cross_entropy(logits, targets, reduction=reduction, ignore_index=_NO_LABEL)
+        return F.cross_entropy(logits, targets, reduction="none", ignore_index=_NO_LABEL)
     except IndexError as error:  # torch's own check, on the CPU
         raise DataError(
             "labels",

@@ -8,8 +8,8 @@ training the newest weights can then be shorter than the old ones, and aligning 
 from ckd.answers import WeightAligning
 from ckd.memory import Balanced, Memory
 from ckd.objective import Objective
+from ckd.recipes._weighted_distillation import weighted_distillation
 from ckd.recipes.registry import recipe
-from ckd.recipes.weighed_distillation import weighed_distillation
 from ckd.teachers import Snapshot
 
 
@@ -18,7 +18,7 @@ def wa(
     *, memory_size: int = 200, temperature: float = 2.0, memory_batch_size: int | None = None, seed: int = 0
 ) -> Objective:
     """Replay and distil old classes; after each experience, align the head's new weights with the old."""
-    criterion, distillation = weighed_distillation(temperature)
+    criterion, distillation = weighted_distillation(temperature)
     return Objective(
         "wa",
         [distillation],

@@ -9,9 +9,9 @@ Replay is that of DER++, as in the paper's strongest form.
 from functools import partial
 
 from ckd.errors import ConfigError
-from ckd.losses import cross_entropy_per_sample
+from ckd.losses import cross_entropy
 from ckd.objective import Context, Objective, Term, current, seen, stream
-from ckd.recipes.der_plus_plus import der_plus_plus
+from ckd.recipes._der_plus_plus import der_plus_plus
 from ckd.recipes.registry import recipe
 
 
@@ -34,13 +34,11 @@ def lode(
     base = der_plus_plus(
         memory_size=memory_size, alpha=alpha, beta=beta, memory_batch_size=memory_batch_size, seed=seed
     )
-    whole = Term(
-        "whole", draw=stream, loss=cross_entropy_per_sample, groups=seen, weight=partial(_against_old, between)
-    )
+    whole = Term("whole", draw=stream, loss=cross_entropy, groups=seen, weight=partial(_against_old, between))
     criterion = Term(
         "criterion",
         draw=stream,
-        loss=cross_entropy_per_sample,
+        loss=cross_entropy,
         groups=current,
         weight=partial(_among_new, within, between),
     )

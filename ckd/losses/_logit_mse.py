@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ckd.losses._masking import check_same_shape, full_precision
 
 
-def logit_mse_per_sample(student: Tensor, target: Tensor, *, classes: Tensor | None = None) -> Tensor:
+def logit_mse(student: Tensor, target: Tensor, *, classes: Tensor | None = None) -> Tensor:
     """Mean over the classes of (student - target)² for every sample.
 
     Args:
@@ -32,11 +32,3 @@ def logit_mse_per_sample(student: Tensor, target: Tensor, *, classes: Tensor | N
         return F.mse_loss(full_precision(student), full_precision(target), reduction="none").mean(-1)
     gap = full_precision(student).masked_fill(~classes, 0) - full_precision(target).masked_fill(~classes, 0)
     return gap.square().sum(-1) / classes.sum(-1).clamp(min=1)
-
-
-def logit_mse(student: Tensor, target: Tensor, *, classes: Tensor | None = None) -> Tensor:
-    """Batch mean of `logit_mse_per_sample`, a scalar: the mean over batch and classes."""
-    if classes is None:
-        check_same_shape(student, target)
-        return F.mse_loss(full_precision(student), full_precision(target))
-    return logit_mse_per_sample(student, target, classes=classes).mean()

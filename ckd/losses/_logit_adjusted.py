@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from ckd.errors import ConfigError, DataError
+from ckd.losses._cross_entropy import cross_entropy
 from ckd.losses._masking import full_precision
-from ckd.losses.cross_entropy import cross_entropy_per_sample
 
 
-def logit_adjusted_cross_entropy_per_sample(
+def logit_adjusted_cross_entropy(
     student: Tensor,
     targets: Tensor,
     *,
@@ -52,7 +52,7 @@ def logit_adjusted_cross_entropy_per_sample(
     there = prior > 0
     offset = strength * torch.where(there, prior, 1).to(student.dtype).log()
     allowed = there if classes is None else there & classes
-    return cross_entropy_per_sample(student + offset, targets, classes=allowed)
+    return cross_entropy(student + offset, targets, classes=allowed)
 
 
 def check_strength(strength: float) -> None:
@@ -71,17 +71,3 @@ def _counts(targets: Tensor, width: int) -> Tensor:
             received=f"labels from {int(targets.min())} to {int(targets.max())}",
             fix="Widen the head or renumber the classes from 0.",
         ) from error
-
-
-def logit_adjusted_cross_entropy(
-    student: Tensor,
-    targets: Tensor,
-    *,
-    strength: float = 1.0,
-    prior: Tensor | None = None,
-    classes: Tensor | None = None,
-) -> Tensor:
-    """Batch mean of `logit_adjusted_cross_entropy_per_sample`, a scalar."""
-    return logit_adjusted_cross_entropy_per_sample(
-        student, targets, strength=strength, prior=prior, classes=classes
-    ).mean()

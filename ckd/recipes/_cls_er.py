@@ -4,7 +4,7 @@ Unlike the authors' code, the averages are asked in eval mode with averaged Batc
 answers the remembered samples once, in the joint forward pass, where the code asks it twice.
 """
 
-from ckd.losses import logit_mse_per_sample
+from ckd.losses import logit_mse
 from ckd.memory import Memory
 from ckd.objective import Objective, Term, best_teacher, memory, union
 from ckd.recipes.registry import recipe
@@ -30,7 +30,7 @@ def cls_er(
         "consistency",
         draw=memory("a"),
         target=best_teacher("stable", "plastic"),
-        loss=logit_mse_per_sample,
+        loss=logit_mse,
         weight=consistency_weight,
     )
     return Objective(

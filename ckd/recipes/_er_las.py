@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from ckd.losses import check_strength, logit_adjusted_cross_entropy_per_sample
+from ckd.losses import check_strength, logit_adjusted_cross_entropy
 from ckd.memory import Memory
 from ckd.objective import Objective, Term, memory, union
 from ckd.recipes.registry import recipe
@@ -17,7 +17,7 @@ def er_las(
     criterion = Term(
         "criterion",
         draw=union(memory("a")),
-        loss=partial(logit_adjusted_cross_entropy_per_sample, strength=strength),
+        loss=partial(logit_adjusted_cross_entropy, strength=strength),
     )
     return Objective(
         "er-las",
