@@ -1,6 +1,6 @@
-"""ckd: continual learning by self-distillation, as one plugin for Avalanche.
+"""ckd: networks that learn from teachers, from their own past self or from other networks.
 
-`import ckd` is light: what needs Avalanche (which takes seconds to import) is loaded when it is first named.
+`import ckd` is light: what needs torch or Avalanche (which takes seconds to import) is loaded when it is first named.
 """
 
 from __future__ import annotations
@@ -13,41 +13,65 @@ from ckd.errors import CkdError
 if TYPE_CHECKING:
     from ckd.evaluation import AccuracyMatrix
     from ckd.memory import Memory
-    from ckd.objective import Objective, Term
+    from ckd.objective import Adaptor, Engine, Objective, Term, tap
     from ckd.plugins import AccuracyRecorder, SelfDistillation, TensorLoader
-    from ckd.teachers import Snapshot
+    from ckd.teachers import Ema, Ensemble, Fixed, Snapshot
 
 __version__ = "0.1.0"
 
 _HOME = {
     "AccuracyMatrix": "ckd.evaluation",
     "AccuracyRecorder": "ckd.plugins",
+    "Adaptor": "ckd.objective",
+    "Ema": "ckd.teachers",
+    "Engine": "ckd.objective",
+    "Ensemble": "ckd.teachers",
+    "Fixed": "ckd.teachers",
     "Memory": "ckd.memory",
     "Objective": "ckd.objective",
     "SelfDistillation": "ckd.plugins",
     "Snapshot": "ckd.teachers",
     "TensorLoader": "ckd.plugins",
     "Term": "ckd.objective",
+    "tap": "ckd.objective",
 }
 
 __all__ = [
     "AccuracyMatrix",
     "AccuracyRecorder",
+    "Adaptor",
     "CkdError",
+    "Ema",
+    "Engine",
+    "Ensemble",
+    "Fixed",
     "Memory",
     "Objective",
     "SelfDistillation",
     "Snapshot",
     "TensorLoader",
     "Term",
+    "tap",
 ]
+
+_MODULES = (
+    "anchors",
+    "bench",
+    "data",
+    "evaluation",
+    "heads",
+    "losses",
+    "memory",
+    "objective",
+    "plugins",
+    "recipes",
+    "teachers",
+    "views",
+)
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_HOME]
-
-
-_MODULES = ("answers", "bench", "data", "evaluation", "losses", "memory", "objective", "plugins", "recipes", "teachers")
+    return [*globals(), *_HOME, *_MODULES]
 
 
 def __getattr__(name: str) -> Any:

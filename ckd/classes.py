@@ -1,16 +1,17 @@
-"""Which classes a learner has met: kept by index, because a head may be wider than what was taught."""
+"""Which classes a learner has met: kept by index, because a head may be wider than the classes met so far."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 
 class ClassSet:
-    """An immutable set of class indices, kept per task label so that multi-head models can be asked head by head.
+    """An immutable set of class indices, kept per task label so that each head of a multi-head model has its own.
 
     With `per_task=False` (one shared head) `mask` is one row for every sample; with `per_task=True` each
     sample gets the classes of its own task.
@@ -50,11 +51,22 @@ class ClassSet:
         }
         return ClassSet({task: classes for task, classes in left.items() if classes}, per_task=self.per_task)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data; task labels as text, as JSON has them."""
+        by_task = {str(task): sorted(classes) for task, classes in self.by_task.items()}
+        return {"by_task": by_task, "per_task": self.per_task}
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> ClassSet:
+        """The set whose `state_dict` this is."""
+        by_task = {int(task): frozenset(classes) for task, classes in state["by_task"].items()}
+        return cls(by_task, per_task=state["per_task"])
+
     def mask(self, width: int, tasks: Tensor | None, device: torch.device) -> Tensor | None:
         """True where a class is in the set, for a head of `width` units.
 
         Returns:
-            bool (width,), or (B, width) for the `tasks` (B,) of a multi-head model; None if every unit is meant.
+            bool (width,), or (B, width) for the `tasks` (B,) of a multi-head model; None if every unit is in the set.
         """
         key = (width, device)
         if not self.per_task or tasks is None:
@@ -67,7 +79,7 @@ class ClassSet:
             self._tables[key] = torch.stack(table).to(device)  # the last row is for tasks never met
         return self._tables[key].index_select(0, tasks.clamp(max=self._n_tasks))
 
-    def known(self, tasks: Tensor) -> Tensor:
+    def replace_unknown(self, tasks: Tensor) -> Tensor:
         """The `tasks` (B,) with a label of the set in the place of each that is not in it."""
         lookup = [task if task in self.by_task else self.tasks[0] for task in range(self._n_tasks)]
         table = torch.tensor([*lookup, self.tasks[0]], device=tasks.device)
@@ -81,23 +93,43 @@ def _row(classes: Iterable[int], width: int) -> Tensor:
 
 
 class Classes:
-    """Class bookkeeping over a stream: `old` before this experience, `current` in it, `seen` both.
+    """Class bookkeeping over a stream.
 
-    `brought` holds the classes that each past experience was the first to bring, without those that brought none.
+    Attributes:
+        old: classes of experiences that have ended.
+        current: classes of the experience that runs.
+        seen: both.
+        new_by_experience: for each ended experience the classes that it was the first to bring; those that brought
+            none are left out.
     """
 
     def __init__(self) -> None:
         self.old = self.current = self.seen = ClassSet()
-        self.brought: list[ClassSet] = []
+        self.new_by_experience: list[ClassSet] = []
 
-    def meet(self, by_task: dict[int, frozenset[int]], *, per_task: bool) -> None:
-        """Add the classes of the experience (or online sub-experience) that begins."""
-        self.current = self.current | ClassSet(by_task, per_task=per_task)
+    @property
+    def new(self) -> ClassSet:
+        """Classes of the experience that runs which no earlier one had."""
+        return self.current - self.old
+
+    def begin(self, by_task: Mapping[int, frozenset[int]], *, per_task: bool) -> None:
+        """Add the classes of the experience (or online sub-experience) that begins, by task label."""
+        self.current = self.current | ClassSet(dict(by_task), per_task=per_task)
         self.seen = self.old | self.current
 
-    def close(self) -> None:
+    def end(self) -> None:
         """Cross a task boundary: what was current becomes old."""
-        new = self.current - self.old
-        if len(new):
-            self.brought.append(new)
+        if len(self.new):
+            self.new_by_experience.append(self.new)
         self.old, self.current = self.seen, ClassSet()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        sets = {"old": self.old, "current": self.current, "seen": self.seen}
+        history = [classes.state_dict() for classes in self.new_by_experience]
+        return {**{name: classes.state_dict() for name, classes in sets.items()}, "new_by_experience": history}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.old, self.current, self.seen = (ClassSet.of_state(state[name]) for name in ("old", "current", "seen"))
+        self.new_by_experience = [ClassSet.of_state(classes) for classes in state["new_by_experience"]]

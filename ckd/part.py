@@ -1,20 +1,18 @@
-"""The life cycle that every part of an objective (teacher, memory, answer) shares."""
+"""The life cycle that every part of an objective shares: teachers, memories, adaptors, anchors, evaluation models."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from ckd.classes import ClassSet
+from ckd.classes import Classes, ClassSet
+from ckd.errors import ModelError
+from ckd.outputs import call, collect, eval_mode, features
 from ckd.rows import Rows
-from ckd.taps import head_tapped
-
-Ask = Callable[[nn.Module, Tensor, Tensor | None], Tensor]
-"""How a kind of model is called: (model, inputs (B, ...), task labels (B,) or None) -> logits (B, C)."""
 
 
 @dataclass
@@ -23,14 +21,14 @@ class Update:
 
     Attributes:
         model: the student.
-        raw: the stream's samples as stored data (B, ...), untransformed where the loader is resident.
-        targets: labels (B,), int64.
+        raw: the stream's samples as the memory stores them (B, ...).
+        targets: labels (B, ...), int64.
         tasks: task labels (B,), int64; None where the benchmark has none.
-        logits: the student's answers (B, C) from before the step, detached; NaN where no unit was live.
-        experience: index of the experience, counted by boundaries crossed.
-        complete: whether it is known that no logit is NaN.
-        lr: how far the step goes along a steady gradient: the largest of the learning rates of the optimiser's groups,
-            divided by 1 - momentum; 0 if it has none.
+        logits: the student's logits (B, C) from before the step, detached; NaN for inactive units.
+        experience: index of the experience, counted by task boundaries.
+        all_active: whether the head has no inactive unit, so that no logit is NaN.
+        lr: how far the step goes along a steady gradient: the largest learning rate of the optimiser's groups, divided
+            by 1 - momentum; 0 if it has none.
     """
 
     model: nn.Module
@@ -39,14 +37,8 @@ class Update:
     tasks: Tensor | None
     logits: Tensor
     experience: int
-    complete: bool = False
+    all_active: bool = False
     lr: float = 0.0
-
-
-def plainly(model: nn.Module, inputs: Tensor, _: Tensor | None) -> Tensor:
-    """Call a model that takes no task labels."""
-    logits: Tensor = model(inputs)
-    return logits
 
 
 @dataclass
@@ -54,57 +46,44 @@ class Ending:
     """What a part sees when an experience ends.
 
     Attributes:
-        model: the student, which has now learnt the classes `taught`.
-        taught: every class met so far.
-        answering: returns the network that answers at evaluation.
-        remembered: returns the rows in memory, None if there are none.
-        held_out: returns the rows in memory that are never rehearsed, None if there are none.
+        model: the student; for an evaluation model, the network that it builds on.
+        classes: `old` before this experience, `current` in it, `seen` both.
+        experience: its index, counted by task boundaries.
         data: iterates over the experience's own samples, a batch of rows at a time.
-        live: the units that the head lets speak, None where every unit does.
-        ask: how this kind of model is called.
-        prepare: raw samples (B, ...) to network inputs, without augmentation.
+        stored: returns the rows in memory, None if there are none.
+        held_out: returns the rows in memory that are never rehearsed, None if there are none.
+        active: the active units of the head, None where every unit is.
+        prepare: stored samples (B, ...) to network inputs, without augmentation.
+        evaluation_model: returns the network that predicts at evaluation.
+        head: path of the linear layer that gives the logits, None where nothing needs it.
     """
 
     model: nn.Module
-    taught: ClassSet
-    answering: Callable[[], nn.Module] | None = None
-    remembered: Callable[[], Rows | None] = lambda: None
-    held_out: Callable[[], Rows | None] = lambda: None
+    classes: Classes
+    experience: int = 0
     data: Callable[[], Iterator[Rows]] = lambda: iter(())
-    live: ClassSet | None = None
-    ask: Ask = plainly
-    prepare: Callable[[Tensor], Tensor] = field(default=lambda raw: raw)
+    stored: Callable[[], Rows | None] = lambda: None
+    held_out: Callable[[], Rows | None] = lambda: None
+    active: ClassSet | None = None
+    prepare: Callable[[Tensor], Tensor] = lambda raw: raw
+    evaluation_model: Callable[[], nn.Module] | None = None
+    head: str | None = None
 
     def logits(self, model: nn.Module, rows: Rows) -> Tensor:
-        """Answers (N, C) of `model` in eval mode, without a graph; its mode is afterwards as it was."""
-        with asleep(model), torch.no_grad():
-            return torch.cat([self.ask(model, x, t) for x, t in self._batches(model, rows)])
+        """Logits (N, C) of `model` in eval mode, without a graph; its mode is afterwards as it was."""
+        with eval_mode(model), torch.no_grad():
+            return torch.cat([call(model, x, t) for x, t in self._batches(model, rows)])
 
     def features(self, model: nn.Module, rows: Rows) -> Tensor:
         """What the head of `model` takes in for each row, (N, D), in eval mode and without a graph."""
-        found = []
-        with asleep(model), torch.no_grad(), head_tapped(model) as taken:
-            for x, t in self._batches(model, rows):
-                self.ask(model, x, t)
-                found.append(taken[-1])
+        with eval_mode(model), torch.no_grad():
+            found = [collect(model, x, t, [features], self.head)[features] for x, t in self._batches(model, rows)]
         return torch.cat(found)
 
-    def _batches(self, model: nn.Module, rows: Rows) -> Iterator[tuple[Tensor, Tensor]]:
+    def _batches(self, model: nn.Module, rows: Rows) -> Iterator[tuple[Tensor, Tensor | None]]:
         device = next((p.device for p in model.parameters()), rows.raw.device)
         for raw, tasks in zip(torch.split(rows.raw, 500), torch.split(rows.tasks, 500), strict=True):
-            yield self.prepare(raw.to(device)), tasks.to(device)
-
-
-@contextmanager
-def asleep(model: nn.Module) -> Iterator[None]:
-    """Eval mode within the context; every module's mode as it was afterwards."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+            yield self.prepare(raw.to(device)), tasks.to(device) if self.classes.seen.per_task else None
 
 
 class Part:
@@ -113,8 +92,14 @@ class Part:
     needs_boundaries = False
     """Whether it does nothing in a stream that does not tell where its tasks end."""
 
-    def begin(self, model: nn.Module, seen: ClassSet) -> None:
-        """An experience (or online sub-experience) begins; `model` has its head for it, `seen` its classes."""
+    needs_data = False
+    """Whether it looks at the experience's own samples when an experience ends."""
+
+    needs_head = False
+    """Whether it looks at the head of the model or at what the head takes in."""
+
+    def begin(self, model: nn.Module, classes: Classes) -> None:
+        """An experience (or online sub-experience) begins; `model` has its head for it."""
 
     def after_update(self, update: Update) -> None:
         """Follow one optimiser step."""
@@ -122,9 +107,36 @@ class Part:
     def end(self, ending: Ending) -> None:
         """Close an experience."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on: tensors and plain data, in dictionaries and lists."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any], student: nn.Module) -> None:
+        """Restore what `state_dict` returned; `student` is a model of the kind that the part copies."""
+
     def nbytes(self) -> dict[str, int]:
         """Bytes of state held for the method, by what they hold."""
         return {}
+
+
+@runtime_checkable
+class EvaluationModel(Protocol):
+    """A part that puts another network in the student's place at evaluation."""
+
+    def evaluation_model(self, model: nn.Module) -> nn.Module:
+        """The network that predicts in the place of `model`; `model` itself if nothing is to be changed."""
+        ...
+
+
+def refuse_heads_per_task(who: str, seen: ClassSet) -> None:
+    """Raise a ModelError for a model with a head for each task: `who` works on one shared head."""
+    if seen.per_task:
+        raise ModelError(
+            who,
+            expected="a model with one head for all classes",
+            received="a multi-head model",
+            fix="Use lwf, er, der++, er-ace, mean-er or cls-er, which work head by head.",
+        )
 
 
 def tensor_bytes(tensor: torch.Tensor) -> int:

@@ -13,11 +13,11 @@ class Rows:
     """Samples, one a row.
 
     Attributes:
-        raw: stored inputs (N, ...), in the dtype given.
-        targets: labels (N,), int64.
+        raw: samples as they are stored (N, ...), in the dtype given.
+        targets: labels (N, ...), int64; (N,) for classification.
         tasks: task labels (N,), int64; 0 where the benchmark has none.
         experiences: index of the experience (N,), int64.
-        logits: answers (N, C) when the sample was stored, NaN where no unit was live; None if not kept.
+        logits: of the student when the sample was stored (N, C), NaN for inactive units; None if not kept.
     """
 
     raw: Tensor

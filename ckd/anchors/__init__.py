@@ -1,9 +1,9 @@
-"""What keeps the weights near an old self: how stiffly, along which directions, and the pull itself."""
+"""What keeps the weights near a teacher's: the curvature that says how stiffly, and the pull itself."""
 
 from ckd.anchors.anchor import Anchor
 from ckd.anchors.curvature import Curvature
 from ckd.anchors.diagonal import Diagonal
-from ckd.anchors.exam import Exam
+from ckd.anchors.fisher_samples import FisherSamples
 from ckd.anchors.kronecker import Kronecker
 
-__all__ = ["Anchor", "Curvature", "Diagonal", "Exam", "Kronecker"]
+__all__ = ["Anchor", "Curvature", "Diagonal", "FisherSamples", "Kronecker"]

@@ -1,7 +1,7 @@
-"""The anchor: each step is followed by a pull towards a teacher's weights, as stiff as its answers depend on them.
+"""The anchor: each step is followed by a pull towards a teacher's weights, as stiff as its predictions depend on them.
 
 Where the gradients of a sum of terms speak of samples at hand, this one speaks of all samples of the past: to second
-order, ½ (θ - θ*)ᵀ F (θ - θ*) is what the old answers lose when the weights move from θ* to θ (Kirkpatrick et al. 2017,
+order, ½ (θ - θ*)ᵀ F (θ - θ*) is what the old predictions lose when the weights move from θ* to θ (Kirkpatrick et al. 2017,
 arXiv:1612.00796).
 """
 
@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ckd.anchors.curvature import Curvature
-from ckd.anchors.exam import Exam
+from ckd.anchors.fisher_samples import FisherSamples
 from ckd.errors import ConfigError
 from ckd.part import Ending, Part, Update
 from ckd.teachers import Teacher
@@ -45,6 +46,7 @@ class Anchor(Part):
     """
 
     needs_boundaries = True
+    needs_data = True
 
     def __init__(
         self,
@@ -75,18 +77,18 @@ class Anchor(Part):
         self.teacher, self.curvature = teacher, curvature
         self.weight, self.decay, self.samples = weight, decay, samples
         self.generator = torch.Generator().manual_seed(seed)
-        self._holds = False
+        self._measured = False
         self._home: tuple[Frozen | None, dict[str, nn.Parameter]] = None, {}
 
     def after_update(self, update: Update) -> None:
         """Pull the student back."""
-        if not self._holds or not self.weight:
+        if not self._measured or not self.weight:
             return
         with torch.no_grad():
             weights = dict(update.model.named_parameters())
-            off = self.curvature.taken_off(self._displacement(weights), self.weight * update.lr)
-            found = [name for name in off if weights[name].requires_grad]
-            torch._foreach_sub_([weights[name] for name in found], [off[name] for name in found])
+            pull = self.curvature.correction(self._displacement(weights), self.weight * update.lr)
+            found = [name for name in pull if weights[name].requires_grad]
+            torch._foreach_sub_([weights[name] for name in found], [pull[name] for name in found])
 
     def _displacement(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """θ - θ* by name; 0 for weights that the teacher does not have."""
@@ -96,17 +98,30 @@ class Anchor(Part):
         return {name: _minus(weight.detach(), home.get(name)) for name, weight in weights.items()}
 
     def penalty(self, model: nn.Module) -> Tensor:
-        """What the anchor asks of `model`, a scalar: weight · ½ (θ - θ*)ᵀ F (θ - θ*)."""
-        if not self._holds:
+        """The penalty for `model`, a scalar: weight · ½ (θ - θ*)ᵀ F (θ - θ*)."""
+        if not self._measured:
             return torch.zeros(())
         return self.weight * self.curvature.penalty(self._displacement(dict(model.named_parameters())))
 
     def end(self, ending: Ending) -> None:
-        """Measure the curvature of the teacher's answers to the experience that ends."""
-        exam = Exam.of(self.teacher.model.module, ending, self.samples, self.generator) if self.weight else None
-        if exam is not None:
-            self.curvature.add(exam, self.decay)
-            self._holds = True
+        """Measure the curvature of the teacher's predictions on the experience that ends."""
+        found = (
+            FisherSamples.of(self.teacher.model.module, ending, self.samples, self.generator) if self.weight else None
+        )
+        if found is not None:
+            self.curvature.add(found, self.decay)
+            self._measured = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """F and the generator; θ* is the teacher's."""
+        state = {"curvature": self.curvature.state_dict(), "measured": self._measured}
+        return {**state, "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any], student: nn.Module) -> None:
+        """Restore what `state_dict` returned."""
+        self.curvature.load_state_dict(state["curvature"])
+        self._measured = state["measured"]
+        self.generator.set_state(state["generator"])
 
     def nbytes(self) -> dict[str, int]:
         """Bytes of F, as `curvature`; θ* is the teacher's."""

@@ -6,7 +6,7 @@ arXiv:1805.06370.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
@@ -15,11 +15,12 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
 from ckd.anchors.curvature import Displacement
-from ckd.anchors.exam import Exam
-from ckd.part import Ask, tensor_bytes
+from ckd.anchors.fisher_samples import FisherSamples
+from ckd.outputs import call
+from ckd.part import tensor_bytes
 
 ELEMENTS = 2**24
-"""Numbers in the gradients of the samples that are taken at once."""
+"""Numbers in the gradients of the samples that are computed at once."""
 
 
 class Diagonal:
@@ -33,9 +34,9 @@ class Diagonal:
         self.only = only
         self._fisher: dict[str, Tensor] = {}
 
-    def add(self, exam: Exam, decay: float) -> None:
+    def add(self, samples: FisherSamples, decay: float) -> None:
         """Add the mean of the samples' squared gradients; weights that never had any take no space."""
-        found = mean_square_gradients(exam, self.only)
+        found = mean_square_gradients(samples, self.only)
         self._fisher = {name: decay * known for name, known in self._fisher.items()}
         for name, fresh in found.items():
             if name in self._fisher:
@@ -48,7 +49,7 @@ class Diagonal:
         halves = [(_fit(f, displacement[n]) * displacement[n] ** 2).sum() / 2 for n, f in self._fisher.items()]
         return torch.stack(halves).sum() if halves else torch.zeros(())
 
-    def taken_off(self, displacement: Displacement, strength: float) -> dict[str, Tensor]:
+    def correction(self, displacement: Displacement, strength: float) -> dict[str, Tensor]:
         """Δ · s F / (1 + s F)."""
         found = {}
         for name, fisher in self._fisher.items():
@@ -56,32 +57,40 @@ class Diagonal:
             found[name] = displacement[name] * stiff / (1 + stiff)
         return found
 
+    def state_dict(self) -> dict[str, Any]:
+        """The diagonal by parameter name."""
+        return {"fisher": {name: value.clone() for name, value in self._fisher.items()}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self._fisher = {name: value.clone() for name, value in state["fisher"].items()}
+
     def nbytes(self) -> int:
         """Bytes of the diagonal."""
         return sum(map(tensor_bytes, self._fisher.values()))
 
 
-def mean_square_gradients(exam: Exam, only: Collection[str] | None = None) -> dict[str, Tensor]:
+def mean_square_gradients(samples: FisherSamples, only: Collection[str] | None = None) -> dict[str, Tensor]:
     """E[(∂ loss / ∂θ)²] over the samples, by parameter name; vectorised unless the model has several heads."""
-    asked = _Asked(exam.model, exam.ask)
-    every = {f"model.{name}": parameter.detach() for name, parameter in exam.model.named_parameters()}
+    network = _Network(samples.model, per_task=samples.per_task)
+    every = {f"model.{name}": parameter.detach() for name, parameter in samples.model.named_parameters()}
     weights = {name: w for name, w in every.items() if only is None or name.removeprefix("model.") in only}
     if not weights:
         return {}
 
     def loss(weights: dict[str, Tensor], x: Tensor, task: Tensor, label: Tensor, classes: Tensor) -> Tensor:
-        logits = functional_call(asked, {**every, **weights}, (x[None], task[None]))
+        logits = functional_call(network, {**every, **weights}, (x[None], task[None]))
         return F.cross_entropy(logits.masked_fill(~classes, -torch.inf), label[None])
 
-    of_each = _one_by_one(grad(loss)) if exam.per_task else _at_once(grad(loss))
+    of_each = _one_by_one(grad(loss)) if samples.per_task else _at_once(grad(loss))
     size = max(1, min(256, ELEMENTS // sum(p.numel() for p in weights.values())))
     total = {name: torch.zeros_like(value) for name, value in weights.items()}
-    for batch in exam.batches(size):
+    for batch in samples.batches(size):
         classes = torch.ones(1, 1, dtype=torch.bool) if batch.classes is None else batch.classes
         classes = classes.to(batch.inputs.device).expand(len(batch), -1)
         for name, gradients in of_each(weights, batch.inputs, batch.tasks, batch.labels, classes).items():
             total[name] += gradients.square().sum(0)
-    return {name.removeprefix("model."): value / len(exam) for name, value in total.items()}
+    return {name.removeprefix("model."): value / len(samples) for name, value in total.items()}
 
 
 def _at_once(of_one: Callable[..., dict[str, Tensor]]) -> Callable[..., dict[str, Tensor]]:
@@ -99,7 +108,7 @@ def _at_once(of_one: Callable[..., dict[str, Tensor]]) -> Callable[..., dict[str
 
 
 def _one_by_one(of_one: Callable[..., dict[str, Tensor]]) -> Callable[..., dict[str, Tensor]]:
-    """`of_one` of each row, stacked: where the data decide which head answers, vmap cannot follow."""
+    """`of_one` of each row, stacked: where the data decide which head is used, vmap cannot follow."""
 
     def of_each(weights: dict[str, Tensor], *columns: Tensor) -> dict[str, Tensor]:
         found = [of_one(weights, *row) for row in zip(*columns, strict=True)]
@@ -108,16 +117,16 @@ def _one_by_one(of_one: Callable[..., dict[str, Tensor]]) -> Callable[..., dict[
     return of_each
 
 
-class _Asked(nn.Module):
-    """A model as `ask` calls it."""
+class _Network(nn.Module):
+    """A model that takes task labels, whether it needs them or not."""
 
-    def __init__(self, model: nn.Module, ask: Ask) -> None:
+    def __init__(self, model: nn.Module, *, per_task: bool) -> None:
         super().__init__()
         self.model = model
-        self._ask = ask
+        self.per_task = per_task
 
     def forward(self, inputs: Tensor, tasks: Tensor) -> Tensor:
-        return self._ask(self.model, inputs, tasks)
+        return call(self.model, inputs, tasks if self.per_task else None)
 
 
 def _fit(fisher: Tensor, like: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A Fisher matrix of Kronecker factors: layer by layer, which directions of its input and output the answers depend on.
+"""A Fisher matrix of Kronecker factors: layer by layer, which directions of its input and output the predictions depend on.
 
 Ritter et al. 2018, Online Structured Laplace Approximations for Overcoming Catastrophic Forgetting, arXiv:1805.07810;
 the factors are those of Martens & Grosse 2015 (KFAC), arXiv:1503.05671, and for convolutions of Grosse & Martens 2016
@@ -8,9 +8,10 @@ the factors are those of Martens & Grosse 2015 (KFAC), arXiv:1503.05671, and for
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +19,12 @@ from torch.nn import functional as F
 
 from ckd.anchors.curvature import Displacement
 from ckd.anchors.diagonal import Diagonal
-from ckd.anchors.exam import Exam
+from ckd.anchors.fisher_samples import FisherSamples
 from ckd.errors import ConfigError, ModelError
 from ckd.part import tensor_bytes
 
 CHUNK = 100
-"""Samples that are asked at once: a convolution has a row for each of their pixels."""
+"""Samples of one forward pass: a convolution has a row for each of their pixels."""
 
 
 class Kronecker:
@@ -32,7 +33,7 @@ class Kronecker:
     A is the second moment of the layer's inputs with a 1 appended if it has a bias, (I + 1, I + 1), averaged over
     experiences; G, of the gradients at its outputs, (O, O), is summed. Both are kept as eigenvectors and eigenvalues,
     in whose basis the pull is one division. The rest is what belongs to other kinds of layers, and layers that share a
-    weight, answer more than once in a forward pass, or whose weight is not used by calling them.
+    weight, are called more than once in a forward pass, or whose weight is not used by calling them.
 
     Args:
         rank: eigenvectors of A kept for each layer; the rest of the space gets their eigenvalues' mean. None keeps all.
@@ -50,9 +51,9 @@ class Kronecker:
         self._layers: dict[str, Factors] = {}
         self._rest = Diagonal()
 
-    def add(self, exam: Exam, decay: float) -> None:
-        """Add the factors of each layer that answered; the diagonal of what belongs to no such layer."""
-        fresh = _factors(exam)
+    def add(self, samples: FisherSamples, decay: float) -> None:
+        """Add the factors of each layer that was called; the diagonal of what belongs to no such layer."""
+        fresh = _factors(samples)
         covered = {name for path in fresh for name in _names(path)}
         for path, known in self._layers.items():
             self._layers[path] = (
@@ -62,25 +63,37 @@ class Kronecker:
             )
         for path, (a, g) in fresh.items():
             self._layers[path] = Factors.of(a, g, 1.0, self.rank, self.dtype)
-        self._rest.only = {name for name, _ in exam.model.named_parameters()} - covered
-        self._rest.add(exam, decay)
+        self._rest.only = {name for name, _ in samples.model.named_parameters()} - covered
+        self._rest.add(samples, decay)
 
     def penalty(self, displacement: Displacement) -> Tensor:
         """½ Σ tr(Δᵀ G Δ A) over the layers, with Δ (O, I + 1), and the rest's."""
         layers = [layer.penalty(_joined(path, displacement)) for path, layer in self._layers.items()]
         return torch.stack([*layers, self._rest.penalty(displacement)]).sum()
 
-    def taken_off(self, displacement: Displacement, strength: float) -> dict[str, Tensor]:
+    def correction(self, displacement: Displacement, strength: float) -> dict[str, Tensor]:
         """Δ - (1 + strength · G ⊗ A)⁻¹ Δ, layer by layer; what also has a diagonal is pulled by that first."""
-        found = self._rest.taken_off(displacement, strength)
+        found = self._rest.correction(displacement, strength)
         left = {**displacement, **{name: displacement[name] - off for name, off in found.items()}}
         for path, layer in self._layers.items():
             weight, bias = _names(path)
-            off = layer.taken_off(_joined(path, left), strength)
+            off = layer.correction(_joined(path, left), strength)
             if bias in displacement:
                 off, found[bias] = off[:, :-1], found.get(bias, 0) + off[:, -1]
             found[weight] = found.get(weight, 0) + off.reshape(displacement[weight].shape)
         return found
+
+    def state_dict(self) -> dict[str, Any]:
+        """The factors by layer, and the diagonal of the rest."""
+        return {
+            "layers": {path: asdict(layer) for path, layer in self._layers.items()},
+            "rest": self._rest.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self._layers = {path: Factors(**fields) for path, fields in state["layers"].items()}
+        self._rest.load_state_dict(state["rest"])
 
     def nbytes(self) -> int:
         """Bytes of eigenvectors, eigenvalues and the rest's diagonal."""
@@ -134,7 +147,7 @@ class Factors:
         """
         if len(a) != len(self.a_vectors):
             raise ModelError(
-                f"layer {path!r}, which an anchor holds",
+                f"layer {path!r}, which an anchor holds in place",
                 expected=f"{len(self.a_vectors)} inputs with the bias, as before",
                 received=len(a),
                 fix="Anchor models whose layers keep their inputs, or use the Diagonal curvature.",
@@ -159,7 +172,7 @@ class Factors:
         known = delta[: len(g)].to(g.dtype)
         return (known * (g @ known @ a)).sum() / 2
 
-    def taken_off(self, delta: Tensor, strength: float) -> Tensor:
+    def correction(self, delta: Tensor, strength: float) -> Tensor:
         """Δ - (1 + strength · G ⊗ A)⁻¹ Δ for Δ (O, I + 1): outputs that came later are left alone."""
         self._harden(strength)
         u, v = self.g_vectors, self.a_vectors
@@ -185,21 +198,21 @@ class Factors:
         return sum(map(tensor_bytes, (self.g_vectors, self.g_values, self.a_vectors, self.a_values)))
 
 
-def _factors(exam: Exam) -> dict[str, tuple[Tensor, Tensor]]:
-    """A = E[Σ_p a aᵀ] and G = E[mean_p g gᵀ] of each layer that answered, over samples and positions p."""
+def _factors(samples: FisherSamples) -> dict[str, tuple[Tensor, Tensor]]:
+    """A = E[Σ_p a aᵀ] and G = E[mean_p g gᵀ] of each layer that was called, over samples and positions p."""
     found: dict[str, tuple[Tensor, Tensor]] = {}
-    asked: Counter[str] = Counter()  # of a head for each task, only the samples of its task
-    for batch in exam.batches(CHUNK):
-        with _noted(exam.model) as passes:
+    seen: Counter[str] = Counter()  # of a head for each task, only the samples of its task
+    for batch in samples.batches(CHUNK):
+        with _noted(samples.model) as passes:
             batch.losses().sum().backward()  # type: ignore[no-untyped-call]
         for path, (inputs, gradients, positions) in passes.items():
             a, g = inputs.T @ inputs, gradients.T @ gradients / positions
             if path in found:
                 a, g = a + found[path][0], g + found[path][1]
             found[path] = a, g
-            asked[path] += len(gradients) // positions
-        exam.model.zero_grad()
-    return {path: (a / len(exam), g / asked[path]) for path, (a, g) in found.items()}
+            seen[path] += len(gradients) // positions
+        samples.model.zero_grad()
+    return {path: (a / len(samples), g / seen[path]) for path, (a, g) in found.items()}
 
 
 @contextmanager

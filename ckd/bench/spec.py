@@ -12,7 +12,6 @@ from ckd.bench.networks import NETWORKS
 from ckd.data.registry import find
 from ckd.errors import ConfigError, DataError, UnknownNameError
 from ckd.recipes import get, protocol
-from ckd.teachers import Ema
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class RunSpec:
         validate: test on held-out training data.
         precision: "float32" or "bfloat16", the arithmetic of the network.
         compiled: whether the network is compiled.
-        average: decay of an average of the weights that answers in the student's place; 0 for none.
+        average: decay of an average of the weights that predicts in the student's place; 0 for none.
         lr_end: share of the learning rate that is left at the end of each experience; 1 keeps it.
         data: digest of the arrays, for a file of one's own.
         source: where the protocol comes from, and what was changed.
@@ -150,7 +149,7 @@ def plan(
         raise UnknownNameError.of("network", spec.network, NETWORKS)
     objective = chosen.build(**wanted)  # refuses what cannot work before anything is trained
     if average:
-        objective.answered_by(Ema(average))
+        objective.with_average(average)
     if not 0 <= lr_end <= 1:
         raise ConfigError("end of the learning rate", expected="from 0 to 1", received=lr_end, fix="Try 0.1.")
     if spec.n_experiences is not None and spec.n_experiences < 1:

@@ -18,7 +18,6 @@ from ckd.data import as_benchmark, tensor_stream
 from ckd.errors import ConfigError
 from ckd.objective import Objective
 from ckd.recipes import get
-from ckd.teachers import Ema
 
 Progress = Callable[[int, int], None]
 """progress(experiences learnt, of how many)"""
@@ -75,11 +74,11 @@ def _objective(spec: RunSpec) -> Objective:
     recipe = get(spec.recipe)
     own = {"memory_size": spec.memory_size, "seed": spec.seed}
     objective = recipe.build(**spec.settings, **{k: v for k, v in own.items() if k in recipe.defaults})
-    return objective.answered_by(Ema(spec.average)) if spec.average else objective
+    return objective.with_average(spec.average) if spec.average else objective
 
 
 def _evaluation_batch(model: nn.Module, device: torch.device) -> int:
-    """Samples asked at once: on a CPU a convolution's answers should stay in its cache (measured: 64 to 128)."""
+    """Samples in a batch: on a CPU a convolution's outputs should stay in its cache (measured: 64 to 128)."""
     return 100 if device.type == "cpu" and convolutional(model) else 1000
 
 
@@ -96,7 +95,7 @@ def _train(
     from ckd.plugins import AccuracyRecorder, Compiled, LearningRateDecay, MixedPrecision, SelfDistillation
 
     strategies = {"Naive": Naive, "Cumulative": Cumulative, "JointTraining": JointTraining}
-    recorder, compiled = AccuracyRecorder(), Compiled()
+    recorder, compiled, plugin = AccuracyRecorder(), Compiled(), SelfDistillation(objective)
     strategy = strategies[get(spec.recipe).strategy](
         model=model,
         optimizer=torch.optim.SGD(model.parameters(), lr=spec.lr),
@@ -106,7 +105,7 @@ def _train(
         eval_mb_size=_evaluation_batch(model, device),
         device=device,
         plugins=[
-            SelfDistillation(objective),
+            plugin,
             *([MixedPrecision()] if spec.precision == "bfloat16" else []),
             *([compiled] if spec.compiled else []),
             *([LearningRateDecay(spec.lr_end)] if spec.lr_end != 1 else []),
@@ -134,4 +133,4 @@ def _train(
         made["compiled graphs"] = str(compiled.graphs)
     if compiled.failed is not None:
         made["uncompiled"] = compiled.failed
-    return Result(spec, recorder.matrix(), recorder.task_matrix(), losses, seconds, objective.nbytes(), made)
+    return Result(spec, recorder.matrix(), recorder.task_matrix(), losses, seconds, plugin.engine.nbytes(), made)

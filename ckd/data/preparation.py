@@ -33,10 +33,6 @@ class Scale:
         scaled = x.to(torch.float32)
         return scaled / self.divisor if scaled is x else scaled.div_(self.divisor)
 
-    def into(self, out: Tensor, x: Tensor) -> Tensor:
-        """The same, written into `out`."""
-        return out.copy_(x).div_(self.divisor)
-
 
 @dataclass(frozen=True)
 class Normalise:
@@ -88,19 +84,14 @@ class Preparation:
 
     steps: tuple[PreparationStep, ...] = ()
 
-    def __call__(self, raw: Tensor, generator: torch.Generator | None = None, *, out: Tensor | None = None) -> Tensor:
-        """Network inputs (B, ...) for raw samples (B, ...); in `out` (B, ...) float32, if it is given."""
-        if out is not None:
-            match self.steps:
-                case (Scale() as scale,):
-                    return scale.into(out, raw)
-            return out.copy_(self(raw, generator))
+    def __call__(self, raw: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Network inputs (B, ...) for raw samples (B, ...)."""
         for step in self.steps:
             raw = step(raw, generator)
         return raw
 
     @property
-    def still(self) -> Preparation:
+    def deterministic(self) -> Preparation:
         """The same without what is drawn anew at each call."""
         return Preparation(tuple(step for step in self.steps if not isinstance(step, RANDOM)))
 

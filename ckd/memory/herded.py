@@ -26,8 +26,10 @@ class HerdedMemory(Memory):
     classes are herded from the experience's own samples with the features that the head takes in. Needs boundaries.
     """
 
-    can_keep_logits = False  # nothing is stored at the moment of an answer
+    can_keep_logits = False  # nothing is stored while the student trains on it
     needs_whole_experience = True
+    needs_data = True
+    needs_head = True
 
     def __init__(self, size: int, **options: Any) -> None:
         super().__init__(size, **options)
@@ -50,7 +52,7 @@ class HerdedMemory(Memory):
         if arrived is None:
             return
         stored = self.rows if len(self) else None
-        share = self.size // len(ending.taught)
+        share = self.size // len(ending.classes.seen)
         known = set() if stored is None else set(stored.targets.tolist())
         kept = [] if stored is None else [_first_of_each_class(stored, share)]
         if stored is not None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ckd.errors import ConfigError, DataError
 from ckd.memory.columns import allocate, check_kind, write
@@ -25,7 +26,7 @@ class Memory(Part):
     Args:
         size: how many samples; 0 remembers nothing.
         policy: who enters and who leaves; a `Reservoir` unless given.
-        keep_logits: also store the answer given when the sample was seen.
+        keep_logits: also store the logits that the student gave when the sample was seen.
         held_out: share of the samples that `sample` never draws, so that they can tell how the model does on what it
             does not rehearse (Wu et al. 2019, arXiv:1905.13260, section 4.1): every k-th slot, k the whole number
             nearest to 1/held_out.
@@ -72,7 +73,7 @@ class Memory(Part):
         self.generator = torch.Generator().manual_seed(seed)
         self._table: Rows | None = None
         self._filled = 0
-        self._complete = True
+        self._all_known = True
         self._constants: tuple[Any, ...] = (None,)
 
     def __len__(self) -> int:
@@ -88,20 +89,21 @@ class Memory(Part):
         return Rows(**{name: column[: self._filled] for name, column in self._table.items()})
 
     @property
-    def complete(self) -> bool:
-        """Whether it is known that no stored answer lacks a class (has a NaN)."""
-        return self._complete
+    def all_logits_known(self) -> bool:
+        """Whether it is known that no stored logit is NaN."""
+        return self._all_known
 
     @property
-    def answered(self) -> bool:
-        """Whether any stored sample can have an answer by now."""
+    def has_logits(self) -> bool:
+        """Whether any stored sample can have logits by now."""
         return True
 
-    def add(self, incoming: Rows, *, complete: bool = False) -> None:
-        """Offer a batch; the policy decides what is copied in, and in whose place.
+    def add(self, incoming: Rows) -> None:
+        """Offer a batch; the policy decides what is copied in, and in whose place."""
+        known = incoming.logits is None or not bool(incoming.logits.isnan().any())
+        self._offer(incoming, all_known=known)
 
-        `complete` promises that no logit of the batch is NaN.
-        """
+    def _offer(self, incoming: Rows, *, all_known: bool) -> None:
         if self.size == 0 or not len(incoming):
             return
         if not self.keep_logits:
@@ -116,21 +118,23 @@ class Memory(Part):
         rows, slots = self.policy.admit(incoming, self.rows, self.size, self.generator)
         if not rows.shape[0]:
             return
-        self._complete &= complete and _width(self._table) == _width(incoming)
+        self._all_known &= all_known and _width(self._table) == _width(incoming)
         device = self._table.raw.device
         chosen = incoming.take(rows.to(incoming.raw.device, non_blocking=True)).to(device)
         self._table = write(self._table, slots.to(device, non_blocking=True), chosen)
         self._filled = max(self._filled, int(slots.max()) + 1)
 
     def after_update(self, update: Update) -> None:
-        """Offer the stream's batch, with the answers that the step already computed."""
-        key = (update.experience, update.targets.shape, update.targets.device)
+        """Offer the stream's batch, with the logits that the step already computed."""
+        n, device = update.targets.shape[0], update.targets.device
+        key = (update.experience, n, device)
         if key != self._constants[0]:
-            self._constants = key, torch.full_like(update.targets, update.experience), torch.zeros_like(update.targets)
+            zeros = torch.zeros(n, dtype=torch.int64, device=device)
+            self._constants = key, torch.full_like(zeros, update.experience), zeros
         _, experiences, zeros = self._constants
         rows = Rows(update.raw, update.targets, zeros if update.tasks is None else update.tasks, experiences)
         rows.logits = update.logits if self.keep_logits else None
-        self.add(rows, complete=update.complete)
+        self._offer(rows, all_known=update.all_active)
 
     def sample(self, n: int, *, draws: int = 1) -> Rows:
         """Copies of `n` >= 0 rows drawn without replacement, all of them if there are fewer.
@@ -170,13 +174,13 @@ class Memory(Part):
         return {
             "columns": {name: column.clone() for name, column in columns.items()},
             "filled": self._filled,
-            "complete": self._complete,
+            "all_known": self._all_known,
             "stride": self.stride,
             "policy": self.policy.state_dict(),
             "generator": self.generator.get_state(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], student: nn.Module | None = None) -> None:
         """Restore what `state_dict` returned, bit for bit.
 
         Raises:
@@ -199,7 +203,7 @@ class Memory(Part):
             )
         self._table = Rows(**columns) if columns else None
         self._filled = state["filled"]
-        self._complete = state["complete"]
+        self._all_known = state["all_known"]
         self.policy.load_state_dict(state["policy"])
         self.generator.set_state(state["generator"])
 

@@ -1,46 +1,70 @@
-"""The term, the sum of terms, and who must be asked what."""
+"""The term, the sum of terms, and the engine that runs it."""
 
-from ckd.objective.batch import Batch, join
-from ckd.objective.context import Context
-from ckd.objective.draws import Draw, memory, old_heads, stream, union
-from ckd.objective.feature_term import FeatureTerm
-from ckd.objective.groups import all_classes, current, each_old_experience, old, old_or_current, present, seen
+from ckd.objective.adaptor import Adaptor
+from ckd.objective.batch import Batch, View
+from ckd.objective.draws import old_heads, replay, stream, union
+from ckd.objective.engine import Engine, StepLoss
+from ckd.objective.groups import (
+    Groups,
+    all_classes,
+    current,
+    each_old_experience,
+    old,
+    old_or_current,
+    present,
+    seen,
+)
+from ckd.objective.moment import Moment
 from ckd.objective.objective import Objective
-from ckd.objective.plan import STREAM, Question
-from ckd.objective.projection import Projection
-from ckd.objective.step import Step
-from ckd.objective.targets import Target, best_teacher, implanted_logits, labels, old_answers, stored_logits, teacher
+from ckd.objective.step import Draw, Shown, Step
+from ckd.objective.targets import (
+    Target,
+    as_drawn,
+    best_teacher,
+    implanted_logits,
+    labels,
+    old_probabilities,
+    stored_logits,
+    teacher,
+)
 from ckd.objective.term import Loss, Term
+from ckd.outputs import Output, features, logits, tap
 
 __all__ = [
-    "STREAM",
+    "Adaptor",
     "Batch",
-    "Context",
     "Draw",
-    "FeatureTerm",
+    "Engine",
+    "Groups",
     "Loss",
+    "Moment",
     "Objective",
-    "Projection",
-    "Question",
+    "Output",
+    "Shown",
     "Step",
+    "StepLoss",
     "Target",
     "Term",
+    "View",
     "all_classes",
+    "as_drawn",
     "best_teacher",
     "current",
     "each_old_experience",
+    "features",
     "implanted_logits",
-    "join",
     "labels",
-    "memory",
+    "logits",
     "old",
-    "old_answers",
     "old_heads",
     "old_or_current",
+    "old_probabilities",
     "present",
+    "replay",
     "seen",
     "stored_logits",
     "stream",
+    "tap",
     "teacher",
     "union",
 ]

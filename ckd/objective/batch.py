@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,16 +11,17 @@ from torch import Tensor
 
 @dataclass
 class Batch:
-    """What the network sees, and what is known about it.
+    """What the networks are shown, and what is known about it.
 
     Attributes:
         inputs: network inputs (B, ...).
-        targets: labels (B,), int64.
+        targets: labels (B, ...), int64.
         tasks: task labels (B,), int64; None unless the model has a head for each and the benchmark tells them.
-        logits: answers (B, C) stored with remembered samples, NaN where no unit was live; None elsewhere.
+        logits: stored with remembered samples (B, C), NaN for units that were inactive; None elsewhere.
         experiences: index of the experience of remembered samples (B,); None elsewhere.
-        samples: what a mean runs over; fewer than B where one sample is asked about several heads.
-        room: rows (R, ...) behind the inputs in the same memory, free to be written; None where there are none.
+        samples: what a mean runs over; fewer than B where one sample goes through several heads.
+        mixed_labels: labels (B, K) of the K samples that each one was mixed from; None where a view mixed none.
+        mixed_shares: their shares (B, K), which sum to 1.
     """
 
     inputs: Tensor
@@ -28,14 +30,23 @@ class Batch:
     logits: Tensor | None = None
     experiences: Tensor | None = None
     samples: int = 0
-    room: Tensor | None = None
+    mixed_labels: Tensor | None = None
+    mixed_shares: Tensor | None = None
 
     def __post_init__(self) -> None:
         self.samples = self.samples or self.targets.shape[0]
 
-    def whole(self) -> Batch:
-        """All columns at hand; itself unless some are gathered when they are looked at."""
-        return self
+    def probabilities(self, n_classes: int) -> Tensor | None:
+        """Labels as probabilities (B, C) where a view mixed them, else None."""
+        if self.mixed_labels is None or self.mixed_shares is None:
+            return None
+        return self.mixed_shares.new_zeros(len(self.mixed_labels), n_classes).scatter_add_(
+            1, self.mixed_labels, self.mixed_shares
+        )
+
+
+View = Callable[[Batch, torch.Generator], Batch]
+"""Changes what the networks are shown of a draw (mixes, augments); the generator is the memory's own."""
 
 
 def join(batches: list[Batch]) -> Batch:
@@ -44,21 +55,7 @@ def join(batches: list[Batch]) -> Batch:
         return batches[0]
     tasks = [b.tasks for b in batches if b.tasks is not None]
     return Batch(
-        _together([b.inputs for b in batches]),
+        torch.cat([b.inputs for b in batches]),
         torch.cat([b.targets for b in batches]),
         torch.cat(tasks) if len(tasks) == len(batches) else None,
     )
-
-
-def _together(parts: list[Tensor]) -> Tensor:
-    """One after the other: the memory that they are in where they lie in it so, from its beginning, else a copy."""
-    whole = parts[0]._base
-    if whole is None:
-        return torch.cat(parts)
-    rows, width = 0, whole.stride(0)
-    for part in parts:
-        lies_next = part._base is whole and part.storage_offset() == whole.storage_offset() + rows * width
-        if not lies_next or part.shape[1:] != whole.shape[1:] or not part.is_contiguous():
-            return torch.cat(parts)
-        rows += part.shape[0]
-    return whole[:rows]

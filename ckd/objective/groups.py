@@ -1,55 +1,52 @@
-"""Over which classes a loss runs: functions of a step that return one mask for each softmax."""
+"""Over which classes a loss runs: functions that return one mask for each softmax."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ckd.classes import ClassSet
+from ckd.objective.batch import Batch
+from ckd.objective.moment import Moment
 
-if TYPE_CHECKING:
-    from ckd.objective.batch import Batch
-    from ckd.objective.step import Step
-
-Groups = Callable[["Step", "Batch", int], list[Tensor | None]]
-"""(step, batch, width of the head) -> masks, bool (C,) or (B, C); None means every class."""
+Groups = Callable[[Moment, Batch, int], list[Tensor | None]]
+"""(moment, batch, number of classes C) -> masks, bool (C,) or (B, C); None means every class."""
 
 
-def all_classes(step: Step, batch: Batch, width: int) -> list[Tensor | None]:
+def all_classes(moment: Moment, batch: Batch, width: int) -> list[Tensor | None]:
     """One softmax over the whole head."""
     return [None]
 
 
-def seen(step: Step, batch: Batch, width: int) -> list[Tensor | None]:
+def seen(moment: Moment, batch: Batch, width: int) -> list[Tensor | None]:
     """Classes met so far, the current ones included."""
-    return [_mask(step.context.classes.seen, batch, width)]
+    return [_mask(moment.classes.seen, batch, width)]
 
 
-def old(step: Step, batch: Batch, width: int) -> list[Tensor | None]:
+def old(moment: Moment, batch: Batch, width: int) -> list[Tensor | None]:
     """Classes of experiences that have ended."""
-    return [_mask(step.context.classes.old, batch, width)]
+    return [_mask(moment.classes.old, batch, width)]
 
 
-def current(step: Step, batch: Batch, width: int) -> list[Tensor | None]:
+def current(moment: Moment, batch: Batch, width: int) -> list[Tensor | None]:
     """Classes of the experience that runs."""
-    return [_mask(step.context.classes.current, batch, width)]
+    return [_mask(moment.classes.current, batch, width)]
 
 
-def present(step: Step, batch: Batch, width: int) -> list[Tensor | None]:
+def present(moment: Moment, batch: Batch, width: int) -> list[Tensor | None]:
     """Classes that occur in the batch (Caccia et al. 2022, arXiv:2104.05025)."""
     mask = torch.zeros(width, dtype=torch.bool, device=batch.targets.device)
     return [mask.index_fill_(0, batch.targets, True)]
 
 
-def old_or_current(step: Step, batch: Batch, width: int) -> list[Tensor | None]:
+def old_or_current(moment: Moment, batch: Batch, width: int) -> list[Tensor | None]:
     """For samples of a current class the current classes, for others the rest of those seen: no softmax over both.
 
     Ahn et al. 2021 (SS-IL), arXiv:2003.13947.
     """
-    now, met = _mask(step.context.classes.current, batch, width), _mask(step.context.classes.seen, batch, width)
+    now, met = _mask(moment.classes.current, batch, width), _mask(moment.classes.seen, batch, width)
     if now is None:
         return [None]
     others = ~now if met is None else met & ~now
@@ -57,9 +54,9 @@ def old_or_current(step: Step, batch: Batch, width: int) -> list[Tensor | None]:
     return [torch.where(is_current, now, others)]
 
 
-def each_old_experience(step: Step, batch: Batch, width: int) -> list[Tensor | None]:
+def each_old_experience(moment: Moment, batch: Batch, width: int) -> list[Tensor | None]:
     """A softmax for every past experience, over the classes that it was the first to bring (task-wise, as in SS-IL)."""
-    return [_mask(classes, batch, width) for classes in step.context.classes.brought]
+    return [_mask(classes, batch, width) for classes in moment.classes.new_by_experience]
 
 
 def _mask(classes: ClassSet, batch: Batch, width: int) -> Tensor | None:

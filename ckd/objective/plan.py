@@ -1,72 +1,60 @@
-"""What all steps with the same terms have in common, found out once and not at every step."""
+"""Which forward passes the steps of an experience need: decided once for each set of terms."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from ckd.objective.draws import Draw, FromMemory, Stream, View
-from ckd.objective.feature_term import FeatureTerm
-from ckd.objective.pool import Pool
+from ckd.objective.draws import Replay, stream
+from ckd.objective.step import Shown, Step
 from ckd.objective.term import Term
+from ckd.outputs import Output
 
-if TYPE_CHECKING:
-    from ckd.objective.step import Step
-
-
-@dataclass(frozen=True)
-class Question:
-    """A draw as it is shown to a network."""
-
-    draw: Draw
-    view: View | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_hash", hash((self.draw, self.view)))
-
-    def __hash__(self) -> int:
-        return self._hash  # type: ignore[attr-defined, no-any-return] # a step looks it up a dozen times
-
-
-STREAM = Question(Stream())
-POOL = Question(Pool())
+STREAM = Shown(stream)
 
 
 class Plan:
-    """What is asked and drawn by these terms, at `step` and at every other of its experience.
+    """What is drawn, and what student and teachers are shown, at `step` and every other one with the same terms.
 
     Attributes:
-        terms: what is added to the criterion, each with what it asks the student.
-        criterion: what the criterion asks the student.
-        questions: what the student must be asked beside the stream itself, in the order of the terms.
-        draws: what must be drawn from memory, in that order.
-        drawn: each of these as a question.
-        merged: the same questions with all of memory's as one; None where that is not possible or there is but one.
-        everything: the question, if a term has it, that is the stream and all of `questions` together.
-        needs_features: whether the student's features must be noted with its answers.
+        terms: what is added to the criterion, each with what it shows the student.
+        criterion: what the criterion shows the student.
+        shown: what the student is shown beside the stream itself; plain draws from memory first.
+        replays: what is drawn from memory, in the order of the terms.
+        plain: those of them that the student is shown as they are.
+        union: the term's draw that is the stream and all of `shown` together, if there is one.
+        taps: what the student's forward passes must give beside its logits.
+        teachers: for each teacher and what it is shown, all of the outputs that are wanted.
     """
 
     def __init__(self, terms: Sequence[Term], criterion: Term | None, step: Step) -> None:
         self._known = {STREAM: STREAM}
-        draws: dict[FromMemory, None] = {}
-        self.criterion = STREAM if criterion is None else self._asked(criterion, draws, step)
-        self.terms = [(term, self._asked(term, draws, step)) for term in terms]
-        self.questions, self.draws = list(self._known)[1:], list(draws)
-        others = [question for question in self.questions if question.draw not in draws]
-        plain = not any(question.view for question in self.questions)
-        self.drawn = [self._known.get(Question(draw), Question(draw)) for draw in draws]
-        self.merged = [POOL, *others] if plain and len(draws) > 1 else None
-        everything = tuple(question.draw for question in (STREAM, *self.questions))
-        asked = (self.criterion, *(question for _, question in self.terms))
-        unions = (question for question in asked if question.draw.parts(step) == everything and question.view is None)
-        self.everything = next(unions, None) if len(everything) > 1 else None
-        self.needs_features = any(isinstance(term, FeatureTerm) for term in terms)
+        replays: dict[Replay, None] = {}
+        self.criterion = STREAM if criterion is None else self._shown(criterion, replays, step)
+        self.terms = [(term, self._shown(term, replays, step)) for term in terms]
+        self.replays = list(replays)
+        shown = list(self._known)[1:]
+        self.plain = [draw for draw in self.replays if Shown(draw) in self._known]
+        plain = [self._known[Shown(draw)] for draw in self.plain]
+        self.shown = [*plain, *(one for one in shown if one not in plain)]
+        self.union = self._whole(step)
+        pairs = [*self.terms, *([(criterion, self.criterion)] if criterion else [])]
+        self.taps = tuple(dict.fromkeys(term.output for term, _ in pairs if not term.output.is_logits))
+        self.teachers: dict[tuple[str, Shown], tuple[Output, ...]] = {}
+        for term, asked in pairs:
+            for name, seen, output in term.target.wishes(asked):
+                known = self.teachers.get((name, seen), ())
+                self.teachers[name, seen] = known if output in known else (*known, output)
 
-    def _asked(self, term: Term, draws: dict[FromMemory, None], step: Step) -> Question:
-        """What a term asks. Equal questions are one object, which a dictionary finds without comparing it."""
+    def _shown(self, term: Term, replays: dict[Replay, None], step: Step) -> Shown:
+        """What a term shows the student. Equal ones are one object, which a dictionary finds without comparing it."""
         parts = term.draw.parts(step)
-        draws.update(dict.fromkeys(part for part in parts if isinstance(part, FromMemory)))
-        leaves = [Question(term.draw, term.view)] if term.view else [Question(part) for part in parts]
+        replays.update(dict.fromkeys(part for part in parts if isinstance(part, Replay)))
+        leaves = [Shown(term.draw, term.view)] if term.view else [Shown(part) for part in parts]
         leaves = [self._known.setdefault(leaf, leaf) for leaf in leaves]
-        return leaves[0] if len(leaves) == 1 else Question(term.draw)
+        return leaves[0] if len(leaves) == 1 else Shown(term.draw)
+
+    def _whole(self, step: Step) -> Shown | None:
+        everything = tuple(one.draw for one in (STREAM, *self.shown))
+        asked = (self.criterion, *(one for _, one in self.terms))
+        unions = (one for one in asked if one.view is None and one.draw.parts(step) == everything)
+        return next(unions, None) if len(everything) > 1 else None

@@ -1,33 +1,38 @@
-"""A term: weight · mean of loss(student(view(draw)), target, groups)."""
+"""A term: weight · mean of loss(adaptor(output(student(view(draw)))), target, groups)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from ckd.errors import ConfigError
-from ckd.objective.context import Context
-from ckd.objective.draws import Draw, View
+from ckd.objective.adaptor import Adaptor
+from ckd.objective.batch import Batch, View
+from ckd.objective.class_axis import batch_by_place, by_place, by_sample, mask_by_place, n_classes
+from ckd.objective.draws import stream
 from ckd.objective.groups import Groups, all_classes
+from ckd.objective.moment import Moment
+from ckd.objective.step import Draw, Shown, Step
 from ckd.objective.targets import Target, labels
+from ckd.outputs import Output, logits
 from ckd.part import Part
 
-if TYPE_CHECKING:
-    from ckd.objective.plan import Question
-    from ckd.objective.step import Step
-
-Weight = float | Callable[[Context], float]
+Weight = float | Callable[[Moment], float]
 
 
 class Loss(Protocol):
-    """A loss per sample: (B, C) logits and their target to (B,), over the `classes` given as a mask or None."""
+    """A loss per sample: outputs (B, ...) and their target to (B,).
 
-    def __call__(self, student: Tensor, target: Tensor, /, *, classes: Tensor | None = None) -> Tensor:
+    For logits, `classes` restricts it to some classes, as a mask or None. A loss for tapped outputs takes the two alone,
+    a tuple of each where several modules were tapped. It may compare samples of the batch with each other.
+    """
+
+    def __call__(self, student: Any, target: Any, /, *, classes: Tensor | None = None) -> Tensor:
         """The loss of each sample, (B,)."""
         ...
 
@@ -39,88 +44,139 @@ class Term:
     Args:
         name: under which its value is logged.
         draw: where the samples come from.
-        target: what the answers are compared with.
-        loss: how; per sample, such as `ckd.losses.cross_entropy`. None means the strategy's own
-            criterion, which only the objective's criterion term may use.
-        weight: a number, or a function of the `Context`. A term of weight 0 is not drawn, asked or computed.
-        groups: over which classes; several groups get a softmax each and their losses add up.
-        view: what the network is shown of the draw; as it is unless given.
+        target: what the output is compared with.
+        loss: how; per sample, such as `ckd.losses.cross_entropy`. None means the training loop's own criterion, which
+            only the objective's criterion term may use.
+        weight: a number, or a function of the `Moment`. A term of weight 0 is not drawn, shown to a network or
+            computed.
+        groups: over which classes; several groups get a softmax each and their losses add up. For logits.
+        view: what the networks are shown of the draw; as it is unless given.
+        output: of the student; its logits unless given, or `tap("layer3")`, or `features`, what the head takes in.
+        adaptor: a learned map to the target's space, such as `Adaptor()`; one for each tap where there are several.
+
+    A draw, target, loss, view, weight or group that is a `Part` takes part in the life cycle: it sees every experience
+    begin and end and every update, and its state is saved.
 
     Raises:
-        ConfigError: a weight that is not a finite number.
+        ConfigError: what is given is of the wrong kind, or a weight that is not a finite number.
     """
 
     name: str
-    draw: Draw
+    draw: Draw = stream
     target: Target = labels
-    loss: Loss | None = None
+    loss: Loss | Callable[..., Tensor] | None = None
     weight: Weight = 1.0
     groups: Groups = all_classes
     view: View | None = None
+    output: Output = logits
+    adaptor: Adaptor | Sequence[Adaptor] | None = None
 
     def __post_init__(self) -> None:
-        for what, value, kind in (("draw", self.draw, Draw), ("target", self.target, Target)):
+        for what, value, kind, example in (
+            ("draw", self.draw, Draw, 'draw=replay("a")'),
+            ("target", self.target, Target, "target=labels"),
+            ("output", self.output, Output, 'output=tap("layer3")'),
+        ):
             if not isinstance(value, kind):
-                raise ConfigError(
-                    f"{what} of term {self.name!r}",
-                    expected=f"a {what} of ckd.objective",
-                    received=repr(value),
-                    fix="For example draw=memory('a'), target=labels.",
-                )
-        for what, function in (("groups", self.groups), ("loss", self.loss), ("view", self.view)):
+                expected = f"a {what} of ckd.objective"
+                self._refuse(what, expected, repr(value), f"For example {example}.")
+        functions: dict[str, Any] = {"groups": self.groups, "loss": self.loss, "view": self.view}
+        for what, function in functions.items():
             if function is not None and not callable(function):
-                raise ConfigError(
-                    f"{what} of term {self.name!r}",
-                    expected="a function",
-                    received=repr(function),
-                    fix="Import it from ckd.objective or ckd.losses.",
-                )
+                self._refuse(what, "a function", repr(function), "Take one of ckd.objective, ckd.losses or ckd.views.")
         number = isinstance(self.weight, int | float)
         if not callable(self.weight) and not (number and math.isfinite(self.weight)):
-            raise ConfigError(
-                f"weight of term {self.name!r}",
-                expected="a finite number or a function of the context",
-                received=repr(self.weight),
-                fix="Use 0 to switch the term off.",
-            )
+            expected = "a finite number or a function of the moment"
+            self._refuse("weight", expected, repr(self.weight), "Use 0 to switch the term off.")
+        taps = max(1, len(self.output.paths))
+        if self.adaptor is not None and (
+            len(self.adaptors) != taps or not all(isinstance(one, Adaptor) for one in self.adaptors)
+        ):
+            expected = "an Adaptor" if taps == 1 else f"{taps} Adaptors, one for each tap"
+            self._refuse("adaptor", expected, repr(self.adaptor), "For example adaptor=Adaptor().")
+        if self.groups is not all_classes and not self.output.is_logits:
+            self._refuse("groups", "none, as they choose among logits", repr(self.groups), "Leave them out.")
+
+    def _refuse(self, what: str, expected: str, received: str, fix: str) -> None:
+        raise ConfigError(f"{what} of term {self.name!r}", expected=expected, received=received, fix=fix)
 
     @property
-    def parts(self) -> tuple[Part, ...]:
-        """Parts with a life cycle that belong to the term alone."""
-        return ()
+    def adaptors(self) -> tuple[Adaptor, ...]:
+        """One for each tap, or none."""
+        if self.adaptor is None:
+            return ()
+        return (self.adaptor,) if isinstance(self.adaptor, Adaptor) else tuple(self.adaptor)
 
-    def weigh(self, context: Context) -> float:
+    @property
+    def parts(self) -> dict[str, Part]:
+        """What has a life cycle and belongs to the term alone, by what it is."""
+        fields = {
+            "draw": self.draw,
+            "target": self.target,
+            "loss": self.loss,
+            "view": self.view,
+            "weight": self.weight,
+            "groups": self.groups,
+        }
+        adaptors = {f"adaptor {i}": adaptor for i, adaptor in enumerate(self.adaptors)}
+        return {what: value for what, value in {**fields, **adaptors}.items() if isinstance(value, Part)}
+
+    def weight_at(self, moment: Moment) -> float:
         """The weight at this moment."""
-        return float(self.weight(context)) if callable(self.weight) else self.weight
+        return float(self.weight(moment)) if callable(self.weight) else self.weight
 
     def available(self, step: Step) -> bool:
         """Whether at this step there is anything to draw and to compare with."""
         return self.draw.available(step) and self.target.available(step)
 
-    def value(self, step: Step, question: Question) -> Tensor:
+    def value(self, step: Step, shown: Shown) -> Tensor:
         """The term without its weight, a scalar: the sum over groups of the mean over samples."""
-        assert self.loss is not None  # checked by the objective
-        batch, student = step.batch(question), step.student(question)
-        target, valid = self.target.values(step, question)
-        if target.dim() == 2 and target.shape != student.shape:  # the head has grown since
-            width = min(student.shape[1], target.shape[1])
-            student, target = student[:, :width], target[:, :width]
-            valid = None if valid is None else valid[..., :width]
-        masks = [_both(valid, group) for group in self.groups(step, batch, student.shape[1])]
-        losses = [self._checked(self.loss(student, target, classes=mask), student) for mask in masks]
-        if not losses:  # no group, no softmax
-            return student.sum() * 0
-        total = losses[0] if len(losses) == 1 else torch.stack(losses).sum(0)
-        return total.mean() if batch.samples == total.shape[0] else total.sum() / batch.samples
+        batch, student = step.batch(shown), step.student(shown, self.output)
+        target, valid = self.target.values(step, shown)
+        if self.adaptors:
+            student = self._adapted(student, target)
+        losses = (
+            self._of_logits(step.moment, batch, student, target, valid)
+            if self.output.is_logits
+            else self._of_taps(student, target, valid)
+        )
+        return losses.mean() if batch.samples == losses.shape[0] else losses.sum() / batch.samples
 
-    def _checked(self, losses: Tensor, student: Tensor) -> Tensor:
-        if losses.shape != student.shape[:1]:
-            raise ConfigError(
-                f"loss of term {self.name!r}",
-                expected=f"one value for each sample, ({len(student)},)",
-                received=f"a tensor of shape {tuple(losses.shape)}",
-                fix="Losses of ckd.losses do; with torch's use reduction='none'.",
-            )
+    def _adapted(self, student: Any, target: Any) -> Any:
+        if not isinstance(student, tuple):
+            return self.adaptors[0](student, target)
+        return tuple(adaptor(s, t) for adaptor, s, t in zip(self.adaptors, student, target, strict=True))
+
+    def _of_taps(self, student: Any, target: Any, valid: Tensor | None) -> Tensor:
+        """Losses (B,) of tapped outputs."""
+        assert self.loss is not None  # checked by the objective
+        losses = self._checked(self.loss(student, target), student[0] if isinstance(student, tuple) else student)
+        return losses if valid is None else losses.masked_fill(~valid, 0)
+
+    def _of_logits(self, moment: Moment, batch: Batch, student: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:
+        """Losses (B,) of logits, the sum over the groups."""
+        rows, compared, valid = by_place(student), target, mask_by_place(valid, student)
+        if target.is_floating_point():
+            compared = by_place(target)
+            if compared.shape != rows.shape:  # the head has grown since
+                width = min(rows.shape[1], compared.shape[1])
+                rows, compared = rows[:, :width], compared[:, :width]
+                valid = None if valid is None else valid[..., :width]
+        elif target.dim() > 1:
+            compared = target.flatten()
+        found = self.groups(moment, batch_by_place(batch, student), n_classes(rows))
+        masks = [_both(valid, group) for group in found]
+        assert self.loss is not None
+        losses = [self._checked(self.loss(rows, compared, classes=mask), rows) for mask in masks]
+        if not losses:  # no group, no softmax
+            return by_sample(rows.sum(1) * 0, student)
+        return by_sample(losses[0] if len(losses) == 1 else torch.stack(losses).sum(0), student)
+
+    def _checked(self, losses: Tensor, outputs: Tensor) -> Tensor:
+        if losses.shape != outputs.shape[:1]:
+            expected = f"one value for each sample, ({len(outputs)},)"
+            received = f"a tensor of shape {tuple(losses.shape)}"
+            self._refuse("loss", expected, received, "Losses of ckd.losses do; with torch's use reduction='none'.")
         return losses
 
 

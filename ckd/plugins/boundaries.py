@@ -6,8 +6,6 @@ from typing import Any
 
 from avalanche.benchmarks import OnlineCLExperience
 
-from ckd.errors import DataError
-
 
 class TaskBoundaries:
     """Follows a stream and says where a task ends.
@@ -30,28 +28,17 @@ class TaskBoundaries:
         return bool(experience.is_last_subexp) or self._sub_experiences == experience.sub_stream_length
 
 
-def classes_by_task(experience: Any) -> dict[int, frozenset[int]]:
-    """Class indices of the experience's training data, by task label (0 where the benchmark has none).
-
-    Raises:
-        DataError: a negative label.
-    """
+def labels_by_task(experience: Any) -> dict[int, set[int]]:
+    """Class indices of the experience's training data, by task label (0 where the benchmark has none)."""
     dataset = experience.dataset
     labels = {int(c) for c in dataset.targets.uniques}
-    if min(labels, default=0) < 0:
-        raise DataError(
-            "labels of the experience",
-            expected="class indices from 0",
-            received=f"a label {min(labels)}",
-            fix="Number the classes 0, 1, 2, ...",
-        )
     task_labels = getattr(dataset, "targets_task_labels", None)
     if task_labels is None:
-        return {0: frozenset(labels)}
+        return {0: labels}
     tasks = {int(t) for t in task_labels.uniques}
     if len(tasks) == 1:
-        return {tasks.pop(): frozenset(labels)}
+        return {tasks.pop(): labels}
     by_task: dict[int, set[int]] = {}
     for task, label in zip(task_labels.data, dataset.targets.data, strict=True):
         by_task.setdefault(int(task), set()).add(int(label))
-    return {task: frozenset(found) for task, found in by_task.items()}
+    return by_task

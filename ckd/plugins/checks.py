@@ -5,14 +5,10 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-import torch
 from avalanche.benchmarks import OnlineCLExperience
 
-from ckd.classes import ClassSet
-from ckd.errors import ConfigError, DataError, ModelError
+from ckd.errors import ConfigError
 from ckd.objective import Objective
-
-ONE_RUN = "Build a new one for each run: its memory and teachers belong to one student."
 
 
 def check_arguments(objective: Any, memory_size: Any, log_every: Any) -> None:
@@ -31,10 +27,6 @@ def check_arguments(objective: Any, memory_size: Any, log_every: Any) -> None:
             received=repr(objective),
             fix="For the default recipe write SelfDistillation(memory_size=200).",
         )
-    if objective is not None and len(objective.classes.seen):
-        raise ConfigError(
-            f"objective {objective.name!r}", expected="a new one", received="one that was trained", fix=ONE_RUN
-        )
     if log_every is not None and (not isinstance(log_every, int) or log_every < 1):
         raise ConfigError("log_every", expected="a whole number from 1", received=log_every, fix="None is each epoch.")
 
@@ -52,43 +44,18 @@ def check_experience(objective: Objective, experience: Any) -> None:
 
 
 class BoundaryWarning(UserWarning):
-    """A part of the objective waits for a task boundary that the stream never tells."""
+    """A part of the objective waits for a task boundary that the stream never marks."""
 
 
 def warn_of_boundaries(objective: Objective, experience: Any) -> None:
     """Say which parts never come into play in an online stream without access to its task boundaries."""
     if isinstance(experience, OnlineCLExperience) and not experience.access_task_boundaries:
-        idle = sorted({type(part).__name__ for part in objective.parts if part.needs_boundaries})
+        idle = sorted({type(part).__name__ for part in objective.parts.values() if part.needs_boundaries})
         idle += ["old classes"] if objective.needs_boundaries else []
         if idle:
             warnings.warn(
-                f"objective {objective.name!r}: the stream does not tell its task boundaries, so these never come into "
+                f"objective {objective.name!r}: the stream does not mark its task boundaries, so these never come into "
                 f"play: {', '.join(idle)}; er, er-ace, er-las, der, der++, mean-er and cls-er need none",
                 BoundaryWarning,
                 stacklevel=3,
             )
-
-
-def check_output(output: Any, seen: ClassSet) -> None:
-    """Raise unless the model answered with logits wide enough for the classes seen.
-
-    Raises:
-        ModelError: not a tensor (B, C).
-        DataError: a class beyond the head.
-    """
-    if not isinstance(output, torch.Tensor) or output.dim() != 2:
-        shape = f"a tensor of shape {tuple(output.shape)}" if isinstance(output, torch.Tensor) else type(output)
-        raise ModelError(
-            "output of the model",
-            expected="one tensor of logits, (batch, classes)",
-            received=shape,
-            fix="Wrap the model so that its forward returns the logits alone.",
-        )
-    highest = max(seen.indices, default=-1)
-    if highest >= output.shape[1]:
-        raise DataError(
-            "labels of the experience",
-            expected=f"class indices from 0 to {output.shape[1] - 1}, the width of the head",
-            received=f"a label {highest}",
-            fix="Widen the head (Avalanche's IncrementalClassifier grows by itself) or renumber the classes.",
-        )

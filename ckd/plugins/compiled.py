@@ -10,7 +10,6 @@ from avalanche.core import SupervisedPlugin
 from torch import nn
 
 from ckd.errors import ConfigError
-from ckd.objective import FeatureTerm
 from ckd.plugins.distillation import SelfDistillation
 
 
@@ -47,12 +46,12 @@ class Compiled(SupervisedPlugin):  # type: ignore[misc]
         """
         for plugin in strategy.plugins:
             if isinstance(plugin, SelfDistillation) and any(
-                isinstance(term, FeatureTerm) for term in plugin.objective.terms
+                not term.output.is_logits for term in plugin.objective.all_terms
             ):
                 raise ConfigError(
                     f"objective {plugin.objective.name!r} beside Compiled",
-                    expected="terms about the model's answers",
-                    received="one about its features",
+                    expected="terms over the model's logits",
+                    received="one over its features",
                     fix="Leave Compiled out.",
                 )
         model: nn.Module = strategy.model

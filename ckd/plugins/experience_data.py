@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from ckd.plugins.resident_loader import ResidentLoader
+from ckd.data.resident_loader import ResidentLoader
 from ckd.rows import Rows
 
 

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 
 from ckd.plugins.conflicts import REPLACE_THE_LOADER, refuse_two
 from ckd.plugins.residency import NotResidentError, read
-from ckd.plugins.resident_loader import ResidentLoader, Source
+from ckd.data.resident_loader import ResidentLoader, Source
 
 
 class LoaderWarning(UserWarning):
@@ -133,6 +133,6 @@ def _probe(resident: ResidentLoader, i: int, dataset: Any, collate: Any) -> None
         w.shape == g.shape and w.dtype == g.dtype for w, g in zip(wanted, got, strict=True)
     )
     exact = zip(wanted[1:], got[1:], strict=True) if resident.preparation.random else zip(wanted, got, strict=True)
-    equal = torch.equal if resident.raw is None or resident.raw.device.type == "cpu" else torch.allclose
+    equal = torch.equal if got[0].device.type == "cpu" else torch.allclose
     if not same or not all(equal(w, g.cpu()) for w, g in exact):
         raise NotResidentError("its samples differ from what the batched reading gives")

@@ -1,10 +1,11 @@
 """DER++ with backward feature projection. Gu, Shim & Shkurti 2023, arXiv:2303.14595, eq. 4 and 5.
 
 The features are those that the head takes in (the code's --final_feat); the logits that are matched are the stored
-ones, as in DER++, where the authors' code asks the old network on CIFAR.
+ones, as in DER++, where the authors' code takes the old network's on CIFAR.
 """
 
-from ckd.objective import FeatureTerm, Objective, Projection, memory, teacher, union
+from ckd.losses import feature_distance
+from ckd.objective import Adaptor, Objective, Term, features, replay, teacher, union
 from ckd.recipes._der_plus_plus import der_plus_plus
 from ckd.recipes.registry import recipe
 from ckd.teachers import Snapshot
@@ -22,20 +23,16 @@ def bfp(
     seed: int = 0,
 ) -> Objective:
     """der++, and the snapshot's features up to a learned linear map, on stream and memory."""
+    distance = Term(
+        "features",
+        draw=union(replay("c")),
+        target=teacher("snapshot", output=features),
+        loss=feature_distance,
+        weight=feature_weight,
+        output=features,
+        adaptor=Adaptor(lr=projection_lr, renew=True, seed=seed),
+    )
     base = der_plus_plus(
         memory_size=memory_size, alpha=alpha, beta=beta, memory_batch_size=memory_batch_size, seed=seed
     )
-    features = FeatureTerm(
-        "features",
-        draw=union(memory("c")),
-        target=teacher("snapshot"),
-        weight=feature_weight,
-        projection=Projection(projection_lr, seed=seed),
-    )
-    return Objective(
-        "bfp",
-        [*base.terms, features],
-        memory=base.memory,
-        teachers={"snapshot": Snapshot()},
-        memory_batch_size=memory_batch_size,
-    )
+    return base.extend(distance, name="bfp", teachers={"snapshot": Snapshot()})

@@ -4,7 +4,7 @@ The old model that is distilled answers with its bias corrected, as in the paper
 the memory that is never rehearsed; what the stream showed once before it was stored, the paper leaves out of that too.
 """
 
-from ckd.answers import BiasCorrection
+from ckd.heads import BiasCorrection
 from ckd.memory import Balanced, Memory
 from ckd.objective import Objective
 from ckd.recipes._weighted_distillation import weighted_distillation
@@ -28,8 +28,8 @@ def bic(
         [distillation],
         criterion=criterion,
         memory=Memory(memory_size, policy=Balanced("class"), held_out=held_out, seed=seed),
-        teachers={"snapshot": Snapshot(of_answer=True)},
-        answers=BiasCorrection(),
+        teachers={"snapshot": Snapshot(of_evaluation_model=True)},
+        evaluation=BiasCorrection(),
         memory_batch_size=memory_batch_size,
         joint_with_batchnorm=True,
     )

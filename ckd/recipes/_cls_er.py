@@ -6,7 +6,7 @@ answers the remembered samples once, in the joint forward pass, where the code a
 
 from ckd.losses import logit_mse
 from ckd.memory import Memory
-from ckd.objective import Objective, Term, best_teacher, memory, union
+from ckd.objective import Objective, Term, best_teacher, replay, union
 from ckd.recipes.registry import recipe
 from ckd.teachers import Ema
 
@@ -28,7 +28,7 @@ def cls_er(
     plastic = Ema(plastic_decay, rate=plastic_rate, seed=2 * seed + 1)
     consistency = Term(
         "consistency",
-        draw=memory("a"),
+        draw=replay("a"),
         target=best_teacher("stable", "plastic"),
         loss=logit_mse,
         weight=consistency_weight,
@@ -36,10 +36,10 @@ def cls_er(
     return Objective(
         "cls-er",
         [consistency],
-        criterion=Term("criterion", draw=union(memory("a"))),
+        criterion=Term("criterion", draw=union(replay("a"))),
         memory=Memory(memory_size, seed=seed),
         teachers={"stable": stable, "plastic": plastic},
-        answers=stable,
+        evaluation=stable,
         memory_batch_size=memory_batch_size,
         joint_with_batchnorm=True,
     )

@@ -5,7 +5,7 @@ The squared error is averaged over classes and batch, as in the authors' code, w
 
 from ckd.losses import logit_mse
 from ckd.memory import Memory
-from ckd.objective import Objective, Term, memory, stored_logits
+from ckd.objective import Objective, Term, replay, stored_logits
 from ckd.recipes.registry import recipe
 
 
@@ -14,5 +14,5 @@ def der(
     *, memory_size: int = 200, alpha: float = 0.5, memory_batch_size: int | None = None, seed: int = 0
 ) -> Objective:
     """Match the logits that were stored when a sample was first seen."""
-    logits = Term("logits", draw=memory("a"), target=stored_logits, loss=logit_mse, weight=alpha)
+    logits = Term("logits", draw=replay("a"), target=stored_logits, loss=logit_mse, weight=alpha)
     return Objective("der", [logits], memory=Memory(memory_size, seed=seed), memory_batch_size=memory_batch_size)

@@ -4,7 +4,7 @@ The labels' draw is independent of the logits' draw, as in the paper's algorithm
 """
 
 from ckd.losses import cross_entropy
-from ckd.objective import Objective, Term, memory
+from ckd.objective import Objective, Term, replay
 from ckd.recipes._der import der
 from ckd.recipes.registry import recipe
 
@@ -19,6 +19,6 @@ def der_plus_plus(
     seed: int = 0,
 ) -> Objective:
     """Match stored logits on one draw from memory and labels on another."""
+    labels = Term("labels", draw=replay("b"), loss=cross_entropy, weight=beta)
     base = der(memory_size=memory_size, alpha=alpha, memory_batch_size=memory_batch_size, seed=seed)
-    labels = Term("labels", draw=memory("b"), loss=cross_entropy, weight=beta)
-    return Objective("der++", [*base.terms, labels], memory=base.memory, memory_batch_size=memory_batch_size)
+    return base.extend(labels, name="der++")

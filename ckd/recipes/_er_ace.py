@@ -6,7 +6,7 @@ the memory's runs over all.
 
 from ckd.losses import cross_entropy
 from ckd.memory import Memory
-from ckd.objective import Objective, Term, memory, present, stream
+from ckd.objective import Objective, Term, present, replay, stream
 from ckd.recipes.registry import recipe
 
 
@@ -15,7 +15,7 @@ def er_ace(*, memory_size: int = 200, memory_batch_size: int | None = None, seed
     """Replay with an asymmetric cross entropy: the stream only among the classes present."""
     return Objective(
         "er-ace",
-        [Term("replay", draw=memory("a"), loss=cross_entropy)],
+        [Term("replay", draw=replay("a"), loss=cross_entropy)],
         criterion=Term("criterion", draw=stream, loss=cross_entropy, groups=present),
         memory=Memory(memory_size, seed=seed),
         memory_batch_size=memory_batch_size,

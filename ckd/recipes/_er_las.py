@@ -4,7 +4,7 @@ from functools import partial
 
 from ckd.losses import check_strength, logit_adjusted_cross_entropy
 from ckd.memory import Memory
-from ckd.objective import Objective, Term, memory, union
+from ckd.objective import Objective, Term, replay, union
 from ckd.recipes.registry import recipe
 
 
@@ -16,7 +16,7 @@ def er_las(
     check_strength(strength)
     criterion = Term(
         "criterion",
-        draw=union(memory("a")),
+        draw=union(replay("a")),
         loss=partial(logit_adjusted_cross_entropy, strength=strength),
     )
     return Objective(

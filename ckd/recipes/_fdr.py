@@ -6,7 +6,7 @@ paper's memory is filled at boundaries; until their experience ends they weigh n
 
 from ckd.losses import probability_distance
 from ckd.memory import RefreshedMemory
-from ckd.objective import Objective, Term, memory, stored_logits
+from ckd.objective import Objective, Term, replay, stored_logits
 from ckd.recipes.registry import recipe
 
 
@@ -17,7 +17,7 @@ def fdr(
     """Stay near the answers that the model gave when an experience ended, as a function."""
     distance = Term(
         "distance",
-        draw=memory("a"),
+        draw=replay("a"),
         target=stored_logits,
         loss=probability_distance,
         weight=alpha,

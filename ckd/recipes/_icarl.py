@@ -3,10 +3,10 @@
 The exemplars are drawn beside every batch of the stream, where the paper mixes them into the data of the experience.
 """
 
-from ckd.answers import NearestMean
+from ckd.heads import NearestMean
 from ckd.losses import binary_cross_entropy
 from ckd.memory import HerdedMemory
-from ckd.objective import Objective, Term, memory, old_answers, union
+from ckd.objective import Objective, Term, old_probabilities, replay, union
 from ckd.recipes.registry import recipe
 from ckd.teachers import Snapshot
 
@@ -18,13 +18,13 @@ def icarl(*, memory_size: int = 200, memory_batch_size: int | None = None, seed:
         "icarl",
         criterion=Term(
             "criterion",
-            draw=union(memory("a")),
-            target=old_answers("snapshot"),
+            draw=union(replay("a")),
+            target=old_probabilities("snapshot"),
             loss=binary_cross_entropy,
         ),
         memory=HerdedMemory(memory_size, seed=seed),
         teachers={"snapshot": Snapshot()},
-        answers=NearestMean(),
+        evaluation=NearestMean(),
         memory_batch_size=memory_batch_size,
         joint_with_batchnorm=True,
     )

@@ -10,7 +10,7 @@ from functools import partial
 
 from ckd.errors import ConfigError
 from ckd.losses import cross_entropy
-from ckd.objective import Context, Objective, Term, current, seen, stream
+from ckd.objective import Moment, Objective, Term, current, seen, stream
 from ckd.recipes._der_plus_plus import der_plus_plus
 from ckd.recipes.registry import recipe
 
@@ -42,20 +42,13 @@ def lode(
         groups=current,
         weight=partial(_among_new, within, between),
     )
-    return Objective(
-        "lode",
-        [*base.terms, whole],
-        criterion=criterion,
-        memory=base.memory,
-        memory_batch_size=memory_batch_size,
-        needs_boundaries=True,
-    )
+    return base.extend(whole, name="lode", criterion=criterion, needs_boundaries=True)
 
 
-def _against_old(between: float, context: Context) -> float:
-    n_old = len(context.classes.old)
-    return between * len(context.classes.current) / n_old if n_old else 0.0
+def _against_old(between: float, moment: Moment) -> float:
+    n_old = len(moment.classes.old)
+    return between * len(moment.classes.current) / n_old if n_old else 0.0
 
 
-def _among_new(within: float, between: float, context: Context) -> float:
-    return within - _against_old(between, context)
+def _among_new(within: float, between: float, moment: Moment) -> float:
+    return within - _against_old(between, moment)

@@ -1,7 +1,7 @@
 """LwF for one head: iCaRL without exemplars. Rebuffi et al. 2017, arXiv:1611.07725, section 4.1 (LwF.MC)."""
 
 from ckd.losses import binary_cross_entropy
-from ckd.objective import Objective, Term, old_answers, stream
+from ckd.objective import Objective, Term, old_probabilities, stream
 from ckd.recipes.registry import recipe
 from ckd.teachers import Snapshot
 
@@ -9,5 +9,5 @@ from ckd.teachers import Snapshot
 @recipe("lwf-mc", paper="Rebuffi et al. 2017, arXiv:1611.07725", stores="a snapshot")
 def lwf_mc() -> Objective:
     """Learn every class on its own, with the snapshot's answers for old ones."""
-    criterion = Term("criterion", draw=stream, target=old_answers("snapshot"), loss=binary_cross_entropy)
+    criterion = Term("criterion", draw=stream, target=old_probabilities("snapshot"), loss=binary_cross_entropy)
     return Objective("lwf-mc", criterion=criterion, teachers={"snapshot": Snapshot()})

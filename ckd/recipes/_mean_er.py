@@ -5,7 +5,7 @@ The single-average form of CLS-ER. Its settings on a benchmark are CLS-ER's stab
 
 from ckd.losses import logit_mse
 from ckd.memory import Memory
-from ckd.objective import Objective, Term, memory, teacher, union
+from ckd.objective import Objective, Term, replay, teacher, union
 from ckd.recipes.registry import recipe
 from ckd.teachers import Ema
 
@@ -23,15 +23,15 @@ def mean_er(
     """Replay, match an averaged model on remembered samples, and answer with it."""
     ema = Ema(decay, rate=rate, seed=seed)
     consistency = Term(
-        "consistency", draw=memory("a"), target=teacher("ema"), loss=logit_mse, weight=consistency_weight
+        "consistency", draw=replay("a"), target=teacher("ema"), loss=logit_mse, weight=consistency_weight
     )
     return Objective(
         "mean-er",
         [consistency],
-        criterion=Term("criterion", draw=union(memory("a"))),
+        criterion=Term("criterion", draw=union(replay("a"))),
         memory=Memory(memory_size, seed=seed),
         teachers={"ema": ema},
-        answers=ema,
+        evaluation=ema,
         memory_batch_size=memory_batch_size,
         joint_with_batchnorm=True,
     )

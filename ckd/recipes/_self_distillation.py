@@ -9,7 +9,7 @@ towards the classes that it learnt last; there the stored answers alone are kept
 from functools import partial
 
 from ckd.losses import check_temperature, kd
-from ckd.objective import Context, Objective, Term, memory, teacher
+from ckd.objective import Moment, Objective, Term, replay, teacher
 from ckd.recipes._der_plus_plus import der_plus_plus
 from ckd.recipes.registry import recipe
 from ckd.teachers import Snapshot
@@ -33,21 +33,15 @@ def self_distillation(
     )
     distillation = Term(
         "distillation",
-        draw=memory("a"),
-        target=teacher("snapshot", familiar_only=True),
+        draw=replay("a"),
+        target=teacher("snapshot", past_only=True),
         loss=partial(kd, temperature=temperature),
         weight=partial(_where_classes_stay, distill_weight),
     )
-    return Objective(
-        "self-distillation",
-        [*base.terms, distillation],
-        memory=base.memory,
-        teachers={"snapshot": Snapshot()},
-        memory_batch_size=memory_batch_size,
-    )
+    return base.extend(distillation, name="self-distillation", teachers={"snapshot": Snapshot()})
 
 
-def _where_classes_stay(weight: float, context: Context) -> float:
-    known, current = context.classes.old.by_task, context.classes.current.by_task
+def _where_classes_stay(weight: float, moment: Moment) -> float:
+    known, current = moment.classes.old.by_task, moment.classes.current.by_task
     new = any(classes - known.get(task, frozenset()) for task, classes in current.items())
     return 0.0 if new else weight

@@ -5,7 +5,7 @@ The snapshot is believed about the classes that it was taught, where the paper c
 
 from ckd.losses import cross_entropy, logit_mse
 from ckd.memory import Memory
-from ckd.objective import Objective, Term, memory, stored_logits, stream, teacher
+from ckd.objective import Objective, Term, replay, stored_logits, stream, teacher
 from ckd.recipes.registry import recipe
 from ckd.teachers import Snapshot
 
@@ -20,12 +20,12 @@ def ser(
     seed: int = 0,
 ) -> Objective:
     """Replay; match stored logits on the memory, and the snapshot's logits on the new data."""
-    replay = Term("replay", draw=memory("a"), loss=cross_entropy)
-    backward = Term("backward", draw=memory("a"), target=stored_logits, loss=logit_mse, weight=backward_weight)
+    labels = Term("replay", draw=replay("a"), loss=cross_entropy)
+    backward = Term("backward", draw=replay("a"), target=stored_logits, loss=logit_mse, weight=backward_weight)
     forward = Term("forward", draw=stream, target=teacher("snapshot"), loss=logit_mse, weight=forward_weight)
     return Objective(
         "ser",
-        [replay, backward, forward],
+        [labels, backward, forward],
         memory=Memory(memory_size, seed=seed),
         teachers={"snapshot": Snapshot()},
         memory_batch_size=memory_batch_size,

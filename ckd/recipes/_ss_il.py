@@ -7,7 +7,7 @@ from functools import partial
 
 from ckd.losses import check_temperature, cross_entropy, kd
 from ckd.memory import Balanced, Memory
-from ckd.objective import Objective, Term, each_old_experience, memory, old_or_current, teacher, union
+from ckd.objective import Objective, Term, each_old_experience, old_or_current, replay, teacher, union
 from ckd.recipes.registry import recipe
 from ckd.teachers import Snapshot
 
@@ -25,13 +25,13 @@ def ss_il(
     check_temperature(temperature)
     distillation = Term(
         "distillation",
-        draw=union(memory("a")),
+        draw=union(replay("a")),
         target=teacher("snapshot"),
         loss=partial(kd, temperature=temperature),
         groups=each_old_experience,
         weight=distill_weight,
     )
-    criterion = Term("criterion", draw=union(memory("a")), loss=cross_entropy, groups=old_or_current)
+    criterion = Term("criterion", draw=union(replay("a")), loss=cross_entropy, groups=old_or_current)
     return Objective(
         "ss-il",
         [distillation],

@@ -12,7 +12,7 @@ from functools import partial
 from ckd.anchors import Anchor, Kronecker
 from ckd.errors import ConfigError
 from ckd.losses import check_temperature, kd
-from ckd.objective import Objective, Term, memory, teacher
+from ckd.objective import Objective, Term, replay, teacher
 from ckd.recipes._der_plus_plus import der_plus_plus
 from ckd.recipes.registry import recipe
 from ckd.teachers import Ema, Snapshot
@@ -39,23 +39,27 @@ def tether(
     check_temperature(temperature)
     if collage_of < 1:
         raise ConfigError("samples in a collage", expected="1 or more", received=collage_of, fix="1 mixes nothing.")
-    base = der_plus_plus(memory_size=memory_size, alpha=logit_weight, beta=rehearsal_weight, seed=seed)
-    snapshot = Snapshot(of_answer=True)
+    snapshot = Snapshot(of_evaluation_model=True)
     distillation = Term(
         "distillation",
-        draw=memory("c"),
-        target=teacher("snapshot", familiar_only=True),
+        draw=replay("c"),
+        target=teacher("snapshot", past_only=True),
         loss=partial(kd, temperature=temperature),
         weight=distill_weight,
         view=Collage(collage_of) if collage_of > 1 else None,
     )
     anchor = Anchor(snapshot, Kronecker(rank=anchor_rank), weight=anchor_weight, samples=anchor_samples, seed=seed)
-    return Objective(
-        "tether",
-        [*base.terms, distillation] if distill_weight else base.terms,
-        memory=base.memory,
+    base = der_plus_plus(
+        memory_size=memory_size,
+        alpha=logit_weight,
+        beta=rehearsal_weight,
+        memory_batch_size=memory_batch_size,
+        seed=seed,
+    )
+    return base.extend(
+        *([distillation] if distill_weight else []),
+        name="tether",
         teachers={"snapshot": snapshot} if distill_weight or anchor_weight else {},
         anchor=anchor if anchor_weight else None,
-        answers=Ema(decay) if decay else None,
-        memory_batch_size=memory_batch_size,
+        evaluation=Ema(decay) if decay else None,
     )

@@ -5,7 +5,7 @@ positive. A draw from memory stands beside every batch, where the paper mixes ex
 training the newest weights can then be shorter than the old ones, and aligning them does harm.
 """
 
-from ckd.answers import WeightAligning
+from ckd.heads import WeightAligning
 from ckd.memory import Balanced, Memory
 from ckd.objective import Objective
 from ckd.recipes._weighted_distillation import weighted_distillation

@@ -6,7 +6,7 @@ Wu et al. 2019 (BiC), arXiv:1905.13260, eq. 1; Zhao et al. 2020 (WA), arXiv:1911
 from functools import partial
 
 from ckd.losses import check_temperature, kd
-from ckd.objective import Context, Term, memory, old, teacher, union
+from ckd.objective import Moment, Term, old, replay, teacher, union
 
 
 def weighted_distillation(temperature: float) -> tuple[Term, Term]:
@@ -14,21 +14,21 @@ def weighted_distillation(temperature: float) -> tuple[Term, Term]:
     check_temperature(temperature)
     distillation = Term(
         "distillation",
-        draw=union(memory("a")),
+        draw=union(replay("a")),
         target=teacher("snapshot"),
         loss=partial(kd, temperature=temperature),
         groups=old,
         weight=share_of_old_classes,
     )
-    return Term("criterion", draw=union(memory("a")), weight=share_of_new_classes), distillation
+    return Term("criterion", draw=union(replay("a")), weight=share_of_new_classes), distillation
 
 
-def share_of_old_classes(context: Context) -> float:
+def share_of_old_classes(moment: Moment) -> float:
     """λ: old classes over all classes seen; 0 where no class is new, as there nothing is out of balance."""
-    n_old, n_seen = len(context.classes.old), len(context.classes.seen)
+    n_old, n_seen = len(moment.classes.old), len(moment.classes.seen)
     return n_old / n_seen if n_old < n_seen else 0.0
 
 
-def share_of_new_classes(context: Context) -> float:
+def share_of_new_classes(moment: Moment) -> float:
     """1 - λ."""
-    return 1 - share_of_old_classes(context)
+    return 1 - share_of_old_classes(moment)

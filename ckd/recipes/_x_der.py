@@ -11,7 +11,7 @@ from functools import partial
 
 from ckd.losses import cross_entropy, logit_mse, priority
 from ckd.memory import Balanced, RefreshedMemory
-from ckd.objective import Objective, Term, current, implanted_logits, memory, old, stream
+from ckd.objective import Objective, Term, current, implanted_logits, old, replay, stream
 from ckd.recipes.registry import recipe
 
 
@@ -28,8 +28,8 @@ def x_der(
     seed: int = 0,
 ) -> Objective:
     """Match stored answers that are brought up to date; stream and memory each get a softmax of their own."""
-    logits = Term("logits", draw=memory("a"), target=implanted_logits(gamma), loss=logit_mse, weight=alpha)
-    labels = Term("labels", draw=memory("b"), loss=cross_entropy, groups=old, weight=beta)
+    logits = Term("logits", draw=replay("a"), target=implanted_logits(gamma), loss=logit_mse, weight=alpha)
+    labels = Term("labels", draw=replay("b"), loss=cross_entropy, groups=old, weight=beta)
     first = Term(
         "priority",
         draw=stream,

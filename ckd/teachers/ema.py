@@ -7,11 +7,13 @@ Arani et al. 2022 (CLS-ER), arXiv:2201.12604, algorithm 1.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ckd.classes import ClassSet
+from ckd.classes import Classes
 from ckd.errors import ConfigError
 from ckd.part import Update
 from ckd.teachers.teacher import Frozen, Teacher
@@ -21,8 +23,8 @@ class Ema(Teacher):
     """θ ← a θ + (1 - a) student after an optimiser step, with a = min(decay, 1 - 1 / (t + 1)) at step t.
 
     The smaller a of the first steps forgets the initial weights. BatchNorm's running statistics are averaged like the
-    weights (CLS-ER's code leaves them out and asks its averages in train mode); counters are copied. It needs no task
-    boundary, and is ready once the first experience begins. Where the student grew a head, what the average knows is
+    weights (CLS-ER's code leaves them out and runs its averages in train mode); counters are copied. It needs no task
+    boundary, and is ready once the first experience begins. Where the student grew a head, what the average has is
     carried over and the new units start as the student's.
 
     Args:
@@ -44,9 +46,9 @@ class Ema(Teacher):
         self.generator = torch.Generator().manual_seed(seed)
         self.steps = 0
 
-    def begin(self, model: nn.Module, seen: ClassSet) -> None:
+    def begin(self, model: nn.Module, classes: Classes) -> None:
         """Take the student's shape, and at first its weights."""
-        self.taught = seen
+        self.classes = classes.seen
         known = {} if self._frozen is None else self._frozen.module.state_dict()
         shapes = {name: value.shape for name, value in model.state_dict().items()}
         if shapes == {name: value.shape for name, value in known.items()}:
@@ -57,7 +59,7 @@ class Ema(Teacher):
                 _carry_over(known[name], value)
         self._frozen = Frozen(fresh)
 
-    def answering(self, model: nn.Module) -> nn.Module:
+    def evaluation_model(self, model: nn.Module) -> nn.Module:
         """A copy of the average, which may grow a head of its own at evaluation; `model` before there is one."""
         return copy.deepcopy(self.model.module) if self.ready else model
 
@@ -74,6 +76,16 @@ class Ema(Teacher):
             for a, b in zip(mine, its, strict=True):
                 if not a.is_floating_point():
                     a.copy_(b)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The network, and what the next update depends on."""
+        return {**super().state_dict(), "steps": self.steps, "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any], student: nn.Module) -> None:
+        """Restore what `state_dict` returned."""
+        super().load_state_dict(state, student)
+        self.steps = state["steps"]
+        self.generator.set_state(state["generator"])
 
 
 def _carry_over(known: Tensor, fresh: Tensor) -> None:

@@ -1,6 +1,6 @@
 """The learner's past self: a frozen copy taken at a task boundary.
 
-Li & Hoiem, Learning without Forgetting, 2016, arXiv:1606.09282, section 3: the old network's answers are recorded
+Li & Hoiem, Learning without Forgetting, 2016, arXiv:1606.09282, section 3: the old network's outputs are recorded
 with the parameters as they were before the new task.
 """
 
@@ -16,17 +16,19 @@ class Snapshot(Teacher):
     """A copy of the model as it was when the last experience ended; ready from then on.
 
     Args:
-        of_answer: copy the network that answers at evaluation (with its corrected bias, say), not the student.
+        of_evaluation_model: copy the network that predicts at evaluation (an average, or with its corrected bias), not
+            the student.
     """
 
     needs_boundaries = True
 
-    def __init__(self, *, of_answer: bool = False) -> None:
+    def __init__(self, *, of_evaluation_model: bool = False) -> None:
         super().__init__()
-        self.of_answer = of_answer
+        self.of_evaluation_model = of_evaluation_model
 
     def end(self, ending: Ending) -> None:
         """Replace the copy by the model as it is now."""
-        model = ending.answering() if self.of_answer and ending.answering is not None else ending.model
+        of_evaluation = self.of_evaluation_model and ending.evaluation_model is not None
+        model = ending.evaluation_model() if of_evaluation and ending.evaluation_model else ending.model
         self._frozen = Frozen(copy.deepcopy(model))
-        self.taught = ending.taught
+        self.classes = ending.classes.seen

@@ -1,29 +1,38 @@
-"""What every teacher is: a frozen network that is asked and never trained."""
+"""What every teacher is: a frozen network whose outputs are targets, never trained."""
 
 from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ckd.classes import ClassSet
-from ckd.part import Ask, Part, tensor_bytes
-from ckd.taps import head_tapped
+from ckd.outputs import HEAD, Output, collect, find_head, logits
+from ckd.part import Part, tensor_bytes
 
 
 class Teacher(Part):
-    """A frozen network, in eval mode whatever anyone calls, and the classes that it was taught.
+    """A frozen network, in eval mode whatever anyone calls, and the classes that it knows.
 
-    It holds a copy of the student, so it belongs on a plugin or an objective, never on the student (whose optimiser
-    would train it). Until it is `ready` no term asks it.
+    It belongs to an objective, never on the student, whose optimiser would train it. Until it is `ready` the terms
+    that need it are left out.
+
+    Attributes:
+        classes: what it was taught; None for every class of its head.
     """
+
+    classes: ClassSet | None
 
     def __init__(self) -> None:
         self._frozen: Frozen | None = None
-        self.taught = ClassSet()
+        self.classes = ClassSet()
 
     @property
     def ready(self) -> bool:
-        """Whether there is a network to ask."""
+        """Whether there is a network."""
         return self._frozen is not None
 
     @property
@@ -33,35 +42,36 @@ class Teacher(Part):
             raise RuntimeError(f"this {type(self).__name__} has no network yet: no experience began or ended")
         return self._frozen
 
-    def answer(self, ask: Ask, inputs: Tensor, tasks: Tensor | None) -> Tensor:
-        """Logits (B, C) for `inputs` (B, ...), without a graph.
+    def outputs(
+        self, inputs: Tensor, tasks: Tensor | None = None, wanted: Sequence[Output] = (logits,)
+    ) -> dict[Output, Any]:
+        """Each of the `wanted` outputs for `inputs` (B, ...), from one forward pass without a graph.
 
-        Samples of a task that it was not taught are asked of another head; `taught` says not to believe it.
-
-        Args:
-            ask: how this kind of model is called.
-            inputs: network inputs (B, ...).
-            tasks: task labels (B,) or None.
+        Samples of a task that it was not taught go through another head; `valid` leaves them out.
         """
-        frozen = self.model
-        frozen.keep_asleep()
-        if self.taught.per_task and tasks is not None:
-            tasks = self.taught.known(tasks)
-        with torch.no_grad():
-            return ask(frozen.module, inputs, tasks)
+        if self.classes is not None and self.classes.per_task and tasks is not None:
+            tasks = self.classes.replace_unknown(tasks)
+        return self.model.outputs(inputs, tasks, wanted)
 
-    def features(self, ask: Ask, inputs: Tensor, tasks: Tensor | None) -> Tensor:
-        """What the head takes in for `inputs`, (B, D), without a graph; arguments as for `answer`."""
-        with head_tapped(self.model.module) as taken:
-            self.answer(ask, inputs, tasks)
-        return taken[-1]
+    def valid(self, width: int, tasks: Tensor | None, device: torch.device) -> Tensor | None:
+        """The classes that it knows, of `width`: bool (C,), or (B, C) for heads by task; None for all."""
+        return None if self.classes is None else self.classes.mask(width, tasks, device)
 
     def nbytes(self) -> dict[str, int]:
         """Bytes of the network's parameters and buffers, as `teachers`."""
-        if self._frozen is None:
-            return {}
-        tensors = [*self._frozen.parameters(), *self._frozen.buffers()]
-        return {"teachers": sum(map(tensor_bytes, tensors))}
+        return {} if self._frozen is None else {"teachers": self._frozen.nbytes()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The network's tensors, and the classes that it knows."""
+        network = None if self._frozen is None else self._frozen.module.state_dict()
+        network = network and {name: value.clone() for name, value in network.items()}
+        return {"network": network, "classes": None if self.classes is None else self.classes.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any], student: nn.Module) -> None:
+        """Restore what `state_dict` returned, in a copy of `student`."""
+        self.classes = None if state["classes"] is None else ClassSet.of_state(state["classes"])
+        network = state["network"]
+        self._frozen = None if network is None else Frozen(_filled(copy.deepcopy(student), network))
 
 
 class Frozen(nn.Module):
@@ -72,6 +82,7 @@ class Frozen(nn.Module):
         self.module = module.eval().requires_grad_(False)
         self.training = False
         self._all = tuple(module.modules())
+        self._head: str | None = None
         for parameter in module.parameters():
             parameter.grad = None
 
@@ -79,16 +90,42 @@ class Frozen(nn.Module):
         """Stay in eval mode, whatever `mode` says."""
         return self
 
-    def keep_asleep(self) -> None:
-        """Put back to eval what someone woke behind our back, a submodule for one."""
+    def stay_in_eval(self) -> None:
+        """Put back to eval mode what someone set to train mode from outside, a submodule for one."""
         for module in self._all:
             if module.training:
                 self.module.eval()
                 return
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """The answer to `inputs` (B, ...): logits (B, C), without a graph."""
-        self.keep_asleep()
+    def forward(self, inputs: Tensor, tasks: Tensor | None = None) -> Tensor:
+        """Logits (B, C) for `inputs` (B, ...), without a graph."""
+        found: Tensor = self.outputs(inputs, tasks)[logits]
+        return found
+
+    def outputs(
+        self, inputs: Tensor, tasks: Tensor | None = None, wanted: Sequence[Output] = (logits,)
+    ) -> dict[Output, Any]:
+        """The `wanted` outputs, from one forward pass."""
+        self.stay_in_eval()
+        if self._head is None and any(HEAD in output.paths for output in wanted):
+            self._head = find_head(self.module, inputs[:2], None if tasks is None else tasks[:2])
         with torch.no_grad():
-            logits: Tensor = self.module(inputs)
-        return logits
+            return dict(collect(self.module, inputs, tasks, wanted, self._head))
+
+    def nbytes(self) -> int:
+        """Bytes of parameters and buffers."""
+        return sum(map(tensor_bytes, [*self.parameters(), *self.buffers()]))
+
+
+def _filled(module: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """`module` with these tensors as parameters and buffers, also where a head was narrower or wider then."""
+    for path, owner in module.named_modules():
+        for own in (owner._parameters, owner._buffers):
+            for name, old in own.items():
+                value = tensors.get(f"{path}.{name}".lstrip("."))
+                if value is not None and old is not None:
+                    fresh = value.to(old.device).clone()
+                    own[name] = nn.Parameter(fresh) if isinstance(old, nn.Parameter) else fresh
+        if isinstance(owner, nn.Linear):
+            owner.out_features, owner.in_features = owner.weight.shape
+    return module

@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from ckd.errors import ConfigError
-from ckd.objective import Batch
-from ckd.objective.draws import View
+from ckd.objective.batch import Batch, View
 
 
 @dataclass(frozen=True)
 class Augmented:
-    """A step such as `ckd.data.preparation.RandomCrop(4)` for images, drawn anew for this question alone.
+    """A step such as `ckd.data.preparation.RandomCrop(4)` for images, drawn anew for this term alone.
 
     What was stored or is known of the samples stays with them, so that stored logits can be matched on another view.
     """
@@ -54,6 +53,11 @@ class Chain:
     def mixes(self) -> bool:
         """Whether one of them mixes samples."""
         return any(getattr(view, "mixes", False) for view in self.views)
+
+    @property
+    def labels(self) -> bool:
+        """Whether each of them that mixes samples mixes their labels too."""
+        return all(getattr(view, "labels", False) for view in self.views if getattr(view, "mixes", False))
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
         """The batch after all of them."""

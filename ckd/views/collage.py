@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 
 from ckd.errors import ConfigError
-from ckd.objective import Batch
+from ckd.objective.batch import Batch
 from ckd.views.masks import Mask, pixels
 from ckd.views.partners import Partners, same_experience
 

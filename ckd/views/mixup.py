@@ -7,22 +7,33 @@ from typing import ClassVar
 
 import torch
 
-from ckd.objective import Batch
+from ckd.objective.batch import Batch
 from ckd.views.partners import Partners, same_experience
 
 
 @dataclass(frozen=True)
 class Mixup:
-    """A view: λ x + (1 - λ) x' with λ drawn for every sample. Labels stay the first's, stored logits are dropped."""
+    """A view: λ x + (1 - λ) x' with λ drawn for every sample; stored logits are dropped.
+
+    Args:
+        partners: which sample x' is.
+        labels: mix the labels too, so that the target `labels` gives λ y + (1 - λ) y' as probabilities. Without it
+            labels stay the first's, and only a teacher can be the target.
+    """
 
     mixes: ClassVar[bool] = True
 
     partners: Partners = same_experience
+    labels: bool = False
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
         """The batch with mixed inputs."""
         share = torch.rand(len(batch.inputs), *[1] * (batch.inputs.dim() - 1), generator=generator)
-        other = batch.inputs[self.partners(batch, generator)]
-        return replace(
-            batch, inputs=torch.lerp(other, batch.inputs, share.to(batch.inputs, non_blocking=True)), logits=None
-        )
+        share = share.to(batch.inputs, non_blocking=True)
+        partner = self.partners(batch, generator)
+        mixed = replace(batch, inputs=torch.lerp(batch.inputs[partner], batch.inputs, share), logits=None)
+        if not self.labels:
+            return mixed
+        both = torch.stack([batch.targets, batch.targets[partner]], 1)
+        shares = torch.stack([share.flatten(), 1 - share.flatten()], 1)
+        return replace(mixed, mixed_labels=both, mixed_shares=shares)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ckd.objective import Batch
+from ckd.objective.batch import Batch
 
 Partners = Callable[[Batch, torch.Generator], Tensor]
 

@@ -7,23 +7,25 @@ and again are known by heart and show no bias.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ckd.answers.answer import refuse_heads_per_task
-from ckd.classes import ClassSet
-from ckd.part import Ending, Part, tensor_bytes
+from ckd.classes import Classes, ClassSet
+from ckd.part import Ending, Part, refuse_heads_per_task, tensor_bytes
 
 PENALTY = 1e-3
 """Weight of (α - 1)² + β² in the fit: on memory that is perfectly separated cross entropy alone has no minimum."""
 
 
 class BiasCorrection(Part):
-    """Answers with α z + β for the logits z of the newest classes; older ones answer as the student says (eq. 4).
+    """Evaluates with α z + β for the logits z of the newest classes; those of older ones stay as they are (eq. 4).
 
-    A snapshot of the answer (`Snapshot(of_answer=True)`) teaches the next student what was corrected; to correct it
-    again would do so twice. Where no class is new the numbers stay.
+    A snapshot of the evaluation model (`Snapshot(of_evaluation_model=True)`) teaches the next student what was
+    corrected; to correct it again would do so twice. Where no class is new the numbers stay.
 
     Args:
         steps: of L-BFGS, with which α and β of the newest classes are fitted by cross entropy over the seen ones.
@@ -35,32 +37,38 @@ class BiasCorrection(Part):
         self.steps = steps
         self.scale = torch.ones(0)
         self.shift = torch.zeros(0)
-        self._old = ClassSet()
 
-    def answering(self, model: nn.Module) -> nn.Module:
-        """The student with its logits corrected."""
+    def evaluation_model(self, model: nn.Module) -> nn.Module:
+        """`model` with its logits corrected."""
         return Corrected(model, self.scale.clone(), self.shift.clone())
 
     def nbytes(self) -> dict[str, int]:
-        """Bytes of the numbers, as `answers`."""
-        return {"answers": tensor_bytes(self.scale) + tensor_bytes(self.shift)}
+        """Bytes of the numbers, as `heads`."""
+        return {"heads": tensor_bytes(self.scale) + tensor_bytes(self.shift)}
 
-    def begin(self, model: nn.Module, seen: ClassSet) -> None:
+    def begin(self, model: nn.Module, classes: Classes) -> None:
         """Refuse a model with a head for each task."""
-        refuse_heads_per_task("bias correction", seen)
+        refuse_heads_per_task("bias correction", classes.seen)
 
     def end(self, ending: Ending) -> None:
         """Fit the two numbers of the classes that came with this experience."""
-        new = [c for c in ending.taught.indices if c not in set(self._old.indices)]
-        rows = ending.held_out() or ending.remembered()
+        classes, new = ending.classes, ending.classes.new.indices
+        rows = ending.held_out() or ending.stored()
         if new:
-            width = max(ending.taught.indices) + 1
+            width = max(classes.seen.indices) + 1
             self.scale, self.shift = torch.ones(width), torch.zeros(width)
-        if self._old.indices and new and rows is not None:
+        if len(classes.old) and new and rows is not None:
             logits = ending.logits(ending.model, rows)
-            alpha, beta = fit(logits, rows.targets.to(logits.device), new, ending.taught, self.steps)
+            alpha, beta = fit(logits, rows.targets.to(logits.device), new, classes.seen, self.steps)
             self.scale[new], self.shift[new] = alpha, beta
-        self._old = ending.taught
+
+    def state_dict(self) -> dict[str, Any]:
+        """The numbers."""
+        return {"scale": self.scale.clone(), "shift": self.shift.clone()}
+
+    def load_state_dict(self, state: Mapping[str, Any], student: nn.Module) -> None:
+        """Restore what `state_dict` returned."""
+        self.scale, self.shift = state["scale"].clone(), state["shift"].clone()
 
 
 def fit(logits: Tensor, targets: Tensor, new: list[int], seen: ClassSet, steps: int) -> tuple[float, float]:

@@ -8,10 +8,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ckd.answers.answer import refuse_heads_per_task
-from ckd.classes import ClassSet
-from ckd.part import Ending, Part
-from ckd.taps import head_of
+from ckd.classes import Classes
+from ckd.outputs import head_at
+from ckd.part import Ending, Part, refuse_heads_per_task
 
 
 class WeightAligning(Part):
@@ -21,21 +20,17 @@ class WeightAligning(Part):
     """
 
     needs_boundaries = True
+    needs_head = True
 
-    def __init__(self) -> None:
-        self._old = ClassSet()
-
-    def begin(self, model: nn.Module, seen: ClassSet) -> None:
+    def begin(self, model: nn.Module, classes: Classes) -> None:
         """Refuse a model with a head for each task."""
-        refuse_heads_per_task("weight aligning", seen)
+        refuse_heads_per_task("weight aligning", classes.seen)
 
     def end(self, ending: Ending) -> None:
         """Align the classes that came with this experience."""
-        old = self._old.indices
-        new = [c for c in ending.taught.indices if c not in set(old)]
-        self._old = ending.taught
+        old, new = ending.classes.old.indices, ending.classes.new.indices
         if old and new:
-            align(head_of(ending.model).weight, old, new)
+            align(head_at(ending.model, ending.head).weight, old, new)
 
 
 @torch.no_grad()

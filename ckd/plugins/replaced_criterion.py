@@ -1,4 +1,4 @@
-"""A criterion that stands in for the strategy's, for one call."""
+"""The objective's criterion in the place of the strategy's, for one call."""
 
 from __future__ import annotations
 
@@ -7,40 +7,40 @@ from typing import Any
 from torch import Tensor
 
 from ckd.errors import ConfigError
-from ckd.objective import Step
+from ckd.objective.training_step import TrainingStep
 
 
-class StandIn:
+class ReplacedCriterion:
     """Swaps `strategy._criterion` between the forward pass and the one call that follows it, and never longer."""
 
     def __init__(self) -> None:
         self._own: Any = None
-        self._waiting = False
+        self._uncalled = False
 
-    def __reduce__(self) -> tuple[type[StandIn], tuple[()]]:
-        return StandIn, ()  # what it holds belongs to one step
+    def __reduce__(self) -> tuple[type[ReplacedCriterion], tuple[()]]:
+        return ReplacedCriterion, ()  # what it holds belongs to one step
 
-    def take_place(self, strategy: Any, step: Step) -> None:
-        """Let the objective's criterion answer the next call."""
+    def put(self, strategy: Any, step: TrainingStep) -> None:
+        """Compute the next call by the objective's criterion."""
         own = self._own = strategy._criterion
-        self._waiting = True
+        self._uncalled = True
 
         def criterion(output: Tensor, targets: Tensor) -> Tensor:
-            self.step_back(strategy)
+            self.restore(strategy)
             return step.criterion(own)
 
         strategy._criterion = criterion
 
-    def step_back(self, strategy: Any) -> bool:
-        """Give the strategy its own criterion back; whether it had not been called."""
-        waited, self._waiting = self._waiting, False
-        if waited:
+    def restore(self, strategy: Any) -> bool:
+        """Give the strategy its own criterion back; whether the other had not been called."""
+        uncalled, self._uncalled = self._uncalled, False
+        if uncalled:
             strategy._criterion, self._own = self._own, None
-        return waited
+        return uncalled
 
     def check_called(self, strategy: Any, name: str) -> None:
         """Raise a ConfigError if the strategy computed its loss without its criterion."""
-        if self.step_back(strategy):
+        if self.restore(strategy):
             raise ConfigError(
                 f"objective {name!r} in {type(strategy).__name__}",
                 expected="a strategy that calls its criterion on the mini-batch's output and labels",

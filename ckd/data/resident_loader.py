@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ckd.data.preparation import Preparation, Scale
-from ckd.plugins.residency import Resident
+from ckd.data.preparation import Preparation
+from ckd.data.resident import Resident
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,7 @@ class ResidentLoader:
         self.shuffle, self.drop_last = shuffle, drop_last
         self.ends, self.oversample = ends, oversample
         self.generator = generator
-        self.raw: Tensor | None = None
-        """Raw samples of the batch that was served last."""
-        self._rows_behind = 0
-        self._roomy: Tensor | None = None
-        self._room: Tensor | None = None
+        self._served: tuple[Tensor, Tensor] | None = None
 
     @property
     def preparation(self) -> Preparation:
@@ -85,30 +81,21 @@ class ResidentLoader:
         """The mini-batch of these (source, index) pairs."""
         if len(drawn) == 1:
             ((i, index),) = drawn
-            self.raw, only = self.sources[i].data.take(index)
-            return [self._prepared(self.raw), *only]
+            raw, only = self.sources[i].data.take(index)
+            return [self._prepared(raw), *only]
         taken = [self.sources[i].data.take(index) for i, index in drawn]
-        self.raw = torch.cat([samples for samples, _ in taken])
+        raw = torch.cat([samples for samples, _ in taken])
         columns = zip(*(columns for _, columns in taken), strict=True)
-        return [self._prepared(self.raw), *map(torch.cat, columns)]
-
-    def leave_room(self, batches: int, rows: int | None = None) -> None:
-        """Leave room behind the inputs of a batch for what is asked with them: `batches` of its size, or of `rows`."""
-        scaled = any(isinstance(step, Scale) for step in self.preparation.steps)  # to float32, as the room is
-        self._rows_behind = scaled * batches * (rows or sum(source.batch_size for source in self.sources))
-
-    def room(self, inputs: Tensor) -> Tensor | None:
-        """The rows left free behind `inputs`, to be written; None unless they are those of the batch served last."""
-        return self._room if inputs is self._roomy else None
+        return [self._prepared(raw), *map(torch.cat, columns)]
 
     def _prepared(self, raw: Tensor) -> Tensor:
-        """Network inputs, with room behind them if it is wanted."""
-        if not self._rows_behind:
-            return self.preparation(raw, self.generator)
-        n = raw.shape[0]
-        whole = raw.new_empty((n + self._rows_behind, *raw.shape[1:]), dtype=torch.float32)
-        self._room, self._roomy = whole[n:], self.preparation(raw, self.generator, out=whole[:n])
-        return self._roomy
+        inputs = self.preparation(raw, self.generator)
+        self._served = raw, inputs
+        return inputs
+
+    def raw_of(self, inputs: Tensor) -> Tensor | None:
+        """The raw samples behind `inputs`; None unless they are those of the batch that was served last."""
+        return self._served[0] if self._served is not None and self._served[1] is inputs else None
 
     def _next(self, orders: list[Iterator[Tensor] | None], i: int) -> Tensor | None:
         order = orders[i]

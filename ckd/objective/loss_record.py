@@ -10,8 +10,8 @@ from torch import Tensor
 from ckd.errors import NonFiniteLossError
 
 
-class Ledger:
-    """Sums of scalar losses by name since the last `close`.
+class LossRecord:
+    """Sums of scalar losses by name since the last `means`.
 
     On the CPU each loss is read at once, which is free there. On an accelerator reading waits for the device, so the
     losses of `every` steps are kept on it and read together; a NaN is then found late, but with its own iteration.
@@ -24,7 +24,7 @@ class Ledger:
         self.every = every
         self._totals: dict[str, tuple[float, int]] = {}
         self._names: tuple[str, ...] = ()
-        self._waiting: list[tuple[int, tuple[float, ...], Tensor]] = []
+        self._unread: list[tuple[int, tuple[float, ...], Tensor]] = []
 
     def add(self, losses: dict[str, tuple[float, Tensor]], iteration: int) -> None:
         """Add each loss of this iteration, weight · value (a scalar).
@@ -34,32 +34,32 @@ class Ledger:
         """
         names = tuple(losses)
         if names != self._names:
-            self._settle()
+            self._read()
             self._names = names
         if next(iter(losses.values()))[1].device.type == "cpu":
-            self._enter(iteration, [weight * value.item() for weight, value in losses.values()])
+            self._sum(iteration, [weight * value.item() for weight, value in losses.values()])
             return
         weights, values = zip(*losses.values(), strict=True)
-        self._waiting.append((iteration, weights, torch.stack([value.detach().reshape(()) for value in values])))
-        if len(self._waiting) >= self.every:
-            self._settle()
+        self._unread.append((iteration, weights, torch.stack([value.detach().reshape(()) for value in values])))
+        if len(self._unread) >= self.every:
+            self._read()
 
-    def close(self) -> dict[str, float]:
-        """The mean of each loss since the last close, and a fresh start."""
-        self._settle()
+    def means(self) -> dict[str, float]:
+        """The mean of each loss since the last call, and a fresh start."""
+        self._read()
         means = {name: total / steps for name, (total, steps) in self._totals.items()}
         self._totals = {}
         return means
 
-    def _settle(self) -> None:
-        """Read what waits on the device."""
-        waiting, self._waiting = self._waiting, []
-        if waiting:
-            rows = torch.stack([values for *_, values in waiting]).tolist()
-            for (iteration, weights, _), row in zip(waiting, rows, strict=True):
-                self._enter(iteration, [weight * value for weight, value in zip(weights, row, strict=True)])
+    def _read(self) -> None:
+        """Read what is on the device still."""
+        unread, self._unread = self._unread, []
+        if unread:
+            rows = torch.stack([values for *_, values in unread]).tolist()
+            for (iteration, weights, _), row in zip(unread, rows, strict=True):
+                self._sum(iteration, [weight * value for weight, value in zip(weights, row, strict=True)])
 
-    def _enter(self, iteration: int, values: list[float]) -> None:
+    def _sum(self, iteration: int, values: list[float]) -> None:
         for name, value in zip(self._names, values, strict=True):
             if not math.isfinite(value):
                 raise NonFiniteLossError(

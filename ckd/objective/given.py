@@ -1,0 +1,89 @@
+"""What the owner of a training loop gives the engine, read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ckd.classes import ClassSet
+from ckd.errors import DataError, ModelError
+from ckd.objective.class_axis import n_classes
+from ckd.rows import Rows
+
+
+def as_stored(raw: Tensor, generator: torch.Generator) -> Tensor:
+    """The usual preparation of stored samples: none."""
+    return raw
+
+
+def classes_by_task(classes: Iterable[int] | Mapping[int, Iterable[int]]) -> dict[int, frozenset[int]]:
+    """Class indices by task label, 0 where there is none.
+
+    Raises:
+        DataError: a negative class.
+    """
+    by_task = classes if isinstance(classes, Mapping) else {0: classes}
+    found = {int(task): frozenset(map(int, some)) for task, some in by_task.items()}
+    lowest = min((c for some in found.values() for c in some), default=0)
+    if lowest < 0:
+        fix, received = "Number the classes 0, 1, 2, ...", f"a label {lowest}"
+        raise DataError("labels of the experience", expected="class indices from 0", received=received, fix=fix)
+    return found
+
+
+def rows_of(data: Any, experience: int) -> Iterator[Rows]:
+    """An experience's samples: from a pair of tensors, what iterates over pairs, or a function that returns rows.
+
+    Raises:
+        DataError: anything else.
+    """
+    if callable(data):
+        yield from data()
+        return
+    batches = [data] if isinstance(data, tuple | list) and isinstance(data[0], Tensor) else data
+    try:
+        for inputs, labels, *tasks in () if batches is None else batches:
+            zeros = torch.zeros(len(labels), dtype=torch.int64, device=labels.device)
+            yield Rows(inputs, labels, tasks[0] if tasks else zeros, torch.full_like(zeros, experience))
+    except (TypeError, ValueError) as error:
+        expected, fix = "(inputs, labels), or batches of them", "Give engine.end tensors or a DataLoader."
+        raise DataError("data of the experience", expected=expected, received=type(data), fix=fix) from error
+
+
+def check_outputs(outputs: Any, seen: ClassSet) -> None:
+    """Raise unless the student returned logits wide enough for the classes seen.
+
+    Raises:
+        ModelError: not a tensor (B, C), (B, T, C) or (B, C, H, W).
+        DataError: a class beyond the head.
+    """
+    if not isinstance(outputs, Tensor) or outputs.dim() not in (2, 3, 4):
+        shape = f"a tensor of shape {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs)
+        raise ModelError(
+            "output of the model",
+            expected="one tensor of logits, (batch, classes)",
+            received=shape,
+            fix="Wrap the model so that its forward returns the logits alone.",
+        )
+    highest, width = max(seen.indices, default=-1), n_classes(outputs)
+    if highest >= width:
+        raise DataError(
+            "labels of the experience",
+            expected=f"class indices from 0 to {width - 1}, the width of the head",
+            received=f"a label {highest}",
+            fix="Widen the head (Avalanche's IncrementalClassifier grows by itself) or renumber the classes.",
+        )
+
+
+def without_inactive(logits: Tensor, active: ClassSet | None, tasks: Tensor | None) -> Tensor:
+    """Logits (B, C) with NaN for inactive units, which say nothing and must not be stored as if they did."""
+    mask = None if active is None else active.mask(logits.shape[1], tasks, logits.device)
+    return logits if mask is None else logits.masked_fill(~mask, torch.nan)
+
+
+def rate_of(optimizer: torch.optim.Optimizer) -> float:
+    """How far a step goes along a steady gradient: the largest lr / (1 - momentum) of its groups; 0 without an lr."""
+    return float(max(group.get("lr", 0.0) / (1 - group.get("momentum", 0.0)) for group in optimizer.param_groups))

@@ -1,0 +1,197 @@
+"""One training step: every draw and every output once, and what the terms make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ckd.memory import Memory
+from ckd.objective.batch import Batch, join
+from ckd.objective.draws import Replay
+from ckd.objective.moment import Moment
+from ckd.objective.objective import Objective
+from ckd.objective.passes import Passes
+from ckd.objective.plan import STREAM
+from ckd.objective.rehearsal import Prepare, Rehearsal
+from ckd.objective.step import Draw, Shown
+from ckd.outputs import Capture, Output, call, logits
+from ckd.teachers import Teacher
+
+
+class TrainingStep:
+    """Draws, outputs and targets of one step; see `ckd.objective.step.Step` for what terms may ask of it.
+
+    Whoever owns the training loop shows the student `inputs` (and `tasks`), and gives `receive` what it returns.
+
+    Attributes:
+        inputs: what the student is to be shown: the stream, and in a joint pass everything else behind it.
+        targets, tasks: the labels and task labels of `inputs`.
+    """
+
+    def __init__(self, objective: Objective, moment: Moment, stream: Batch, passes: Passes, prepare: Prepare) -> None:
+        self.objective, self.moment, self.stream = objective, moment, stream
+        self.memory: Memory | None = objective.memory
+        self.has_memory = self.memory is not None and len(self.memory) > 0
+        weights = [term.weight_at(moment) for term in objective.terms]
+        active = [weight != 0 and term.available(self) for term, weight in zip(objective.terms, weights, strict=True)]
+        self.plan = passes.plan(active, objective, self)
+        self._passes, self._prepare = passes, prepare
+        self._weights = [weight for weight, is_active in zip(weights, active, strict=True) if is_active]
+        self._rehearsal: Rehearsal | None = None
+        self._batches: dict[Shown, Batch] = {STREAM: stream}
+        self._outputs: dict[tuple[Shown, Output], Any] = {}
+        self._taught: dict[tuple[str, Shown], dict[Output, Any]] = {}
+        self._open = ExitStack()
+        self.inputs, self.targets, self.tasks = stream.inputs, stream.targets, stream.tasks
+
+    # what is drawn ---------------------------------------------------------------------------------------------
+
+    def batch(self, shown: Draw | Shown) -> Batch:
+        """The samples of a draw, as the networks see them."""
+        shown = shown if isinstance(shown, Shown) else Shown(shown)
+        if shown not in self._batches:
+            if shown.view is None:
+                self._batches[shown] = shown.draw.realise(self)
+            else:
+                self._batches[shown] = shown.view(self.batch(shown.draw), self.objective.generator)
+        return self._batches[shown]
+
+    def replay(self, draw: Draw) -> Batch:
+        """A draw from memory; those of all terms are gathered and prepared together."""
+        assert isinstance(draw, Replay)
+        planned = self._rehearse()
+        if draw not in planned.batches:  # a user's own target or view asks for one that no term draws
+            planned.batches.update(self._draw([draw], [draw], unique=False).batches)
+        return planned.batches[draw]
+
+    def _rehearse(self) -> Rehearsal:
+        if self._rehearsal is None:
+            self._rehearsal = self._draw(self.plan.replays, self.plan.plain, unique=self._passes.unique)
+        return self._rehearsal
+
+    def _draw(self, draws: Sequence[Replay], plain: Sequence[Replay], *, unique: bool) -> Rehearsal:
+        assert self.memory is not None
+        n = self.objective.memory_batch_size or self.stream.targets.shape[0]
+        return Rehearsal(
+            self.memory,
+            draws,
+            plain,
+            n,
+            prepare=self._prepare,
+            device=self.stream.inputs.device,
+            by_task=self.stream.tasks is not None,
+            unique=unique,
+        )
+
+    # what the student is shown ---------------------------------------------------------------------------------
+
+    def open(self, student: nn.Module) -> None:
+        """Draw everything, and watch the modules of `student` that terms tap, until `receive`."""
+        self._student = student
+        if self._passes.joint and self.plan.shown:
+            self._blocks = self._joint_blocks()
+            together = join([batch for batch, _ in self._blocks])
+        else:
+            self._blocks = [(self.batch(shown), (shown,)) for shown in (STREAM, *self.plan.shown)]
+            together = self.stream
+        self.inputs, self.targets, self.tasks = together.inputs, together.targets, together.tasks
+        if self.plan.taps:
+            self._capture = self._open.enter_context(Capture(student, self.plan.taps, self._passes.head))
+
+    def receive(self, outputs: Tensor) -> Tensor:
+        """Take what the student returned for `inputs`; returns the part that is the stream's, (B, C).
+
+        What is not in a joint pass is shown to the student now, one draw after the other.
+        """
+        if self._passes.joint and self.plan.shown:
+            sizes = [batch.inputs.shape[0] for batch, _ in self._blocks]
+            for output, value in self._found(outputs).items():
+                if self.plan.union is not None:
+                    self._outputs[self.plan.union, output] = value
+                for (_, shown), part in zip(self._blocks, _split(value, sizes), strict=True):
+                    self._note(shown, output, part)
+        else:
+            for i, (batch, shown) in enumerate(self._blocks):
+                own = call(self._student, batch.inputs, batch.tasks) if i else outputs
+                for output, value in self._found(own).items():
+                    self._note(shown, output, value)
+        self.close()
+        stream: Tensor = self._outputs[STREAM, logits]
+        return stream
+
+    def close(self) -> None:
+        """Stop watching, also after a forward pass that failed."""
+        self._open.close()
+
+    def _joint_blocks(self) -> list[tuple[Batch, tuple[Shown, ...]]]:
+        """The batches of a joint pass: the stream, the plain draws from memory as one, the others; and whose they are."""
+        plain = tuple(self.plan.shown[: len(self.plan.plain)])
+        others = [(self.batch(shown), (shown,)) for shown in self.plan.shown[len(plain) :]]
+        return [(self.stream, (STREAM,)), *([(self._rehearse().shown, plain)] if plain else []), *others]
+
+    def _found(self, outputs: Tensor) -> dict[Output, Any]:
+        """Every output of the last forward pass."""
+        return {logits: outputs, **{tapped: self._capture[tapped] for tapped in self.plan.taps}}
+
+    def _note(self, shown: tuple[Shown, ...], output: Output, value: Any) -> None:
+        """Note an output for a draw, or for the draws that share its rows."""
+        if len(shown) == 1:
+            self._outputs[shown[0], output] = value
+            return
+        spread = self._rehearse().by_draw
+        parts = zip(*map(spread, value), strict=True) if isinstance(value, tuple) else spread(value)
+        for one, part in zip(shown, parts, strict=True):
+            self._outputs[one, output] = part
+
+    # what the networks return ----------------------------------------------------------------------------------
+
+    def student(self, shown: Shown, output: Output = logits) -> Any:
+        """An output of the student, with its graph."""
+        key = (shown, output)
+        if key not in self._outputs:
+            parts = [self._outputs[Shown(part), output] for part in shown.draw.parts(self)]
+            several = isinstance(parts[0], tuple)
+            self._outputs[key] = tuple(map(torch.cat, zip(*parts, strict=True))) if several else torch.cat(parts)
+        return self._outputs[key]
+
+    def teacher(self, name: str) -> Teacher:
+        """The objective's teacher called `name`."""
+        return self.objective.teachers[name]
+
+    def taught(self, name: str, shown: Shown, output: Output = logits) -> Any:
+        """An output of a teacher, without a graph; all that is wanted of it comes from one forward pass."""
+        key = (name, shown)
+        found = self._taught.get(key)
+        if found is None or output not in found:
+            batch, wanted = self.batch(shown), self.plan.teachers.get(key, ())
+            wanted = wanted if output in wanted else (*wanted, output)
+            found = self._taught[key] = self.teacher(name).outputs(batch.inputs, batch.tasks, wanted)
+        return found[output]
+
+    # what it is worth ------------------------------------------------------------------------------------------
+
+    def criterion(self, own: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """The stream/labels term, a scalar: the training loop's `own` criterion unless the objective replaces it."""
+        term, shown = self.objective.criterion, self.plan.criterion
+        if term is not None and term.loss is not None:
+            value = term.value(self, shown)
+        else:
+            value = own(self.student(shown), self.batch(shown).targets)
+        weight = 1 if term is None else term.weight_at(self.moment)
+        return value if weight == 1 else weight * value
+
+    def values(self) -> dict[str, tuple[float, Tensor]]:
+        """Weight and value, a scalar, of every active term by name; the criterion is not among them."""
+        found = zip(self.plan.terms, self._weights, strict=True)
+        return {term.name: (weight, term.value(self, shown)) for (term, shown), weight in found}
+
+
+def _split(value: Any, sizes: list[int]) -> list[Any]:
+    """A tensor, or a tuple of several, cut into pieces of so many rows."""
+    if isinstance(value, tuple):
+        return list(zip(*(one.split_with_sizes(sizes) for one in value), strict=True))
+    return list(value.split_with_sizes(sizes))

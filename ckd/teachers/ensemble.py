@@ -1,0 +1,126 @@
+"""Several teachers as one: a weighted mean of what they say.
+
+Hinton, Vinyals & Dean 2015, arXiv:1503.02531, section 2 (mean of softened probabilities, or of logits).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ckd.classes import Classes
+from ckd.errors import ConfigError
+from ckd.outputs import Output, logits
+from ckd.part import Ending, Update
+from ckd.teachers.teacher import Teacher
+
+Weights = Sequence[float] | Callable[[Tensor], Tensor]
+"""One number for each teacher, or (K, B, C) logits of K teachers to weights (K, B) of each for each sample."""
+
+
+class Ensemble(Teacher):
+    """A weighted mean of several teachers; a class is valid where all of them know it.
+
+    With `mean="probabilities"` its logits are T · log Σ_k w_k softmax(z_k / T): at temperature T they have the mean of
+    the tempered probabilities. With `mean="logits"` they are Σ_k w_k z_k. Weights are normalised to sum to 1.
+
+    Args:
+        teachers: two or more.
+        weights: see `Weights`; equal unless given.
+        mean: of what.
+        temperature: T of the loss that it is used with; only `mean="probabilities"` needs it.
+
+    Raises:
+        ConfigError: fewer than two teachers, weights that do not fit, a temperature that is not above 0.
+    """
+
+    def __init__(
+        self,
+        teachers: Sequence[Teacher],
+        *,
+        weights: Weights | None = None,
+        mean: Literal["probabilities", "logits"] = "probabilities",
+        temperature: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.teachers = tuple(teachers)
+        if len(self.teachers) < 2 or not all(isinstance(one, Teacher) for one in self.teachers):
+            fix = "For one network use Fixed(network)."
+            raise ConfigError("ensemble", expected="two teachers or more", received=repr(teachers), fix=fix)
+        numbers = weights is None or callable(weights)
+        if not numbers and (len(weights) != len(self.teachers) or min(weights) < 0 or not sum(weights) > 0):  # type: ignore[arg-type]
+            expected = f"{len(self.teachers)} numbers from 0, not all 0"
+            raise ConfigError("weights of the ensemble", expected=expected, received=weights, fix="Leave them out.")
+        if mean not in ("probabilities", "logits"):
+            expected = '"probabilities" or "logits"'
+            raise ConfigError("mean of the ensemble", expected=expected, received=repr(mean), fix="Leave it out.")
+        if not 0 < temperature < math.inf:
+            fix = "Use that of the loss."
+            raise ConfigError("temperature of the ensemble", expected="above 0", received=temperature, fix=fix)
+        self.weights, self.mean, self.temperature = weights, mean, temperature
+
+    @property
+    def ready(self) -> bool:
+        """Whether all of them are."""
+        return all(teacher.ready for teacher in self.teachers)
+
+    def outputs(
+        self, inputs: Tensor, tasks: Tensor | None = None, wanted: Sequence[Output] = (logits,)
+    ) -> dict[Output, Any]:
+        """Logits (B, C), C the narrowest head's. It has no modules inside to tap."""
+        if any(not output.is_logits for output in wanted):
+            fix = "Take features from one of its teachers, named on its own."
+            raise ConfigError("ensemble", expected="logits to be wanted", received="features", fix=fix)
+        each = [teacher.outputs(inputs, tasks)[logits] for teacher in self.teachers]
+        width = min(one.shape[-1] for one in each)
+        return {logits: self._mean(torch.stack([one[..., :width] for one in each]))}
+
+    def _mean(self, each: Tensor) -> Tensor:
+        """(K, B, C) to (B, C)."""
+        if callable(self.weights):
+            weights = self.weights(each)
+        else:
+            weights = each.new_tensor(self.weights or [1.0] * len(each))[:, None]
+        weights = (weights / weights.sum(0))[..., None]  # (K, B or 1, 1)
+        if self.mean == "logits":
+            return (weights * each).sum(0)
+        log_p = (each / self.temperature).log_softmax(-1)
+        return self.temperature * (log_p + weights.log()).logsumexp(0)
+
+    def valid(self, width: int, tasks: Tensor | None, device: torch.device) -> Tensor | None:
+        """The classes that all of them know."""
+        masks = [mask for t in self.teachers if (mask := t.valid(width, tasks, device)) is not None]
+        return functools.reduce(torch.logical_and, masks) if masks else None
+
+    def begin(self, model: nn.Module, classes: Classes) -> None:
+        """Pass it on."""
+        for teacher in self.teachers:
+            teacher.begin(model, classes)
+
+    def after_update(self, update: Update) -> None:
+        """Pass it on."""
+        for teacher in self.teachers:
+            teacher.after_update(update)
+
+    def end(self, ending: Ending) -> None:
+        """Pass it on."""
+        for teacher in self.teachers:
+            teacher.end(ending)
+
+    def nbytes(self) -> dict[str, int]:
+        """Bytes of all of them, as `teachers`."""
+        return {"teachers": sum(teacher.nbytes().get("teachers", 0) for teacher in self.teachers)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states of all of them."""
+        return {"teachers": [teacher.state_dict() for teacher in self.teachers]}
+
+    def load_state_dict(self, state: Mapping[str, Any], student: nn.Module) -> None:
+        """Restore what `state_dict` returned."""
+        for teacher, own in zip(self.teachers, state["teachers"], strict=True):
+            teacher.load_state_dict(own, student)

@@ -1,0 +1,77 @@
+"""A network that was trained elsewhere.
+
+Hinton, Vinyals & Dean, Distilling the Knowledge in a Neural Network, 2015, arXiv:1503.02531.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ckd.classes import Classes, ClassSet
+from ckd.errors import ConfigError
+from ckd.outputs import Output, logits
+from ckd.teachers.teacher import Frozen, Teacher
+
+
+class Fixed(Teacher):
+    """A given network as teacher. It is used as it is, not copied: in eval mode, its parameters without gradients.
+
+    It keeps its own device and dtype; inputs are moved there and outputs back, in float32 where it is half precision.
+
+    Args:
+        network: any module that returns logits (B, C).
+        classes: the classes that it knows, as indices of the student's classes; None for all of its head.
+
+    Raises:
+        ConfigError: not a module; when training starts, a network that shares parameters with the student.
+
+    Example:
+        >>> teacher = Fixed(nn.Linear(4, 3), classes=[0, 1])
+        >>> teacher.outputs(torch.zeros(2, 4))[logits].shape
+        torch.Size([2, 3])
+    """
+
+    def __init__(self, network: nn.Module, classes: Iterable[int] | None = None) -> None:
+        super().__init__()
+        if not isinstance(network, nn.Module):
+            raise ConfigError(
+                "Fixed teacher", expected="a torch.nn.Module", received=repr(network), fix="Load it first."
+            )
+        self._frozen = Frozen(network)
+        self.classes = None if classes is None else ClassSet({0: frozenset(map(int, classes))})
+
+    def begin(self, model: nn.Module, classes: Classes) -> None:
+        """Refuse a network that the student would train."""
+        mine = {id(parameter) for parameter in self.model.parameters()}
+        if any(id(parameter) in mine for parameter in model.parameters()):
+            fix = "Give it a copy (copy.deepcopy), or use Snapshot() for the student's past self."
+            raise ConfigError(
+                "Fixed teacher", expected="a network of its own", received="the student's parameters", fix=fix
+            )
+
+    def outputs(
+        self, inputs: Tensor, tasks: Tensor | None = None, wanted: Sequence[Output] = (logits,)
+    ) -> dict[Output, Any]:
+        """As for every teacher; inputs go to the network's device and dtype, and outputs come back."""
+        own = next(self.model.parameters(), inputs)
+        there = inputs.to(own.device, own.dtype if inputs.is_floating_point() else None)
+        found = super().outputs(there, None if tasks is None else tasks.to(own.device), wanted)
+        return {output: _back(value, inputs.device) for output, value in found.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: whoever gave the network keeps it."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any], student: nn.Module) -> None:
+        """Nothing to restore."""
+
+
+def _back(value: Any, device: torch.device) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_back(one, device) for one in value)
+    half = value.dtype in (torch.float16, torch.bfloat16)
+    return value.to(device, torch.float32 if half else value.dtype)
