@@ -1,4 +1,8 @@
-"""Losses: pure functions of tensors that return one value per sample. The mean over the batch is the term's."""
+"""Loss functions: pure functions of tensors that return one value for each sample of the batch.
+
+The logits of the student come first, what they are compared with second. `classes` restricts a loss to some of the
+classes. Nothing is averaged over the batch here: a `ckd.objective.Term` takes the mean.
+"""
 
 from ckd.losses._binary_cross_entropy import binary_cross_entropy
 from ckd.losses._cross_entropy import cross_entropy

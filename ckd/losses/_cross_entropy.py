@@ -1,6 +1,6 @@
-"""Cross entropy with labels, over all classes or a chosen set of them.
+"""Cross entropy with labels or class probabilities, over all classes or some of them.
 
-The restricted form is the asymmetric cross entropy of Caccia et al. 2022 (ER-ACE), arXiv:2104.05025, eq. 6.
+Source of the restricted form: Caccia et al. 2022 (ER-ACE, asymmetric cross entropy), arXiv:2104.05025, eq. 6.
 """
 
 from __future__ import annotations
@@ -14,23 +14,32 @@ from ckd.losses._masking import only
 
 
 def cross_entropy(student: Tensor, targets: Tensor, *, classes: Tensor | None = None) -> Tensor:
-    """-Σ_c target_c · log softmax(student)_c of every sample, the softmax running over `classes`.
+    """-Σ_c p_c log softmax(z)_c, with logits z and class probabilities p; the softmax and the sum run over `classes`.
+
+    With a label y this is -log softmax(z)_y.
 
     Args:
         student: logits (B, C).
-        targets: class indices (B,), int64, or class probabilities (B, C). What they say of classes outside `classes`
-            is worth 0: that softmax says nothing about them.
-        classes: bool (C,) or (B, C); None means all.
+        targets: labels (B,), int64, or class probabilities (B, C), floating point.
+        classes: bool (C,) or (B, C); None means all. Logits of other classes are ignored, NaN too. Their probabilities
+            count as 0; the others are not scaled up to a sum of 1. A sample whose label is not in `classes` has loss 0.
 
     Returns:
-        (B,), in nats. float32 for half precision input.
+        (B,), in nats; float32 for half-precision logits.
 
     Raises:
-        DataError: a target outside [0, C). Checked where it costs nothing, on the CPU.
+        DataError: a label below 0 or above C - 1. Checked on the CPU only, where it costs nothing.
 
     Example:
         >>> import torch
-        >>> cross_entropy(torch.zeros(2, 4), torch.tensor([0, 3]))
+        >>> from ckd.losses import cross_entropy
+        >>> logits, labels = torch.zeros(2, 4), torch.tensor([0, 3])
+        >>> cross_entropy(logits, labels)
+        tensor([1.3863, 1.3863])
+        >>> cross_entropy(logits, labels, classes=torch.tensor([True, True, False, False]))
+        tensor([0.6931, 0.0000])
+        >>> probabilities = torch.tensor([[0.5, 0.5, 0.0, 0.0], [0.1, 0.2, 0.3, 0.4]])
+        >>> cross_entropy(logits, probabilities)
         tensor([1.3863, 1.3863])
     """
     if targets.is_floating_point():
@@ -55,4 +64,4 @@ def _with_labels(logits: Tensor, targets: Tensor) -> Tensor:
         ) from error
 
 
-_NO_LABEL = torch.iinfo(torch.int64).min  # no label is left out, torch's -100 neither
+_NO_LABEL = torch.iinfo(torch.int64).min  # torch ignores labels of -100 by default; here none is ignored

@@ -1,6 +1,6 @@
-"""Feature distillation: how far the student's features are from the teacher's.
+"""Feature distillation: the Euclidean distance between the features of student and teacher.
 
-Gu, Shim & Shkurti 2023 (BFP), arXiv:2303.14595, eq. 4, as in the authors' code: the length of the difference.
+Source: Gu, Shim & Shkurti 2023 (BFP), arXiv:2303.14595, eq. 4. The distance is not squared, as in the authors' code.
 """
 
 from __future__ import annotations
@@ -13,17 +13,27 @@ from ckd.losses._masking import full_precision
 
 
 def feature_distance(student: Tensor, target: Tensor) -> Tensor:
-    """‖student - target‖₂ of every sample; its gradient is zero where the two are equal.
+    """‖student - target‖₂ of each sample, its features flattened to one vector.
+
+    The gradient is 0 where the two are equal.
 
     Args:
-        student: features (B, ...).
-        target: features (B, ...), of the same shape.
+        student: features (B, ...), for example (B, D) or (B, C, H, W).
+        target: features of the same shape.
 
     Returns:
-        (B,), in the features' unit. float32 for half precision input.
+        (B,), in the unit of the features; float32 for half-precision features.
 
     Raises:
-        ConfigError: shapes that differ.
+        ConfigError: student and target have different shapes.
+
+    Example:
+        >>> import torch
+        >>> from ckd.losses import feature_distance
+        >>> feature_distance(torch.tensor([[3.0, 4.0], [1.0, 1.0]]), torch.tensor([[0.0, 0.0], [1.0, 1.0]]))
+        tensor([5., 0.])
+        >>> feature_distance(torch.ones(2, 4, 3, 3), torch.zeros(2, 4, 3, 3))
+        tensor([6., 6.])
     """
     if student.shape != target.shape:
         raise ConfigError(

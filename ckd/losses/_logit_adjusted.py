@@ -1,7 +1,7 @@
-"""Cross entropy that does not reward a class for being frequent.
+"""Cross entropy with logit adjustment, for training on classes of unequal frequency.
 
-Menon et al. 2021, Long-tail Learning via Logit Adjustment, arXiv:2007.07314, eq. 10. With the frequencies of the batch
-itself: Huang et al. 2024 (ER-LAS), arXiv:2311.06460, whose window of one batch this is.
+Source: Menon et al. 2021, Long-tail Learning via Logit Adjustment, arXiv:2007.07314, eq. 10. Counting the classes in
+the batch itself: Huang et al. 2024 (ER-LAS), arXiv:2311.06460, with a window of one batch.
 """
 
 from __future__ import annotations
@@ -24,22 +24,33 @@ def logit_adjusted_cross_entropy(
     prior: Tensor | None = None,
     classes: Tensor | None = None,
 ) -> Tensor:
-    """-log softmax(student + τ · log prior)[target] of every sample.
+    """-log softmax(z + τ log π)_y, with logits z, label y, class frequencies π and strength τ.
 
     Args:
         student: logits (B, C).
-        targets: class indices (B,), int64.
-        strength: τ >= 0. 0 is plain cross entropy among the classes whose prior is not 0, 1 the consistent choice.
-        prior: how frequent each class is in training, (C,), >= 0, up to a factor; the counts of `targets` unless
-            given. A class of prior 0 is left out of the softmax, which is the limit of the formula.
-        classes: bool (C,) or (B, C), further restricts the softmax; None means no restriction.
+        targets: labels (B,), int64.
+        strength: τ, 0 or more. 1 is consistent for the balanced error; 0 is plain cross entropy over the classes with a
+            frequency above 0.
+        prior: π (C,), how often each class occurs in training: counts or shares, 0 or more. None counts the labels in
+            `targets`. A class with frequency 0 is left out of the softmax, which is the limit of the formula.
+        classes: bool (C,) or (B, C), restricts the softmax further; None means no further restriction. Logits of other
+            classes are ignored, NaN too.
 
     Returns:
-        (B,), in nats. float32 for half precision input. A sample whose class is left out is worth 0.
+        (B,), in nats; float32 for half-precision logits. A sample whose class is left out has loss 0.
 
     Raises:
-        ConfigError: a strength below 0, or a prior that is not one number a class.
-        DataError: a target outside [0, C).
+        ConfigError: τ is negative or not finite, or the prior does not have one number for each class.
+        DataError: a label below 0 or above C - 1. Checked on the CPU only.
+
+    Example:
+        >>> import torch
+        >>> from ckd.losses import logit_adjusted_cross_entropy
+        >>> logits, labels = torch.zeros(4, 2), torch.tensor([0, 1, 1, 1])
+        >>> logit_adjusted_cross_entropy(logits, labels)
+        tensor([1.3863, 0.2877, 0.2877, 0.2877])
+        >>> logit_adjusted_cross_entropy(logits, labels, prior=torch.tensor([500, 500]))
+        tensor([0.6931, 0.6931, 0.6931, 0.6931])
     """
     check_strength(strength)
     student, width = full_precision(student), student.shape[1]
@@ -56,7 +67,17 @@ def logit_adjusted_cross_entropy(
 
 
 def check_strength(strength: float) -> None:
-    """Raise unless `strength` is a finite number from 0."""
+    """Check that the strength of a logit adjustment is a finite number, 0 or more.
+
+    Raises:
+        ConfigError: it is not.
+
+    Example:
+        >>> from ckd.losses import check_strength
+        >>> check_strength(-1)
+        Traceback (most recent call last):
+        ckd.errors.ConfigError: strength of the adjustment: expected 0 or more; received -1. Use 1.
+    """
     if not 0 <= strength < math.inf:
         raise ConfigError("strength of the adjustment", expected="0 or more", received=strength, fix="Use 1.")
 

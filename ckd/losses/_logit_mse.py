@@ -1,7 +1,7 @@
 """Logit matching: the mean squared difference of logits.
 
-Ba & Caruana, Do Deep Nets Really Need to be Deep?, 2014, arXiv:1312.6184, eq. 1; with the normalisation of
-Buzzega et al. 2020 (DER), arXiv:2004.07211: the mean over classes.
+Sources: Ba & Caruana 2014, Do Deep Nets Really Need to be Deep?, arXiv:1312.6184, eq. 1; Buzzega et al. 2020 (DER),
+arXiv:2004.07211, for the mean over classes in place of the sum.
 """
 
 from __future__ import annotations
@@ -13,19 +13,28 @@ from ckd.losses._masking import check_same_shape, full_precision
 
 
 def logit_mse(student: Tensor, target: Tensor, *, classes: Tensor | None = None) -> Tensor:
-    """Mean over the classes of (student - target)² for every sample.
+    """Mean over the classes of (student - target)².
 
     Args:
         student: logits (B, C).
         target: logits (B, C).
-        classes: bool (C,) or (B, C), the classes that are compared; None means all. What stands at the others
-            (masked units, NaN) does not matter; a row without any class is worth 0.
+        classes: bool (C,) or (B, C), the classes over which the mean runs; None means all. Logits of other classes are
+            ignored, NaN too. A sample without any class has loss 0.
 
     Returns:
-        (B,), in squared logits. float32 for half precision input.
+        (B,), in squared logits; float32 for half-precision logits.
 
     Raises:
-        ConfigError: shapes that differ.
+        ConfigError: student and target have different shapes, or are not (B, C).
+
+    Example:
+        >>> import torch
+        >>> from ckd.losses import logit_mse
+        >>> student, target = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[1.0, 4.0, 7.0]])
+        >>> logit_mse(student, target)
+        tensor([6.6667])
+        >>> logit_mse(student, target, classes=torch.tensor([True, True, False]))
+        tensor([2.])
     """
     check_same_shape(student, target)
     if classes is None:

@@ -22,7 +22,17 @@ def only(logits: Tensor, classes: Tensor | None) -> Tensor:
 
 
 def check_temperature(temperature: float) -> None:
-    """Raise unless `temperature` is a positive number."""
+    """Check that a temperature is a finite number above 0.
+
+    Raises:
+        ConfigError: it is not.
+
+    Example:
+        >>> from ckd.losses import check_temperature
+        >>> check_temperature(0)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ckd.errors.ConfigError: temperature: expected a finite number above 0; received 0. ...
+    """
     if not 0 < temperature < math.inf:
         raise ConfigError(
             "temperature",

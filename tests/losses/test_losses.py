@@ -1,5 +1,6 @@
-"""What every loss promises; a new one must enter the battery."""
+"""What every loss of the library promises; a new one must enter this battery."""
 
+import doctest
 from functools import partial
 
 import pytest
@@ -21,12 +22,16 @@ def random_labels():
 
 
 def sure_of(labels):
-    """Logits that could not agree more with the labels."""
+    """Logits that agree with the labels as far as logits can."""
     return 60 * F.one_hot(labels, C).float()
 
 
 def random_probabilities():
     return random_logits(1).sigmoid()
+
+
+def random_distributions():
+    return random_logits(1).softmax(1)
 
 
 LOGITS = (partial(random_logits, 1), torch.clone)
@@ -35,28 +40,39 @@ PROBABILITIES = (random_probabilities, torch.logit)
 KINDS = {
     "binary_cross_entropy": PROBABILITIES,
     "cross_entropy": LABELS,
+    "cross_entropy, class probabilities": (random_distributions, torch.log),
+    "feature_distance": LOGITS,  # any numbers are features
     "kd": LOGITS,
     "logit_adjusted_cross_entropy": LABELS,
     "logit_mse": LOGITS,
+    "priority": (random_labels, lambda labels: sure_of(torch.zeros_like(labels))),
     "probability_distance": LOGITS,
     "soft_cross_entropy": LOGITS,
 }
-"""For each loss: how a target is made, and the student that agrees with it."""
-SETTINGS = {"logit_adjusted_cross_entropy": {"prior": torch.tensor([4.0, 3.0, 2.0, 1.0])}}
-"""Those without which a loss would count the batch."""
+"""For each loss, and each kind of target that it takes: how one is made, and the student that agrees with it."""
+SETTINGS = {
+    "logit_adjusted_cross_entropy": {"prior": torch.tensor([4.0, 3.0, 2.0, 1.0])},  # else it counts the batch
+    "priority": {"classes": torch.tensor([True, True, False, True])},  # else it is 0
+}
+"""Settings that make a loss a function of each sample alone."""
 
 EVERY = pytest.mark.parametrize("name", KINDS)
+MASKED = [name for name in KINDS if name not in ("feature_distance", "priority")]
+"""Those that ignore what is outside `classes`: features have no classes, and priority compares with the outside."""
+EVERY_MASKED = pytest.mark.parametrize("name", MASKED)
+DTYPES = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 
 
 def setup(name):
     """The loss, a student (B, C) that is not its target, a target, and a student that agrees."""
     target, agreeing = KINDS[name]
-    loss = partial(getattr(ckd.losses, name), **SETTINGS.get(name, {}))
+    loss = partial(getattr(ckd.losses, name.split(",")[0]), **SETTINGS.get(name, {}))
     return loss, random_logits(0), target(), agreeing(target())
 
 
-def in_double(target):
-    return target.double() if target.is_floating_point() else target
+def as_type(target, dtype):
+    """Labels as they are."""
+    return target.to(dtype) if target.is_floating_point() else target
 
 
 def gradient(loss, student, target, **settings):
@@ -68,30 +84,29 @@ def gradient(loss, student, target, **settings):
 def test_the_public_names_are_these():
     assert ckd.losses.__all__ == [
         "binary_cross_entropy",
-        "binary_cross_entropy",
         "check_strength",
         "check_temperature",
         "cross_entropy",
-        "cross_entropy",
-        "feature_distance",
         "feature_distance",
         "kd",
-        "kd",
         "logit_adjusted_cross_entropy",
-        "logit_adjusted_cross_entropy",
-        "logit_mse",
         "logit_mse",
         "priority",
         "probability_distance",
-        "probability_distance",
-        "soft_cross_entropy",
         "soft_cross_entropy",
     ]
 
 
 def test_every_loss_is_in_this_battery():
-    others = {"feature_distance", "priority"}  # without classes, without a target: own tests
-    assert {name for name in ckd.losses.__all__ if name.endswith("_per_sample")} - others == set(KINDS)
+    losses = {name for name in ckd.losses.__all__ if not name.startswith("check_")}
+    assert losses == {name.split(",")[0] for name in KINDS}
+
+
+@pytest.mark.parametrize("name", ckd.losses.__all__)
+def test_the_docstring_has_an_example_that_runs_by_itself(name):
+    (example,) = doctest.DocTestFinder(recurse=False).find(getattr(ckd.losses, name), name, globs={})
+    assert example.examples
+    assert not doctest.DocTestRunner().run(example).failed
 
 
 @EVERY
@@ -104,16 +119,6 @@ def test_there_is_a_finite_value_of_at_least_zero_for_each_sample(name):
 
 
 @EVERY
-def test_batch_version_is_the_mean(name):
-    loss, student, target, _ = setup(name)
-    batch_loss = partial(getattr(ckd.losses, name.removesuffix("_per_sample")), **SETTINGS.get(name, {}))
-    for classes in (None, torch.arange(C) < 3):
-        found = batch_loss(student, target, classes=classes)
-        assert found.shape == ()
-        torch.testing.assert_close(found, loss(student, target, classes=classes).sum() / B)
-
-
-@EVERY
 def test_agreement_gives_the_minimum(name):
     loss, _, target, agreeing = setup(name)
     least = loss(agreeing, target)
@@ -122,17 +127,17 @@ def test_agreement_gives_the_minimum(name):
         assert (loss(agreeing + 30 * random_logits(seed + 10), target) >= least - 1e-6).all()
 
 
-@EVERY
+@pytest.mark.parametrize("name", [name for name in KINDS if name != "priority"])  # which holds one side constant
 def test_gradient_is_that_of_finite_differences(name):
     loss, student, target, _ = setup(name)
-    target = in_double(target)
+    target = as_type(target, torch.float64)
     assert torch.autograd.gradcheck(lambda z: loss(z, target), student.double().requires_grad_())
 
 
-@EVERY
+@EVERY_MASKED
 def test_gradient_over_some_classes_is_that_of_finite_differences(name):
     loss, student, target, _ = setup(name)
-    target, classes = in_double(target), torch.tensor([True, True, False, True])
+    target, classes = as_type(target, torch.float64), torch.tensor([True, True, False, True])
     assert torch.autograd.gradcheck(lambda z: loss(z, target, classes=classes), student.double().requires_grad_())
 
 
@@ -143,14 +148,14 @@ def test_samples_do_not_see_each_other(name):
     torch.testing.assert_close(loss(student, target), torch.cat(alone))
 
 
-@EVERY
+@EVERY_MASKED
 def test_a_mask_of_all_classes_changes_nothing(name):
     loss, student, target, _ = setup(name)
     everything = torch.ones(C, dtype=torch.bool)
     torch.testing.assert_close(loss(student, target, classes=everything), loss(student, target))
 
 
-@EVERY
+@EVERY_MASKED
 def test_one_mask_is_the_same_as_that_mask_for_each_sample(name):
     loss, student, target, _ = setup(name)
     mask = torch.tensor([True, False, True, True])
@@ -159,20 +164,34 @@ def test_one_mask_is_the_same_as_that_mask_for_each_sample(name):
     )
 
 
-@EVERY
-@pytest.mark.parametrize("garbage", [-1000.0, 1e30, float("nan"), float("-inf")])
-def test_what_a_masked_unit_says_does_not_matter(name, garbage):
+@EVERY_MASKED
+@pytest.mark.parametrize("shift", [-5000, 0, 5000])
+def test_a_mask_is_the_same_as_leaving_the_other_classes_out(name, shift):
     loss, student, target, _ = setup(name)
-    mask = torch.tensor([True, True, True, False])
-    expected = loss(student, target, classes=mask)
+    student, mask = student.double() + shift, torch.tensor([True, True, True, False])
+    target = as_type(target, torch.float64)[:, :3] if target.is_floating_point() else target % 3
+    wide = torch.cat([target, torch.ones(B, 1)], 1) if target.is_floating_point() else target
+    settings = {key: value[:3] for key, value in SETTINGS.get(name, {}).items()}
+    torch.testing.assert_close(loss(student, wide, classes=mask), loss(student[:, :3], target, **settings))
+
+
+@EVERY_MASKED
+@DTYPES
+@pytest.mark.parametrize("garbage", [-1000.0, 1e30, float("nan"), float("inf"), float("-inf")])
+def test_a_masked_class_has_no_influence_and_no_gradient(name, dtype, garbage):
+    loss, student, target, _ = setup(name)
+    student, target, mask = student.to(dtype), as_type(target, dtype), torch.tensor([True, True, True, False])
+    expected, wanted = loss(student, target, classes=mask), gradient(loss, student, target, classes=mask)
     student[:, 3] = garbage
+    if target.is_floating_point():
+        target[:, 3] = garbage
     torch.testing.assert_close(loss(student, target, classes=mask), expected, rtol=0, atol=0)
     found = gradient(loss, student, target, classes=mask)
-    assert found.isfinite().all()
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0)
     assert not found[:, 3].any()
 
 
-@EVERY
+@EVERY_MASKED
 def test_a_row_without_any_class_is_worth_nothing_and_teaches_nothing(name):
     loss, student, target, _ = setup(name)
     masks = torch.ones(B, C, dtype=torch.bool)
@@ -182,21 +201,32 @@ def test_a_row_without_any_class_is_worth_nothing_and_teaches_nothing(name):
 
 
 @EVERY
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_gives_finite_single_precision(name, dtype):
+@DTYPES
+def test_half_precision_gives_single_precision_and_other_types_stay(name, dtype):
     loss, student, target, _ = setup(name)
-    target = target.to(dtype) if target.is_floating_point() else target
-    student = (100 * student).to(dtype)
+    student, target = student.to(dtype), as_type(target, dtype)
     values = loss(student, target)
-    assert values.dtype == torch.float32
-    assert values.isfinite().all()
-    assert gradient(loss, student, target).isfinite().all()
+    assert values.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    assert gradient(loss, student, target).dtype == dtype
+    exact = loss(student.double(), as_type(target, torch.float64))
+    torch.testing.assert_close(values, exact.to(values.dtype))
 
 
 @EVERY
-def test_double_precision_is_kept(name):
+@DTYPES
+def test_extreme_logits_give_finite_values_and_gradients(name, dtype):
     loss, student, target, _ = setup(name)
-    assert loss(student.double(), in_double(target)).dtype == torch.float64
+    student = (1e4 * student.sign()).to(dtype)
+    if KINDS[name] is LOGITS:
+        target = 1e4 * target.sign()
+    target, masks = as_type(target, dtype), [{}]
+    if name in MASKED:
+        masks += [{"classes": torch.tensor(mask)} for mask in ([True, True, False, True], [False, True, False, False])]
+    for settings in masks:
+        values = loss(student, target, **settings)
+        assert values.shape == (B,)
+        assert values.isfinite().all()
+        assert gradient(loss, student, target, **settings).isfinite().all()
 
 
 @EVERY
@@ -204,12 +234,15 @@ def test_arguments_are_left_as_they_were(name):
     loss, student, target, _ = setup(name)
     mask = torch.tensor([True, False, True, True])
     before = [t.clone() for t in (student, target, mask)]
-    loss(student, target, classes=mask)
-    assert all(torch.equal(a, b) for a, b in zip(before, (student, target, mask), strict=True))
+    for settings in ({},) if name == "feature_distance" else ({}, {"classes": mask}):
+        loss(student, target, **settings)
+        gradient(loss, student, target, **settings)
+        assert all(torch.equal(a, b) for a, b in zip(before, (student, target, mask), strict=True))
 
 
-@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind is not LABELS])
-def test_logits_of_different_shapes_are_refused(name):
+@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind in (LOGITS, PROBABILITIES)])
+def test_targets_of_another_shape_are_refused(name):
     loss, student, target, _ = setup(name)
-    with pytest.raises(ConfigError, match="Slice both to the classes that they share"):
-        loss(student, target[:, :-1])
+    for other in (target[:, :-1], target[:-1], target[:1], target[:, :1], target[0]):
+        with pytest.raises(ConfigError, match="to compare: expected two tensors of"):
+            loss(student, other)

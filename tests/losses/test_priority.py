@@ -31,7 +31,7 @@ def gradient(student, **settings):
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.1, 0.3, 1.0])
-def test_per_sample_is_the_formula(margin):
+def test_it_is_the_formula(margin):
     expected = by_hand(logits(), INSIDE.numpy(), margin)
     found = priority(logits(), LABELS, margin=margin, classes=INSIDE)
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-15)

@@ -28,7 +28,7 @@ def gradient(student, target, **settings):
     return student.grad
 
 
-def test_per_sample_is_the_length_of_the_difference_of_scipys_softmaxes():
+def test_it_is_the_length_of_the_difference_of_scipys_softmaxes():
     student, target = logits()
     np.testing.assert_allclose(probability_distance(student, target).numpy(), by_hand(student, target))
 
@@ -39,12 +39,7 @@ def test_worked_example():
     assert probability_distance(student, target).item() == pytest.approx(math.sqrt(2) / 4)
 
 
-def test_batch_version_is_the_mean_over_samples():
-    student, target = logits()
-    assert probability_distance(student, target).item() == pytest.approx(by_hand(student, target).mean())
-
-
-def test_answers_that_are_sure_of_different_classes_are_the_square_root_of_two_apart():
+def test_predictions_that_are_sure_of_different_classes_are_the_square_root_of_two_apart():
     student, target = torch.tensor([[1000.0, 0.0]]), torch.tensor([[0.0, 1000.0]])
     assert probability_distance(student, target).item() == pytest.approx(math.sqrt(2))
 
@@ -63,7 +58,7 @@ def test_gradient_is_the_unit_vector_of_the_difference_through_the_softmax():
 
 
 @pytest.mark.parametrize("classes", [None, torch.arange(5) < 3], ids=["all", "some"])
-def test_equal_answers_teach_nothing_and_break_nothing(classes):
+def test_equal_predictions_teach_nothing_and_break_nothing(classes):
     student, _ = logits()
     assert not probability_distance(student, student.clone(), classes=classes).any()
     assert not gradient(student, student.clone(), classes=classes).any()

@@ -91,12 +91,12 @@ def test_equal_views_of_a_draw_are_one_question_and_the_teacher_sees_what_the_st
     rows = Memory(20)
     n = torch.arange(20)
     rows.add(Rows(batch_of(20).inputs, n % 3, n * 0, n % 2))
-    ce, soft = cross_entropy, partial(soft_cross_entropy, temperature=1.0)
+    soft = partial(soft_cross_entropy, temperature=1.0)
     terms = [
         Term("one", memory("a"), target=teacher("past"), loss=soft, view=make()),
-        Term("plain", memory("a"), loss=ce),
+        Term("plain", memory("a"), loss=cross_entropy),
         Term("same", memory("a"), target=teacher("past"), loss=kd, view=make()),
-        Term("another", memory("a"), loss=ce, view=Noise(0.7)),
+        Term("another", memory("a"), loss=cross_entropy, view=Noise(0.7)),
         Term("of the stream", stream, target=teacher("past"), loss=soft, view=make()),
     ]
     objective = Objective("x", terms, memory=rows, teachers={"past": Snapshot()})
