@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from ckd.errors import CkdError
 
 if TYPE_CHECKING:
+    from ckd.engine import Engine
     from ckd.evaluation import AccuracyMatrix
     from ckd.memory import Memory
-    from ckd.objective import Adaptor, Engine, Objective, Term, tap
+    from ckd.objective import Adaptor, Objective, Term, tap
     from ckd.plugins import AccuracyRecorder, SelfDistillation, TensorLoader
     from ckd.teachers import Ema, Ensemble, Fixed, Snapshot
 
@@ -24,7 +25,7 @@ _HOME = {
     "AccuracyRecorder": "ckd.plugins",
     "Adaptor": "ckd.objective",
     "Ema": "ckd.teachers",
-    "Engine": "ckd.objective",
+    "Engine": "ckd.engine",
     "Ensemble": "ckd.teachers",
     "Fixed": "ckd.teachers",
     "Memory": "ckd.memory",
@@ -58,6 +59,7 @@ _MODULES = (
     "anchors",
     "bench",
     "data",
+    "engine",
     "evaluation",
     "heads",
     "losses",

@@ -1,4 +1,4 @@
-"""A Fisher matrix of Kronecker factors: layer by layer, which directions of its input and output the predictions depend on.
+"""A Fisher matrix of Kronecker factors: for each layer, which directions of its input and output matter to predictions.
 
 Ritter et al. 2018, Online Structured Laplace Approximations for Overcoming Catastrophic Forgetting, arXiv:1805.07810;
 the factors are those of Martens & Grosse 2015 (KFAC), arXiv:1503.05671, and for convolutions of Grosse & Martens 2016

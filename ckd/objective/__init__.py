@@ -1,9 +1,8 @@
-"""The term, the sum of terms, and the engine that runs it."""
+"""The term, and the sum of terms."""
 
 from ckd.objective.adaptor import Adaptor
 from ckd.objective.batch import Batch, View
 from ckd.objective.draws import old_heads, replay, stream, union
-from ckd.objective.engine import Engine, StepLoss
 from ckd.objective.groups import (
     Groups,
     all_classes,
@@ -34,7 +33,6 @@ __all__ = [
     "Adaptor",
     "Batch",
     "Draw",
-    "Engine",
     "Groups",
     "Loss",
     "Moment",
@@ -42,7 +40,6 @@ __all__ = [
     "Output",
     "Shown",
     "Step",
-    "StepLoss",
     "Target",
     "Term",
     "View",

@@ -1,7 +1,7 @@
 """Logits with the class axis last, one row for each place that has a label: the only file that knows of axes.
 
-(B, C) stays as it is, (B, T, C) becomes (B·T, C), and dense (B, C, H, W) becomes (B·H·W, C). Labels are (B,), (B, T) and
-(B, H, W).
+(B, C) stays as it is, (B, T, C) becomes (B·T, C), and dense (B, C, H, W) becomes (B·H·W, C). Labels are (B,), (B, T)
+and (B, H, W).
 """
 
 from __future__ import annotations

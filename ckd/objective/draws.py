@@ -63,7 +63,7 @@ class Replay(Draw):
 
 @dataclass(frozen=True)
 class Union(Draw):
-    """The stream and a draw from memory as one batch, so that one mean runs over both; while it is empty, the stream."""
+    """The stream and a draw from memory as one batch, so that one mean runs over both; the stream while it is empty."""
 
     uses_memory: ClassVar[bool] = True
 

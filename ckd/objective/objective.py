@@ -143,7 +143,7 @@ class Objective:
 
     @functools.cached_property
     def parts(self) -> dict[str, Part]:
-        """What has a life cycle, by name, as experiences end: memory first, teachers before the anchor that needs one."""
+        """What has a life cycle, by name, in the order of its calls: memory first, teachers before the anchor."""
         found: list[tuple[str, object]] = [("memory", self.memory)]
         found += [(f"correction {i}", part) for i, part in enumerate(self.corrections)]
         chains = self.evaluation.items()
@@ -158,12 +158,6 @@ class Objective:
         return parts
 
     @functools.cached_property
-    def followers(self) -> list[Part]:
-        """The parts that follow an optimiser step: the anchor first, as it is what moves the student."""
-        following = [part for part in self.parts.values() if type(part).after_update is not Part.after_update]
-        return sorted(following, key=lambda part: part is not self.anchor)
-
-    @functools.cached_property
     def needs_head(self) -> bool:
         """Whether somebody looks at what the head takes in."""
         tapped = any(HEAD in term.output.paths for term in self.all_terms)
@@ -175,16 +169,6 @@ class Objective:
         for part in self.chain(name):
             model = part.evaluation_model(model)
         return model
-
-    def base_of(self, part: Part, student: nn.Module) -> nn.Module:
-        """The network that an evaluation model builds on; the student for every other part."""
-        for chain in self.evaluation.values():
-            if part in chain[1:]:
-                model = student
-                for earlier in chain[: chain.index(part)]:
-                    model = earlier.evaluation_model(model)
-                return model
-        return student
 
     def chain(self, name: str | None = None) -> tuple[Any, ...]:
         """The evaluation models that build on each other under a name; the first ones unless given.

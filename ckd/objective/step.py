@@ -35,7 +35,7 @@ class Step(Protocol):
         """The objective's teacher called `name`."""
         ...
 
-    def taught(self, name: str, shown: Shown, output: Output = logits) -> Any:
+    def teacher_output(self, name: str, shown: Shown, output: Output = logits) -> Any:
         """An output of a teacher, without a graph: a tensor, or a tuple for several taps."""
         ...
 

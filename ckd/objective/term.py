@@ -28,7 +28,7 @@ Weight = float | Callable[[Moment], float]
 class Loss(Protocol):
     """A loss per sample: outputs (B, ...) and their target to (B,).
 
-    For logits, `classes` restricts it to some classes, as a mask or None. A loss for tapped outputs takes the two alone,
+    For logits, `classes` restricts it to some classes, as a mask or None. A loss of tapped outputs takes the two alone,
     a tuple of each where several modules were tapped. It may compare samples of the batch with each other.
     """
 

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from ckd.data.preparation import Preparation
 from ckd.data.resident_loader import ResidentLoader
+from ckd.engine import Engine
+from ckd.engine.training_step import TrainingStep
 from ckd.errors import DataError
-from ckd.objective import Engine, Objective
-from ckd.objective.training_step import TrainingStep
+from ckd.objective import Objective
 from ckd.plugins.boundaries import TaskBoundaries, labels_by_task
 from ckd.plugins.checks import check_arguments, check_experience, warn_of_boundaries
 from ckd.plugins.conflicts import refuse_two
@@ -51,10 +52,10 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         >>> import torch
         >>> from avalanche.training import Naive
         >>> model = torch.nn.Linear(4, 2)
-        >>> strategy = Naive(
-        ...     model=model, optimizer=torch.optim.SGD(model.parameters(), lr=0.1), criterion=torch.nn.CrossEntropyLoss(),
-        ...     plugins=[SelfDistillation(memory_size=200)], evaluator=None,
-        ... )
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> plugin = SelfDistillation(memory_size=200)
+        >>> criterion = torch.nn.CrossEntropyLoss()
+        >>> strategy = Naive(model=model, optimizer=optimizer, criterion=criterion, plugins=[plugin])
     """
 
     def __init__(

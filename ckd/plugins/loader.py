@@ -11,9 +11,9 @@ from avalanche.core import SupervisedPlugin
 from avalanche.distributed.distributed_helper import DistributedHelper
 from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 
+from ckd.data.resident_loader import ResidentLoader, Source
 from ckd.plugins.conflicts import REPLACE_THE_LOADER, refuse_two
 from ckd.plugins.residency import NotResidentError, read
-from ckd.data.resident_loader import ResidentLoader, Source
 
 
 class LoaderWarning(UserWarning):

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
+from ckd.engine.training_step import TrainingStep
 from ckd.errors import ConfigError
-from ckd.objective.training_step import TrainingStep
 
 
 class ReplacedCriterion:

@@ -29,7 +29,7 @@ def cls_er(
     consistency = Term(
         "consistency",
         draw=replay("a"),
-        target=best_teacher("stable", "plastic"),
+        target=best_teacher(("stable", "plastic")),
         loss=logit_mse,
         weight=consistency_weight,
     )

@@ -1,12 +1,16 @@
 """What a term's output is compared with: labels, stored logits, or a teacher's outputs."""
 
-from ckd.objective.targets._best_teacher import best_teacher
-from ckd.objective.targets._implanted_logits import implanted_logits
-from ckd.objective.targets._labels import labels
-from ckd.objective.targets._old_probabilities import old_probabilities
-from ckd.objective.targets._stored_logits import stored_logits
-from ckd.objective.targets._teacher import as_drawn, teacher
+from ckd.objective.targets.cls_er import BestTeacher
+from ckd.objective.targets.icarl import OldProbabilities
+from ckd.objective.targets.samples import labels, stored_logits
 from ckd.objective.targets.target import Target
+from ckd.objective.targets.teachers import TeacherOutput, as_drawn
+from ckd.objective.targets.x_der import ImplantedLogits
+
+teacher = TeacherOutput
+best_teacher = BestTeacher
+implanted_logits = ImplantedLogits
+old_probabilities = OldProbabilities
 
 __all__ = [
     "Target",

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ckd.engine.passes import Passes
+from ckd.engine.plan import STREAM
+from ckd.engine.rehearsal import Prepare, Rehearsal
 from ckd.memory import Memory
 from ckd.objective.batch import Batch, join
 from ckd.objective.draws import Replay
 from ckd.objective.moment import Moment
 from ckd.objective.objective import Objective
-from ckd.objective.passes import Passes
-from ckd.objective.plan import STREAM
-from ckd.objective.rehearsal import Prepare, Rehearsal
 from ckd.objective.step import Draw, Shown
 from ckd.outputs import Capture, Output, call, logits
 from ckd.teachers import Teacher
@@ -44,7 +44,7 @@ class TrainingStep:
         self._rehearsal: Rehearsal | None = None
         self._batches: dict[Shown, Batch] = {STREAM: stream}
         self._outputs: dict[tuple[Shown, Output], Any] = {}
-        self._taught: dict[tuple[str, Shown], dict[Output, Any]] = {}
+        self._teacher_outputs: dict[tuple[str, Shown], dict[Output, Any]] = {}
         self._open = ExitStack()
         self.inputs, self.targets, self.tasks = stream.inputs, stream.targets, stream.tasks
 
@@ -128,7 +128,7 @@ class TrainingStep:
         self._open.close()
 
     def _joint_blocks(self) -> list[tuple[Batch, tuple[Shown, ...]]]:
-        """The batches of a joint pass: the stream, the plain draws from memory as one, the others; and whose they are."""
+        """The batches of a joint pass, each with its draws: the stream, all plain draws from memory, the others."""
         plain = tuple(self.plan.shown[: len(self.plan.plain)])
         others = [(self.batch(shown), (shown,)) for shown in self.plan.shown[len(plain) :]]
         return [(self.stream, (STREAM,)), *([(self._rehearse().shown, plain)] if plain else []), *others]
@@ -162,14 +162,14 @@ class TrainingStep:
         """The objective's teacher called `name`."""
         return self.objective.teachers[name]
 
-    def taught(self, name: str, shown: Shown, output: Output = logits) -> Any:
+    def teacher_output(self, name: str, shown: Shown, output: Output = logits) -> Any:
         """An output of a teacher, without a graph; all that is wanted of it comes from one forward pass."""
         key = (name, shown)
-        found = self._taught.get(key)
+        found = self._teacher_outputs.get(key)
         if found is None or output not in found:
             batch, wanted = self.batch(shown), self.plan.teachers.get(key, ())
             wanted = wanted if output in wanted else (*wanted, output)
-            found = self._taught[key] = self.teacher(name).outputs(batch.inputs, batch.tasks, wanted)
+            found = self._teacher_outputs[key] = self.teacher(name).outputs(batch.inputs, batch.tasks, wanted)
         return found[output]
 
     # what it is worth ------------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ckd.objective.step import Shown, Step
-from ckd.objective.targets._teacher import TeacherOutput
 from ckd.objective.targets.target import Target, Wish
+from ckd.objective.targets.teachers import TeacherOutput
 from ckd.outputs import logits
 
 
@@ -42,7 +42,7 @@ class OldProbabilities(Target):
         seen = step.moment.classes.seen.mask(student.shape[1], batch.tasks, student.device)
         target = torch.zeros_like(student, requires_grad=False).scatter_(1, batch.targets[:, None], 1.0)
         if step.teacher(self.name).ready:
-            old = step.taught(self.name, shown).sigmoid()
+            old = step.teacher_output(self.name, shown).sigmoid()
             valid = TeacherOutput(self.name).values(step, shown)[1]
             width = min(old.shape[1], target.shape[1])
             known = torch.ones_like(target[:, :width], dtype=torch.bool) if valid is None else valid[..., :width]
@@ -50,8 +50,3 @@ class OldProbabilities(Target):
             known = known & ~now[..., :width] if now is not None else torch.zeros_like(known)
             target[:, :width] = torch.where(known, old[:, :width], target[:, :width])
         return target, seen
-
-
-def old_probabilities(name: str) -> OldProbabilities:
-    """Labels for current classes, the sigmoids of the teacher called `name` for old ones."""
-    return OldProbabilities(name)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ckd.objective.step import Shown, Step
-from ckd.objective.targets._teacher import TeacherOutput
 from ckd.objective.targets.target import Target, Wish
+from ckd.objective.targets.teachers import TeacherOutput
 from ckd.outputs import logits
 
 
@@ -33,13 +33,8 @@ class BestTeacher(Target):
 
     def values(self, step: Step, shown: Shown) -> tuple[Tensor, Tensor | None]:
         """Logits (B, C) of each sample's best teacher, and the classes that the first knows."""
-        found = torch.stack([step.taught(name, shown) for name in self.names])  # (teachers, B, C)
+        found = torch.stack([step.teacher_output(name, shown) for name in self.names])  # (teachers, B, C)
         label = step.batch(shown).targets.expand(len(self.names), -1)[..., None]  # (teachers, B, 1)
         likely = found.log_softmax(-1).gather(-1, label)[..., 0]  # (teachers, B)
         best = likely.argmax(0)[None, :, None].expand(-1, -1, found.shape[-1])  # (1, B, C)
         return found.gather(0, best)[0], TeacherOutput(self.names[0]).values(step, shown)[1]
-
-
-def best_teacher(*names: str) -> BestTeacher:
-    """The logits, for each sample, of the teacher that finds its label most likely."""
-    return BestTeacher(names)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from ckd.engine.plan import Plan
 from ckd.objective.objective import Objective
-from ckd.objective.plan import Plan
 from ckd.objective.step import Step
 
 RANDOM_MODULES = (nn.modules.dropout._DropoutNd, nn.RReLU)

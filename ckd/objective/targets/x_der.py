@@ -14,7 +14,7 @@ from torch import Tensor
 from ckd.errors import ConfigError
 from ckd.memory import Memory, RefreshedMemory, implanted
 from ckd.objective.step import Shown, Step
-from ckd.objective.targets._stored_logits import StoredLogits
+from ckd.objective.targets.samples import StoredLogits
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,3 @@ class ImplantedLogits(StoredLogits):
         now = step.moment.classes.current.mask(student.shape[1], batch.tasks, student.device)
         later = (~known if now is None else now & ~known) & known.any(1, keepdim=True)
         return implanted(stored, student, batch.targets, later, self.gamma), known | later
-
-
-def implanted_logits(gamma: float) -> ImplantedLogits:
-    """Stored logits, and the student's own for later classes, bounded by γ; see `ImplantedLogits`."""
-    return ImplantedLogits(gamma)

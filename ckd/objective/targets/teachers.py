@@ -41,7 +41,7 @@ class TeacherOutput(Target):
 
     def values(self, step: Step, shown: Shown) -> tuple[Any, Tensor | None]:
         """Logits (B, C) and the classes known, (C,), (B, C) or None for all; or what was tapped, and None."""
-        values = step.taught(self.name, self._shown(shown), self.output)
+        values = step.teacher_output(self.name, self._shown(shown), self.output)
         batch, past = step.batch(shown), None
         if self.past_only and batch.experiences is not None:
             past = batch.experiences < step.moment.experience
@@ -63,8 +63,3 @@ class TeacherOutput(Target):
 def as_drawn(batch: Any, generator: Any) -> Any:
     """A view that changes nothing: `teacher("t", view=as_drawn)` beside a term that augments for the student."""
     return batch
-
-
-def teacher(name: str, *, output: Output = logits, past_only: bool = False, view: View | None = None) -> TeacherOutput:
-    """An output of the objective's teacher called `name`; see `TeacherOutput`."""
-    return TeacherOutput(name, output, past_only, view)

@@ -1,0 +1,71 @@
+"""The parts of an objective through a run: experiences begin and end, updates are followed, state is saved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from ckd.classes import Classes
+from ckd.errors import ConfigError
+from ckd.objective.objective import Objective
+from ckd.part import Ending, Part, Update
+
+
+class LifeCycle:
+    """Calls every part at its moments, in the order in which they build on each other."""
+
+    def __init__(self, objective: Objective) -> None:
+        self.parts = objective.parts
+        self._chains = tuple(objective.evaluation.values())
+        following = [part for part in self.parts.values() if type(part).after_update is not Part.after_update]
+        self._followers = sorted(following, key=lambda part: part is not objective.anchor)  # it moves the student
+
+    def begin(self, student: nn.Module, classes: Classes) -> None:
+        """An experience begins."""
+        for part in self.parts.values():
+            part.begin(student, classes)
+
+    def after_update(self, update: Update) -> None:
+        """Let the parts that do so follow an optimiser step."""
+        for part in self._followers:
+            part.after_update(update)
+
+    def end(self, ending: Ending) -> None:
+        """An experience ends; an evaluation model sees the network that it builds on in the student's place."""
+        for part in self.parts.values():
+            part.end(replace(ending, model=self._base_of(part, ending.model)))
+
+    def nbytes(self) -> dict[str, int]:
+        """Bytes of state held for the method, by what they hold."""
+        total = {"inputs": 0, "labels": 0, "logits": 0, "teachers": 0}
+        for part in self.parts.values():
+            for what, size in part.nbytes().items():
+                total[what] = total.get(what, 0) + size
+        return total
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of every part by name."""
+        return {name: part.state_dict() for name, part in self.parts.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any], student: nn.Module) -> None:
+        """Restore what `state_dict` returned.
+
+        Raises:
+            ConfigError: the state of another objective.
+        """
+        if set(self.parts) != set(state):
+            expected, received = (", ".join(names) or "no parts" for names in (self.parts, state))
+            fix = "Build the engine with the recipe that the state was saved from."
+            raise ConfigError("state of an engine", expected=expected, received=received, fix=fix)
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name], student)
+
+    def _base_of(self, part: Part, student: nn.Module) -> nn.Module:
+        """What an evaluation model builds on; the student for every other part."""
+        chain = next((chain for chain in self._chains if part in chain), ())
+        for earlier in chain[: chain.index(part)] if chain else ():
+            student = earlier.evaluation_model(student)
+        return student

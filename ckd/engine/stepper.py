@@ -1,0 +1,144 @@
+"""One training step after the other, for whoever owns the loop and shows the student its inputs."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ckd.classes import ClassSet
+from ckd.engine.given import as_stored, check_outputs, rate_of, without_inactive
+from ckd.engine.life_cycle import LifeCycle
+from ckd.engine.loss_record import LossRecord
+from ckd.engine.passes import Passes
+from ckd.engine.plan import STREAM
+from ckd.engine.rehearsal import Prepare
+from ckd.engine.training_step import TrainingStep
+from ckd.errors import ConfigError
+from ckd.objective.batch import Batch
+from ckd.objective.moment import Moment
+from ckd.objective.objective import Objective
+from ckd.outputs import find_head
+from ckd.part import Update
+
+ONE_RUN = "Build a new one for each run: its memory and teachers belong to one student."
+
+
+class Stepper:
+    """The steps of a run: what to show the student, what the terms make of it, and what follows an update.
+
+    A step is `step`, a forward pass of the student on its `inputs`, `receive`, `values`, the update, `after_update`.
+    """
+
+    def __init__(
+        self, objective: Objective, *, joint: bool | None, unique: bool, prepare: Prepare | None, head: str | None
+    ) -> None:
+        given: Any = objective
+        if not isinstance(given, Objective):
+            fix = "Give it a recipe, such as recipes.er(memory_size=200)."
+            raise ConfigError("engine", expected="an Objective", received=repr(objective), fix=fix)
+        if objective.used:
+            expected, received = "a new one", "one that was trained"
+            raise ConfigError(f"objective {objective.name!r}", expected=expected, received=received, fix=ONE_RUN)
+        self.objective, self.moment, self.parts = objective, Moment(), LifeCycle(objective)
+        self.joint, self.unique, self.head = joint, unique, head
+        self.prepare = prepare or as_stored
+        self._record = LossRecord()
+        self._active: ClassSet | None = None
+        self._begun = False  # no batch of this experience was seen yet
+        self._passes: Passes | None = None
+        self._step: TrainingStep | None = None
+        self._student: weakref.ref[nn.Module] | None = None
+        self._stored: tuple[Tensor, Tensor | None] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, **dict.fromkeys(("_passes", "_step", "_student", "_stored"))}
+
+    @property
+    def student(self) -> nn.Module | None:
+        """The student of the last step, while somebody holds it."""
+        return None if self._student is None else self._student()
+
+    def check_student(self, student: nn.Module) -> None:
+        """Raise a ConfigError for another student than that of earlier steps."""
+        if self.student is not None and self.student is not student:
+            expected, received = "the student that it trained before", "another one"
+            raise ConfigError(f"objective {self.objective.name!r}", expected=expected, received=received, fix=ONE_RUN)
+
+    def step(
+        self,
+        student: nn.Module,
+        inputs: Tensor,
+        labels: Tensor,
+        tasks: Tensor | None = None,
+        *,
+        raw: Tensor | None = None,
+    ) -> TrainingStep:
+        """Begin a step for whoever shows the student `step.inputs` without `loss`; `receive` takes what it returns."""
+        if self._step is not None:
+            self._step.close()  # left open only by a forward pass that failed
+        stream = Batch(inputs, labels, tasks if self.moment.classes.seen.per_task else None)
+        if self._passes is None or self.student is not student:
+            self._passes = self._decide(student, stream)
+        self._stored = inputs if raw is None else raw, tasks
+        self._step = TrainingStep(self.objective, self.moment, stream, self._passes, self.prepare)
+        self._step.open(student)
+        return self._step
+
+    def receive(self, outputs: Any) -> Tensor:
+        """Take what the student returned for `step.inputs`; returns the stream's logits (B, C)."""
+        assert self._step is not None
+        if self._begun:
+            check_outputs(outputs, self.moment.classes.seen)
+            self._begun = False
+        return self._step.receive(outputs)
+
+    def values(self, criterion: Tensor) -> dict[str, tuple[float, Tensor]]:
+        """Weight and value of every active term by name; noted beside the `criterion`'s value for `mean_losses`."""
+        assert self._step is not None
+        values = self._step.values()
+        self._record.add({"criterion": (1.0, criterion), **values}, self.moment.iteration)
+        return values
+
+    def after_update(self, optimizer: torch.optim.Optimizer | None = None) -> None:
+        """Let memory, teachers and the anchor follow the step that the optimiser took.
+
+        Raises:
+            ConfigError: no step was begun; or no optimiser, where an anchor needs its learning rate.
+        """
+        step, student = self._step, self.student
+        if step is None or self._stored is None or student is None:
+            fix = "Call engine.loss(...) first, once for each optimizer.step()."
+            raise ConfigError("engine.after_update", expected="a step before it", received="none", fix=fix)
+        if optimizer is None and self.objective.anchor is not None:
+            fix = "Call engine.after_update(optimizer)."
+            raise ConfigError("engine.after_update", expected="the optimiser", received="none", fix=fix)
+        (raw, tasks), stream = self._stored, step.stream
+        logits = without_inactive(step.student(STREAM).detach(), self._active, stream.tasks)
+        rate = 0.0 if optimizer is None else rate_of(optimizer)
+        update = Update(student, raw, stream.targets, tasks, logits, self.moment.experience, self._active is None, rate)
+        self.parts.after_update(update)
+        self._step = self._stored = None
+        self.moment.iteration += 1
+
+    def mean_losses(self) -> dict[str, float]:
+        """The mean of the criterion and of each weighted term since the last call, by name."""
+        return self._record.means()
+
+    def _decide(self, student: nn.Module, stream: Batch) -> Passes:
+        """Which forward passes the steps of this experience take; at its first one the parts see the student."""
+        self.check_student(student)
+        if not len(self.moment.classes.seen):
+            fix = "Call engine.begin(classes) before each experience."
+            raise ConfigError("engine.loss", expected="an experience that has begun", received="none", fix=fix)
+        self._student = weakref.ref(student)
+        if self._begun:
+            self.parts.begin(student, self.moment.classes)
+        if self.objective.needs_head and self.head is None:
+            self.head = find_head(student, stream.inputs[:2], None if stream.tasks is None else stream.tasks[:2])
+        random, cpu = getattr(self.prepare, "random", self.prepare is not as_stored), stream.inputs.device.type == "cpu"
+        passes = Passes.of(student, self.objective, joint=self.joint, unique=self.unique, random=random, cpu=cpu)
+        passes.head = self.head
+        return passes
