@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,26 +18,30 @@ from torch import Tensor
 from ckd.memory import Memory
 from ckd.objective.batch import Batch, join
 from ckd.objective.draws import Replay
+from ckd.rows import Rows
 
 Prepare = Callable[[Tensor, torch.Generator], Tensor]
 """Stored samples (B, ...) and a generator for augmentation, to network inputs."""
 
 
+def _gathered_later(name: str) -> Any:
+    """A column of a batch that may be given as a function, which is called when the column is first looked at."""
+    hidden = f"_{name}"
+
+    def get(batch: Batch) -> Any:
+        value = batch.__dict__[hidden]
+        if callable(value):
+            value = batch.__dict__[hidden] = value()
+        return value
+
+    return property(get, lambda batch, value: batch.__dict__.__setitem__(hidden, value))
+
+
 class ReplayBatch(Batch):
-    """Remembered samples whose inputs are gathered when they are first looked at."""
+    """Remembered samples; a column is gathered when it is first looked at, as a step reads only some of them."""
 
-    _inputs: Tensor | Callable[[], Tensor]
-
-    @property
-    def inputs(self) -> Tensor:
-        """Network inputs (B, ...)."""
-        if callable(self._inputs):
-            self._inputs = self._inputs()
-        return self._inputs
-
-    @inputs.setter
-    def inputs(self, value: Tensor | Callable[[], Tensor]) -> None:
-        self._inputs = value
+    inputs, targets, tasks = map(_gathered_later, ("inputs", "targets", "tasks"))
+    logits, experiences = map(_gathered_later, ("logits", "experiences"))
 
 
 class Rehearsal:
@@ -73,23 +78,25 @@ class Rehearsal:
         self._places: Tensor | None = None
         self._shared: Batch | None = None
         slots = memory.draw(n, draws=len(draws))  # (draws · n,), on the CPU
-        if unique and len(plain) > 1:
-            own = dict(zip(draws, slots.chunk(len(draws)), strict=True))
-            rows, places = unique_slots(torch.cat([own[draw] for draw in plain]), len(memory))
-            self._places = places.to(device, non_blocking=True)
-            self._shared = shared = self._batch(rows)
-            where = dict(zip(plain, self._places.chunk(len(plain)), strict=True))
-            self.batches = {
-                draw: self._batch(own[draw], partial(shared.inputs.index_select, 0, where[draw]))
-                if draw in where
-                else self._batch(own[draw])
-                for draw in draws
-            }
-        else:
-            every = self._batch(slots)
-            self.batches = dict(zip(draws, _chunks(every, len(draws)), strict=True))
-            if len(plain) == len(draws):
-                self._shared = every
+        if not (unique and len(plain) > 1):
+            there = slots.to(memory.rows.raw.device, non_blocking=True)
+            inputs = self._inputs(there).chunk(len(draws))
+            found = zip(draws, there.chunk(len(draws)), inputs, strict=True)
+            self.batches = {draw: self._batch(own, mine) for draw, own, mine in found}
+            return
+        stored = memory.rows.raw.device
+        own = dict(zip(draws, slots.chunk(len(draws)), strict=True))
+        drawn = slots if len(plain) == len(draws) else torch.cat([own[draw] for draw in plain])
+        rows, places = (index.to(stored, non_blocking=True) for index in unique_slots(drawn, len(memory)))
+        self._places = places
+        where = dict(zip(plain, places.chunk(len(plain)), strict=True))
+        once = self._inputs(rows)
+        self._shared = self._batch(rows, once)
+        self.batches = {}
+        for draw, index in own.items():
+            there = index.to(stored, non_blocking=True)
+            gather = partial(once.index_select, 0, where[draw]) if draw in where else partial(self._inputs, there)
+            self.batches[draw] = self._batch(there, gather)
 
     @property
     def shown(self) -> Batch:
@@ -103,32 +110,25 @@ class Rehearsal:
         every = outputs if self._places is None else outputs.index_select(0, self._places)
         return every.chunk(len(self._plain))
 
-    def _batch(self, slots: Tensor, inputs: Callable[[], Tensor] | None = None) -> Batch:
-        """The samples in these slots."""
-        there = slots.to(self._rows.raw.device, non_blocking=True)
-        columns = {
-            name: column.index_select(0, there).to(self._device)
-            for name, column in self._rows.items()
-            if name != "raw" and (self._by_task or name != "tasks")
-        }
-        if inputs is None:
-            raw = self._rows.raw.index_select(0, there).to(self._device)
-            inputs = self._prepare(raw, self._generator)  # type: ignore[assignment]
+    def _inputs(self, slots: Tensor) -> Tensor:
+        return self._prepare(self._rows.raw.index_select(0, slots).to(self._device), self._generator)
+
+    def _batch(self, slots: Tensor, inputs: Tensor | Callable[[], Tensor]) -> Batch:
+        """The samples in these slots, which lie on the memory's device."""
+        rows, later = self._rows, partial(_column, self._rows, slots, self._device)
         return ReplayBatch(
             inputs,  # type: ignore[arg-type]
-            columns["targets"],
-            columns.get("tasks"),
-            columns.get("logits"),
-            columns["experiences"],
+            partial(later, "targets"),  # type: ignore[arg-type]
+            partial(later, "tasks") if self._by_task else None,  # type: ignore[arg-type]
+            None if rows.logits is None else partial(later, "logits"),  # type: ignore[arg-type]
+            partial(later, "experiences"),  # type: ignore[arg-type]
+            samples=slots.shape[0],
         )
 
 
-def _chunks(batch: Batch, n: int) -> list[Batch]:
-    """The batch as `n` of equal size."""
-    if n == 1:
-        return [batch]
-    columns = (batch.inputs, batch.targets, batch.tasks, batch.logits, batch.experiences)
-    return [Batch(*parts) for parts in zip(*([None] * n if c is None else c.chunk(n) for c in columns), strict=True)]
+def _column(rows: Rows, slots: Tensor, device: torch.device, name: str) -> Tensor:
+    column: Tensor = getattr(rows, name)
+    return column.index_select(0, slots).to(device)
 
 
 def unique_slots(drawn: Tensor, n: int) -> tuple[Tensor, Tensor]:

@@ -94,7 +94,8 @@ class TrainingStep:
         self._student = student
         if self._passes.joint and self.plan.shown:
             self._blocks = self._joint_blocks()
-            together = join([batch for batch, _ in self._blocks])
+            union = self.plan.union
+            together = self.batch(union) if union else join([batch for batch, _ in self._blocks])
         else:
             self._blocks = [(self.batch(shown), (shown,)) for shown in (STREAM, *self.plan.shown)]
             together = self.stream
