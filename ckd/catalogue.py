@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
+import importlib.util
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,11 @@ class RecipeEntry:
 
     name: str
     summary: str
-    paper: str
-    stores: str
-    defaults: dict[str, Any]
+    paper: str = ""
+    stores: str = ""
+    cost: str = ""
+    use: str = ""
+    defaults: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -32,9 +36,35 @@ class BenchmarkEntry:
 
 
 def recipes() -> list[RecipeEntry]:
-    """The recipes in `ckd/recipes/`, by file name."""
+    """The recipes in `ckd/recipes/`, by file name, then those of other packages' entry points."""
     files = sorted((PACKAGE / "recipes").glob("*.py"), key=lambda file: file.stem)
-    return [entry for file in files for entry in _recipes(file)]
+    return [entry for file in files for entry in _recipes(file)] + _elsewhere()
+
+
+def markdown() -> str:
+    """The recipes of ckd itself as the table of the README."""
+    head = ("recipe", "what it does", "stores", "a step costs", "when to use it", "paper")
+    rows = [head, ("---",) * len(head)]
+    own = [entry for entry in recipes() if entry.cost]
+    rows += [(f"`{r.name}`", r.summary.rstrip("."), r.stores, r.cost, r.use, r.paper) for r in own]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _elsewhere() -> list[RecipeEntry]:
+    """What entry points of the group `ckd.recipes` name, read from their source without importing it."""
+    found = []
+    for point in importlib.metadata.entry_points(group="ckd.recipes"):
+        module, _, function = point.value.partition(":")
+        try:
+            spec = importlib.util.find_spec(module)
+        except ImportError:
+            spec = None
+        file = None if spec is None or spec.origin is None else Path(spec.origin)
+        builds = [] if file is None else [s for s in _statements(file) if isinstance(s, ast.FunctionDef)]
+        build = next((b for b in builds if b.name == function), None)
+        summary = f"from {module}" if build is None else (ast.get_docstring(build) or f"from {module}").split("\n")[0]
+        found.append(RecipeEntry(point.name, summary, defaults={} if build is None else _defaults(build.args)))
+    return found
 
 
 def benchmarks() -> list[BenchmarkEntry]:
@@ -54,9 +84,9 @@ def _recipes(file: Path) -> Iterator[RecipeEntry]:
         for decorator in build.decorator_list:
             match decorator:
                 case ast.Call(func=ast.Name("recipe"), args=[name], keywords=keywords):
-                    said = {keyword.arg: _literal(keyword.value) for keyword in keywords}
+                    said = {keyword.arg: _literal(keyword.value) for keyword in keywords if keyword.arg != "strategy"}
                     summary = (ast.get_docstring(build) or "").split("\n")[0]
-                    yield RecipeEntry(_literal(name), summary, said["paper"], said["stores"], _defaults(build.args))
+                    yield RecipeEntry(_literal(name), summary, defaults=_defaults(build.args), **said)  # type: ignore[arg-type]
 
 
 def _defaults(arguments: ast.arguments) -> dict[str, Any]:

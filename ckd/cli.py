@@ -39,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     demo.set_defaults(act=_demo)
 
     listing = commands.add_parser("list", help="benchmarks, recipes and networks")
+    listing.add_argument("--markdown", action="store_true", help="the table of recipes as in the README")
     listing.set_defaults(act=_list)
 
     run = commands.add_parser(
@@ -48,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     run.add_argument("benchmark", metavar="BENCHMARK", help=_BENCHMARK)
-    run.add_argument("--recipe", action="append", required=True, metavar="R", help="once for each recipe to compare")
+    run.add_argument("--recipe", action="append", required=True, metavar="R", help=_RECIPE)
     run.add_argument("--seeds", type=int, default=1, metavar="K", help="seeds 0 to K-1 (default: 1)")
     _add_protocol(run)
     run.add_argument("--validate", action="store_true", help="test on a tenth of the training data, held out")
@@ -70,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     tune.add_argument("benchmark", metavar="BENCHMARK", help=_BENCHMARK)
-    tune.add_argument("--recipe", required=True, metavar="R", help="a recipe from `ckd list`")
+    tune.add_argument("--recipe", required=True, metavar="R", help=_RECIPE)
     tune.add_argument(
         "--search", action="append", default=[], metavar="NAME=LOW:HIGH", help="lr or a hyper-parameter, once for each"
     )
@@ -116,6 +117,8 @@ def _add_protocol(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
 
+
+_RECIPE = "a name from `ckd list`, package.module:function, or FILE.py; once for each recipe to compare"
 
 _BENCHMARK = (
     "a name from `ckd list`, or FILE.npz with your own x_train, y_train, x_test and y_test: samples (N, features), "
@@ -210,7 +213,12 @@ def _protocol(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _list(_: argparse.Namespace) -> None:
+def _list(arguments: argparse.Namespace) -> None:
+    if arguments.markdown:
+        from ckd import catalogue
+
+        print(catalogue.markdown())
+        return
     from rich import box
     from rich.console import Console
     from rich.table import Table

@@ -12,6 +12,7 @@ from ckd.bench.networks import NETWORKS
 from ckd.data.registry import find
 from ckd.errors import ConfigError, DataError, UnknownNameError
 from ckd.recipes import get, protocol
+from ckd.recipes.registry import source_file
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class RunSpec:
         average: decay of an average of the weights that predicts in the student's place; 0 for none.
         lr_end: share of the learning rate that is left at the end of each experience; 1 keeps it.
         data: digest of the arrays, for a file of one's own.
+        code: digest of the recipe's file, for a file of one's own.
         source: where the protocol comes from, and what was changed.
     """
 
@@ -52,6 +54,7 @@ class RunSpec:
     average: float = 0.0
     lr_end: float = 1.0
     data: str = ""
+    code: str = ""
     source: str = ""
 
     @property
@@ -59,18 +62,25 @@ class RunSpec:
         """How the method is called in tables and plots."""
         extras = [f" + average {self.average:g}"] if self.average else []
         extras += [f" + lr to {self.lr_end:g}"] if self.lr_end != 1 else []
-        name = self.recipe + "".join(extras)
+        name = Path(self.recipe).name + "".join(extras)
         return f"{name}, memory {self.memory_size}" if self.memory_size else name
 
     @property
     def folder(self) -> Path:
         """Where its result belongs, relative to the output folder: another setting, another folder."""
-        usual = {"precision": "float32", "compiled": False, "average": 0.0, "lr_end": 1.0}  # added since, no new folder
+        usual = {
+            "precision": "float32",
+            "compiled": False,
+            "average": 0.0,
+            "lr_end": 1.0,
+            "code": "",
+        }  # added since, no new folder
         decided = {k: v for k, v in asdict(self).items() if k not in ("seed", "source") and usual.get(k, ...) != v}
         decided["benchmark"] = Path(self.benchmark).stem
         digest = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:8]
         memory = f"-{self.memory_size}" if self.memory_size else ""
-        return Path(Path(self.benchmark).stem) / f"{self.recipe}{memory}-{digest}" / f"seed{self.seed}"
+        recipe = Path(self.recipe).name.replace(":", "-")
+        return Path(Path(self.benchmark).stem) / f"{recipe}{memory}-{digest}" / f"seed{self.seed}"
 
 
 def plan(
@@ -141,6 +151,7 @@ def plan(
         average=average,
         lr_end=lr_end,
         data=_digest(Path(benchmark)) if benchmark.endswith(".npz") else "",
+        code="" if (file := source_file(recipe)) is None else _digest(file),
         source=rule.source + (f"; changed: {', '.join(changed)}" if changed else ""),
     )
     if precision not in ("float32", "bfloat16"):
@@ -168,5 +179,5 @@ def _digest(file: Path) -> str:
         return hashlib.sha256(file.read_bytes()).hexdigest()[:8]
     except OSError as error:
         raise DataError(
-            f"file {file}", expected="an .npz file of arrays", received=error, fix="Check the path."
+            f"file {file}", expected="a file that can be read", received=error, fix="Check the path."
         ) from error

@@ -11,7 +11,13 @@ from ckd.recipes.registry import recipe
 from ckd.teachers import Snapshot
 
 
-@recipe("bfp", paper="Gu et al. 2023, arXiv:2303.14595", stores="inputs, labels, logits, a snapshot, a projection")
+@recipe(
+    "bfp",
+    paper="Gu et al. 2023, arXiv:2303.14595",
+    stores="inputs, labels, logits, a snapshot, a projection",
+    cost="4, and the snapshot on stream and memory",
+    use="class-incremental with boundaries, one head",
+)
 def bfp(
     *,
     memory_size: int = 200,

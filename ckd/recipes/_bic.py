@@ -1,6 +1,6 @@
 """BiC: distillation, then bias correction. Wu et al. 2019, arXiv:1905.13260, eq. 1 to 4.
 
-The old model that is distilled answers with its bias corrected, as in the paper. The correction is fitted on a tenth of
+The old model that is distilled has its bias corrected, as in the paper. The correction is fitted on a tenth of
 the memory that is never rehearsed; what the stream showed once before it was stored, the paper leaves out of that too.
 """
 
@@ -12,7 +12,13 @@ from ckd.recipes.registry import recipe
 from ckd.teachers import Snapshot
 
 
-@recipe("bic", paper="Wu et al. 2019, arXiv:1905.13260", stores="inputs, labels, a snapshot, 2 numbers a class")
+@recipe(
+    "bic",
+    paper="Wu et al. 2019, arXiv:1905.13260",
+    stores="inputs, labels, a snapshot, 2 numbers a class",
+    cost="2, and the snapshot on both",
+    use="class-incremental with boundaries, one head",
+)
 def bic(
     *,
     memory_size: int = 200,
@@ -21,7 +27,7 @@ def bic(
     memory_batch_size: int | None = None,
     seed: int = 0,
 ) -> Objective:
-    """Replay and distil old classes; after each experience, fit scale and shift of the new classes' logits."""
+    """er and distillation; after each experience, fit scale and shift of the new classes' logits."""
     criterion, distillation = weighted_distillation(temperature)
     return Objective(
         "bic",

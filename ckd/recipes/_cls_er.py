@@ -1,7 +1,7 @@
 """CLS-ER: replay with a plastic and a stable average. Arani et al. 2022, arXiv:2201.12604, algorithm 1.
 
-Unlike the authors' code, the averages are asked in eval mode with averaged BatchNorm statistics, and the student
-answers the remembered samples once, in the joint forward pass, where the code asks it twice.
+Unlike the authors' code, the averages run in eval mode with averaged BatchNorm statistics, and the student
+sees the remembered samples once, in the joint forward pass, where the code shows it them twice.
 """
 
 from ckd.losses import logit_mse
@@ -11,7 +11,13 @@ from ckd.recipes.registry import recipe
 from ckd.teachers import Ema
 
 
-@recipe("cls-er", paper="Arani et al. 2022, arXiv:2201.12604", stores="inputs, labels, two averaged models")
+@recipe(
+    "cls-er",
+    paper="Arani et al. 2022, arXiv:2201.12604",
+    stores="inputs, labels, two averaged models",
+    cost="2, and both averages on the memory",
+    use="as mean-er",
+)
 def cls_er(
     *,
     memory_size: int = 200,
@@ -23,7 +29,7 @@ def cls_er(
     memory_batch_size: int | None = None,
     seed: int = 0,
 ) -> Objective:
-    """Replay, match the better of two averaged models on remembered samples, and answer with the stable one."""
+    """mean-er with two averages, for each sample the one that knows its label better."""
     stable = Ema(stable_decay, rate=stable_rate, seed=2 * seed)
     plastic = Ema(plastic_decay, rate=plastic_rate, seed=2 * seed + 1)
     consistency = Term(

@@ -9,7 +9,13 @@ from ckd.objective import Objective, Term, replay, stored_logits
 from ckd.recipes.registry import recipe
 
 
-@recipe("der", paper="Buzzega et al. 2020, arXiv:2004.07211", stores="inputs, labels, logits")
+@recipe(
+    "der",
+    paper="Buzzega et al. 2020, arXiv:2004.07211",
+    stores="inputs, labels, logits",
+    cost="2",
+    use="no task boundaries",
+)
 def der(
     *, memory_size: int = 200, alpha: float = 0.5, memory_batch_size: int | None = None, seed: int = 0
 ) -> Objective:

@@ -9,7 +9,13 @@ from ckd.recipes._der import der
 from ckd.recipes.registry import recipe
 
 
-@recipe("der++", paper="Buzzega et al. 2020, arXiv:2004.07211", stores="inputs, labels, logits")
+@recipe(
+    "der++",
+    paper="Buzzega et al. 2020, arXiv:2004.07211",
+    stores="inputs, labels, logits",
+    cost="3",
+    use="the strongest plain choice; no task boundaries",
+)
 def der_plus_plus(
     *,
     memory_size: int = 200,
@@ -18,7 +24,7 @@ def der_plus_plus(
     memory_batch_size: int | None = None,
     seed: int = 0,
 ) -> Objective:
-    """Match stored logits on one draw from memory and labels on another."""
+    """der, and labels on another draw from memory."""
     labels = Term("labels", draw=replay("b"), loss=cross_entropy, weight=beta)
     base = der(memory_size=memory_size, alpha=alpha, memory_batch_size=memory_batch_size, seed=seed)
     return base.extend(labels, name="der++")

@@ -10,9 +10,15 @@ from ckd.objective import Objective, Term, present, replay, stream
 from ckd.recipes.registry import recipe
 
 
-@recipe("er-ace", paper="Caccia et al. 2022, arXiv:2104.05025", stores="inputs, labels")
+@recipe(
+    "er-ace",
+    paper="Caccia et al. 2022, arXiv:2104.05025",
+    stores="inputs, labels",
+    cost="2",
+    use="class-incremental, online",
+)
 def er_ace(*, memory_size: int = 200, memory_batch_size: int | None = None, seed: int = 0) -> Objective:
-    """Replay with an asymmetric cross entropy: the stream only among the classes present."""
+    """Replay with an asymmetric cross entropy: the stream's softmax runs only over the classes present."""
     return Objective(
         "er-ace",
         [Term("replay", draw=replay("a"), loss=cross_entropy)],

@@ -8,7 +8,13 @@ from ckd.objective import Objective, Term, replay, union
 from ckd.recipes.registry import recipe
 
 
-@recipe("er-las", paper="Huang et al. 2024, arXiv:2311.06460", stores="inputs, labels")
+@recipe(
+    "er-las",
+    paper="Huang et al. 2024, arXiv:2311.06460",
+    stores="inputs, labels",
+    cost="2",
+    use="class-incremental, online, small budgets",
+)
 def er_las(
     *, memory_size: int = 200, strength: float = 1.0, memory_batch_size: int | None = None, seed: int = 0
 ) -> Objective:

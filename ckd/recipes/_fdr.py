@@ -1,7 +1,7 @@
 """Function distance regularisation. Benjamin, Rolnick & Kording 2019, arXiv:1805.08289.
 
-A sample's answer is that of the model at the end of its experience. Samples are admitted by reservoir, where the
-paper's memory is filled at boundaries; until their experience ends they weigh nothing.
+A sample's logits are those of the model at the end of its experience. Samples are admitted by reservoir, where the
+paper's memory is filled at boundaries; until their experience ends they have no weight.
 """
 
 from ckd.losses import probability_distance
@@ -10,11 +10,13 @@ from ckd.objective import Objective, Term, replay, stored_logits
 from ckd.recipes.registry import recipe
 
 
-@recipe("fdr", paper="Benjamin et al. 2019, arXiv:1805.08289", stores="inputs, labels, logits")
+@recipe(
+    "fdr", paper="Benjamin et al. 2019, arXiv:1805.08289", stores="inputs, labels, logits", cost="2", use="a reference"
+)
 def fdr(
     *, memory_size: int = 200, alpha: float = 1.0, memory_batch_size: int | None = None, seed: int = 0
 ) -> Objective:
-    """Stay near the answers that the model gave when an experience ended, as a function."""
+    """Stay near the probabilities that the model gave when an experience ended."""
     distance = Term(
         "distance",
         draw=replay("a"),

@@ -1,4 +1,4 @@
-"""iCaRL: herded exemplars, sigmoid distillation, nearest-mean answers. Rebuffi et al. 2017, arXiv:1611.07725.
+"""iCaRL: herded exemplars, sigmoid distillation, nearest-mean classification. Rebuffi et al. 2017, arXiv:1611.07725.
 
 The exemplars are drawn beside every batch of the stream, where the paper mixes them into the data of the experience.
 """
@@ -11,9 +11,15 @@ from ckd.recipes.registry import recipe
 from ckd.teachers import Snapshot
 
 
-@recipe("icarl", paper="Rebuffi et al. 2017, arXiv:1611.07725", stores="inputs, labels, a snapshot, class means")
+@recipe(
+    "icarl",
+    paper="Rebuffi et al. 2017, arXiv:1611.07725",
+    stores="inputs, labels, a snapshot, class means",
+    cost="2, and the snapshot on both",
+    use="class-incremental with boundaries, one head",
+)
 def icarl(*, memory_size: int = 200, memory_batch_size: int | None = None, seed: int = 0) -> Objective:
-    """Learn every class on its own, with the snapshot's answers for old ones; answer by the nearest class mean."""
+    """Sigmoid distillation on herded exemplars; evaluate with the nearest class mean."""
     return Objective(
         "icarl",
         criterion=Term(

@@ -2,7 +2,7 @@
 
 Cross entropy over all classes seen is the sum of two: which of the new classes, and new or old. The second makes a
 network forget, and gets the weight ρ · new classes / old classes. Since the sum is linear, the recipe writes the second
-as the difference of the whole and the first: the named losses are those two, weighed.
+as the difference of the whole and the first: the named losses are those two, weighted.
 Replay is that of DER++, as in the paper's strongest form.
 """
 
@@ -15,7 +15,13 @@ from ckd.recipes._der_plus_plus import der_plus_plus
 from ckd.recipes.registry import recipe
 
 
-@recipe("lode", paper="Liang & Li 2023, NeurIPS", stores="inputs, labels, logits")
+@recipe(
+    "lode",
+    paper="Liang & Li 2023, NeurIPS",
+    stores="inputs, labels, logits",
+    cost="3",
+    use="class-incremental, long training",
+)
 def lode(
     *,
     memory_size: int = 200,
@@ -26,7 +32,7 @@ def lode(
     memory_batch_size: int | None = None,
     seed: int = 0,
 ) -> Objective:
-    """der++; on the stream, telling new classes from old ones weighs less than telling new ones apart."""
+    """der++; on the stream, telling new classes from old ones has less weight than telling new ones apart."""
     if within < 0 or between < 0:
         raise ConfigError(
             "lode", expected="within and between from 0", received=(within, between), fix="Try 1 and 0.1."

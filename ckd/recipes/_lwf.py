@@ -12,9 +12,15 @@ from ckd.recipes.registry import recipe
 from ckd.teachers import Snapshot
 
 
-@recipe("lwf", paper="Li & Hoiem 2016, arXiv:1606.09282", stores="a snapshot")
+@recipe(
+    "lwf",
+    paper="Li & Hoiem 2016, arXiv:1606.09282",
+    stores="a snapshot",
+    cost="1, and the snapshot",
+    use="no memory allowed; multi-head models",
+)
 def lwf(*, distill_weight: float = 1.0, temperature: float = 2.0) -> Objective:
-    """Match the snapshot's answers about old classes, on the new data."""
+    """Match the snapshot's soft predictions of old classes, on the new data."""
     check_temperature(temperature)
     distillation = Term(
         "distillation",

@@ -6,8 +6,14 @@ from ckd.recipes.registry import recipe
 from ckd.teachers import Snapshot
 
 
-@recipe("lwf-mc", paper="Rebuffi et al. 2017, arXiv:1611.07725", stores="a snapshot")
+@recipe(
+    "lwf-mc",
+    paper="Rebuffi et al. 2017, arXiv:1611.07725",
+    stores="a snapshot",
+    cost="1, and the snapshot",
+    use="no memory allowed; one head",
+)
 def lwf_mc() -> Objective:
-    """Learn every class on its own, with the snapshot's answers for old ones."""
+    """iCaRL without exemplars: a sigmoid for each class, the snapshot's for old ones."""
     criterion = Term("criterion", draw=stream, target=old_probabilities("snapshot"), loss=binary_cross_entropy)
     return Objective("lwf-mc", criterion=criterion, teachers={"snapshot": Snapshot()})

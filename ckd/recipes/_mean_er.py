@@ -10,7 +10,13 @@ from ckd.recipes.registry import recipe
 from ckd.teachers import Ema
 
 
-@recipe("mean-er", paper="Arani et al. 2022, arXiv:2201.12604", stores="inputs, labels, an averaged model")
+@recipe(
+    "mean-er",
+    paper="Arani et al. 2022, arXiv:2201.12604",
+    stores="inputs, labels, an averaged model",
+    cost="2, and the average on the memory",
+    use="class-incremental; no task boundaries",
+)
 def mean_er(
     *,
     memory_size: int = 200,
@@ -20,7 +26,7 @@ def mean_er(
     memory_batch_size: int | None = None,
     seed: int = 0,
 ) -> Objective:
-    """Replay, match an averaged model on remembered samples, and answer with it."""
+    """er; match an average of the weights on remembered samples, and evaluate with it."""
     ema = Ema(decay, rate=rate, seed=seed)
     consistency = Term(
         "consistency", draw=replay("a"), target=teacher("ema"), loss=logit_mse, weight=consistency_weight

@@ -1,9 +1,9 @@
 """What `SelfDistillation()` does unless told otherwise: DER++, and the last snapshot where the classes stay.
 
-The learner matches two of its past selves on remembered samples: the answer that it gave when a sample was stored
-(Buzzega et al. 2020, arXiv:2004.07211) and, where no new class arrives, the soft answer of a snapshot taken at the last
-boundary (Li & Hoiem 2016, arXiv:1606.09282). Where new classes arrive a snapshot passes on the bias of its time,
-towards the classes that it learnt last; there the stored answers alone are kept.
+The learner matches two of its past selves on remembered samples: the logits that it gave when a sample was stored
+(Buzzega et al. 2020, arXiv:2004.07211) and, where no new class arrives, the soft predictions of a snapshot taken at the
+last boundary (Li & Hoiem 2016, arXiv:1606.09282). Where new classes arrive a snapshot passes on the bias of its time,
+towards the classes that it learnt last; there the stored logits alone are matched.
 """
 
 from functools import partial
@@ -15,7 +15,13 @@ from ckd.recipes.registry import recipe
 from ckd.teachers import Snapshot
 
 
-@recipe("self-distillation", paper="DER++ with a snapshot", stores="inputs, labels, logits, a snapshot")
+@recipe(
+    "self-distillation",
+    paper="DER++ with a snapshot",
+    stores="inputs, labels, logits, a snapshot",
+    cost="3, and the snapshot on the memory",
+    use="the default",
+)
 def self_distillation(
     *,
     memory_size: int = 200,
@@ -26,7 +32,7 @@ def self_distillation(
     memory_batch_size: int | None = None,
     seed: int = 0,
 ) -> Objective:
-    """der++, and the snapshot's soft answers on remembered samples where no class is new; the default."""
+    """der++, and the snapshot's soft predictions on remembered samples where no class is new; the default."""
     check_temperature(temperature)
     base = der_plus_plus(
         memory_size=memory_size, alpha=alpha, beta=beta, memory_batch_size=memory_batch_size, seed=seed

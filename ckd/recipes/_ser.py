@@ -1,6 +1,6 @@
 """Strong experience replay. Zhuo et al. 2023, arXiv:2305.13622.
 
-The snapshot is believed about the classes that it was taught, where the paper compares the whole head.
+The snapshot's logits count for the classes that it was taught, where the paper compares the whole head.
 """
 
 from ckd.losses import cross_entropy, logit_mse
@@ -10,7 +10,13 @@ from ckd.recipes.registry import recipe
 from ckd.teachers import Snapshot
 
 
-@recipe("ser", paper="Zhuo et al. 2023, arXiv:2305.13622", stores="inputs, labels, logits, a snapshot")
+@recipe(
+    "ser",
+    paper="Zhuo et al. 2023, arXiv:2305.13622",
+    stores="inputs, labels, logits, a snapshot",
+    cost="2, and the snapshot",
+    use="class-incremental with boundaries",
+)
 def ser(
     *,
     memory_size: int = 200,
@@ -19,7 +25,7 @@ def ser(
     memory_batch_size: int | None = None,
     seed: int = 0,
 ) -> Objective:
-    """Replay; match stored logits on the memory, and the snapshot's logits on the new data."""
+    """er; match stored logits on the memory, and the snapshot's logits on the new data."""
     labels = Term("replay", draw=replay("a"), loss=cross_entropy)
     backward = Term("backward", draw=replay("a"), target=stored_logits, loss=logit_mse, weight=backward_weight)
     forward = Term("forward", draw=stream, target=teacher("snapshot"), loss=logit_mse, weight=forward_weight)

@@ -12,7 +12,13 @@ from ckd.recipes.registry import recipe
 from ckd.teachers import Snapshot
 
 
-@recipe("ss-il", paper="Ahn et al. 2021, arXiv:2003.13947", stores="inputs, labels, a snapshot")
+@recipe(
+    "ss-il",
+    paper="Ahn et al. 2021, arXiv:2003.13947",
+    stores="inputs, labels, a snapshot",
+    cost="2, and the snapshot on both",
+    use="class-incremental with boundaries",
+)
 def ss_il(
     *,
     memory_size: int = 200,
@@ -21,7 +27,7 @@ def ss_il(
     memory_batch_size: int | None = None,
     seed: int = 0,
 ) -> Objective:
-    """Replay with a softmax of its own for old and for current classes; distil each past experience by itself."""
+    """Replay with a softmax each for old and for current classes; distil each past experience by itself."""
     check_temperature(temperature)
     distillation = Term(
         "distillation",

@@ -1,8 +1,8 @@
-"""Tether: the old self holds the weights where its answers depend on them, and is asked about collages of the memory.
+"""Tether: the old weights hold the new where predictions depend on them, and the old self teaches on collages.
 
 Ours, of known parts. The anchor is the online structured Laplace approximation of Ritter et al. 2018, arXiv:1805.07810,
 its step taken exactly; memory is rehearsed as in DER++ (Buzzega et al. 2020, arXiv:2004.07211); the old self is an
-average of the weights (Tarvainen & Valpola 2017, arXiv:1703.01780), which also answers, as in CLS-ER
+average of the weights (Tarvainen & Valpola 2017, arXiv:1703.01780), which also evaluates, as in CLS-ER
 (arXiv:2201.12604). What we did not find elsewhere is to distil collages within an experience, and the exact step. What
 each part is worth: benchmarks/results/tether.md.
 """
@@ -19,7 +19,13 @@ from ckd.teachers import Ema, Snapshot
 from ckd.views import Collage
 
 
-@recipe("tether", paper="ours", stores="inputs, labels, logits, two averaged models, Kronecker factors")
+@recipe(
+    "tether",
+    paper="ours",
+    stores="inputs, labels, logits, two averaged models, Kronecker factors",
+    cost="4, the snapshot on the memory, and the pull",
+    use="domain-incremental with boundaries",
+)
 def tether(
     *,
     memory_size: int = 200,
@@ -35,7 +41,7 @@ def tether(
     memory_batch_size: int | None = None,
     seed: int = 0,
 ) -> Objective:
-    """Der++, the old self's answers on collages of memory, its weights as an anchor; answers with an average."""
+    """der++, distillation on collages of the memory, and a pull towards the old weights; evaluate with an average."""
     check_temperature(temperature)
     if collage_of < 1:
         raise ConfigError("samples in a collage", expected="1 or more", received=collage_of, fix="1 mixes nothing.")

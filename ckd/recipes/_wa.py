@@ -13,11 +13,17 @@ from ckd.recipes.registry import recipe
 from ckd.teachers import Snapshot
 
 
-@recipe("wa", paper="Zhao et al. 2020, arXiv:1911.07053", stores="inputs, labels, a snapshot")
+@recipe(
+    "wa",
+    paper="Zhao et al. 2020, arXiv:1911.07053",
+    stores="inputs, labels, a snapshot",
+    cost="2, and the snapshot on both",
+    use="long training, many exemplars, one head; far below er after short training",
+)
 def wa(
     *, memory_size: int = 200, temperature: float = 2.0, memory_batch_size: int | None = None, seed: int = 0
 ) -> Objective:
-    """Replay and distil old classes; after each experience, align the head's new weights with the old."""
+    """er and distillation; after each experience, align the head's new weights with the old."""
     criterion, distillation = weighted_distillation(temperature)
     return Objective(
         "wa",

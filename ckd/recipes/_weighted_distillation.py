@@ -1,4 +1,4 @@
-"""Cross entropy and distillation, weighed by how many classes are old: what WA and BiC train with.
+"""Cross entropy and distillation, weighted by how many classes are old: what WA and BiC train with.
 
 Wu et al. 2019 (BiC), arXiv:1905.13260, eq. 1; Zhao et al. 2020 (WA), arXiv:1911.07053, eq. 3.
 """

@@ -1,6 +1,6 @@
 """X-DER without the preparation of future heads. Boschini et al. 2022, arXiv:2201.00766.
 
-What remembered samples say about classes that came after them is written into their answers, here with every draw and,
+What remembered samples say about classes that came after them is written into their logits, here with every draw and,
 for good, when an experience ends. The stream's softmax runs over the current classes and the memory's
 over old ones; a margin keeps new samples from raising the others, those to come included. Left out: the
 contrastive training of heads for classes to come. Samples are admitted by a class-balanced reservoir, where the paper
@@ -15,7 +15,13 @@ from ckd.objective import Objective, Term, current, implanted_logits, old, repla
 from ckd.recipes.registry import recipe
 
 
-@recipe("x-der", paper="Boschini et al. 2022, arXiv:2201.00766", stores="inputs, labels, logits")
+@recipe(
+    "x-der",
+    paper="Boschini et al. 2022, arXiv:2201.00766",
+    stores="inputs, labels, logits",
+    cost="3",
+    use="class-incremental with boundaries, long training",
+)
 def x_der(
     *,
     memory_size: int = 200,
@@ -27,7 +33,7 @@ def x_der(
     memory_batch_size: int | None = None,
     seed: int = 0,
 ) -> Objective:
-    """Match stored answers that are brought up to date; stream and memory each get a softmax of their own."""
+    """der++ with a softmax each for stream and memory, and stored logits brought up to date."""
     logits = Term("logits", draw=replay("a"), target=implanted_logits(gamma), loss=logit_mse, weight=alpha)
     labels = Term("labels", draw=replay("b"), loss=cross_entropy, groups=old, weight=beta)
     first = Term(

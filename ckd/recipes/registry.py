@@ -1,12 +1,21 @@
-"""The recipes by name: how they are built, what they store, where they come from."""
+"""The recipes by name: how they are built, what they store, where they come from.
+
+ckd's own are here; others are found where they are: an entry point of the group `ckd.recipes` in any installed package,
+`package.module:function`, or a file, `mine.py` or `mine.py:function`.
+"""
 
 from __future__ import annotations
 
+import importlib
+import importlib.metadata
+import importlib.util
 import inspect
 import math
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
 
 from ckd.errors import ConfigError, UnknownNameError
 from ckd.objective import Objective
@@ -25,13 +34,18 @@ class Recipe:
         build: makes the objective; its keyword arguments are the hyper-parameters.
         paper: where the method comes from.
         stores: what it keeps beside the model.
+        cost: forward and backward passes of one mini-batch in a step.
+        use: when to use it.
         strategy: the Avalanche strategy that it runs in; all but the references run in `Naive`.
+        defaults: every hyper-parameter with its value.
     """
 
     name: str
     build: Build
     paper: str
-    stores: str
+    stores: str = ""
+    cost: str = ""
+    use: str = ""
     strategy: Strategy = "Naive"
     defaults: dict[str, Any] = field(default_factory=dict)
 
@@ -71,28 +85,84 @@ def _like(default: Any, name: str, value: Any) -> Any:
 
 RECIPES: dict[str, Recipe] = {}
 
+GROUP = "ckd.recipes"
+"""Of entry points."""
 
-def recipe(name: str, *, paper: str, stores: str, strategy: Strategy = "Naive") -> Callable[[B], B]:
-    """Register a builder under `name`; returns the builder unchanged."""
+
+def recipe(
+    name: str, *, paper: str = "", stores: str = "", cost: str = "", use: str = "", strategy: Strategy = "Naive"
+) -> Callable[[B], B]:
+    """Register a builder under `name`; returns the builder unchanged.
+
+    Raises:
+        ConfigError: an argument without a default.
+    """
 
     def register(build: B) -> B:
-        defaults = {p.name: p.default for p in inspect.signature(build).parameters.values()}
-        if inspect.Parameter.empty in defaults.values():
-            raise ConfigError(
-                f"recipe {name!r}", expected="a default for every argument", received=defaults, fix="Add it."
-            )
-        RECIPES[name] = Recipe(name, build, paper, stores, strategy, defaults)
+        RECIPES[name] = _recipe(name, build, paper=paper, stores=stores, cost=cost, use=use, strategy=strategy)
         return build
 
     return register
 
 
 def get(name: str) -> Recipe:
-    """The recipe called `name`.
+    """The recipe called `name`, or that an entry point, `package.module:function` or a file names.
 
     Raises:
         UnknownNameError: no such recipe; the nearest names are in the message.
+        ConfigError: a module or file that cannot be loaded, or that holds no recipe.
     """
-    if name not in RECIPES:
-        raise UnknownNameError.of("recipe", name, RECIPES)
+    if name in RECIPES:
+        return RECIPES[name]
+    points = {point.name: point.value for point in importlib.metadata.entry_points(group=GROUP)}
+    if name in points:
+        return _found(name, points[name])
+    if ":" in name or name.endswith(".py"):
+        return _found(name, name)
+    raise UnknownNameError.of("recipe", name, [*RECIPES, *points])
+
+
+def source_file(name: str) -> Path | None:
+    """The file of a recipe that is named by its file; None for others."""
+    path = name if name.endswith(".py") else name.rpartition(":")[0]
+    return Path(path) if path.endswith(".py") else None
+
+
+def _found(name: str, where: str) -> Recipe:
+    """The recipe at `package.module:function`, `file.py:function`, or the only one of a file or module."""
+    module_name, _, function = where.rpartition(":") if not where.endswith(".py") else (where, "", "")
+    known = set(RECIPES)
+    try:
+        module = _file(Path(module_name)) if module_name.endswith(".py") else importlib.import_module(module_name)
+        build = getattr(module, function) if function else None
+    except (ImportError, AttributeError, OSError, SyntaxError) as error:
+        expected, fix = "a function of a module or file", "Write package.module:function, or file.py:function."
+        raise ConfigError(f"recipe {name!r}", expected=expected, received=error, fix=fix) from error
+    new = [recipe for key, recipe in RECIPES.items() if key not in known or recipe.build is build]
+    registered = next((recipe for recipe in new if build is None or recipe.build is build), None)
+    if registered is None and build is None:
+        expected, fix = "a function under @recipe", "Decorate one, or name a function: file.py:function."
+        raise ConfigError(f"recipe {name!r}", expected=expected, received="none", fix=fix)
+    found = registered or _recipe(name, cast(Build, build))
+    RECIPES[name] = replace(found, name=name)
     return RECIPES[name]
+
+
+def _file(path: Path) -> Any:
+    """A file as a module, executed once a process."""
+    module_name = f"ckd_recipe_{path.stem}_{abs(hash(path.resolve()))}"
+    if module_name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        sys.modules[module_name] = module
+    return sys.modules[module_name]
+
+
+def _recipe(name: str, build: Build, *, paper: str = "", **told: Any) -> Recipe:
+    defaults = {p.name: p.default for p in inspect.signature(build).parameters.values()}
+    if inspect.Parameter.empty in defaults.values():
+        raise ConfigError(f"recipe {name!r}", expected="a default for every argument", received=defaults, fix="Add it.")
+    return Recipe(name, build, paper, defaults=defaults, **told)
