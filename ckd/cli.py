@@ -110,7 +110,7 @@ def _add_protocol(command: argparse.ArgumentParser) -> None:
         type=float,
         default=0.0,
         metavar="A",
-        help="answer with an average of the weights, of decay A; for recipes that answer with the student",
+        help="evaluate with an average of the weights, of decay A; for recipes that have none of their own",
     )
     command.add_argument(
         "--lr-end", type=float, default=1.0, metavar="S", help="lower the rate to S times its value in each experience"
@@ -196,7 +196,7 @@ def _tune(arguments: argparse.Namespace) -> None:
 
 
 def _protocol(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What `_add_protocol` asked for, as arguments of `plan`."""
+    """What `_add_protocol` added, as arguments of `plan`."""
     return {
         "memory_size": arguments.memory_size,
         "n_experiences": arguments.experiences,

@@ -44,7 +44,7 @@ class DataError(CkdError, ValueError):
 
 
 class ModelError(CkdError, TypeError):
-    """A model answers in a form that the objective cannot use."""
+    """A model returns what the objective cannot use."""
 
 
 class NonFiniteLossError(CkdError, ArithmeticError):

@@ -90,7 +90,7 @@ class Part:
     """A part does nothing by default; it overrides the moments that it needs."""
 
     needs_boundaries = False
-    """Whether it does nothing in a stream that does not tell where its tasks end."""
+    """Whether it does nothing in a stream that does not mark where its tasks end."""
 
     needs_data = False
     """Whether it looks at the experience's own samples when an experience ends."""

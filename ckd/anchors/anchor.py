@@ -1,6 +1,6 @@
 """The anchor: each step is followed by a pull towards a teacher's weights, as stiff as its predictions depend on them.
 
-Where the gradients of a sum of terms speak of samples at hand, this one speaks of all samples of the past: to second
+Where the terms of a sum see only the samples at hand, this one stands for all samples of the past: to second
 order, ½ (θ - θ*)ᵀ F (θ - θ*) is what the old predictions lose when the weights move from θ* to θ (Kirkpatrick et al.
 2017, arXiv:1612.00796).
 """

@@ -162,7 +162,7 @@ def table(results: Iterable[Result], published: Published | None = None, against
     )
     shown.add_column("method", no_wrap=True)
     more = [*(["published"] if published else []), *([f"p ({against})"] if against else [])]
-    for column in ("memory", "accuracy", "task known", "forgetting", "s", "kB", *more):
+    for column in ("memory", "accuracy", "task-incremental", "forgetting", "s", "kB", *more):
         shown.add_column(column, justify="right", no_wrap=True)
     methods = by_method(results)
     for label, found in methods.items():

@@ -52,7 +52,7 @@ class LossRecord:
         return means
 
     def _read(self) -> None:
-        """Read what is on the device still."""
+        """Read what is left on the device."""
         unread, self._unread = self._unread, []
         if unread:
             rows = torch.stack([values for *_, values in unread]).tolist()

@@ -23,7 +23,7 @@ class Passes:
     Attributes:
         joint: whether the student sees everything in one forward pass.
         unique: whether a remembered sample that several draws took is shown once.
-        head: path of the linear layer that gives the logits, where somebody needs it.
+        head: path of the linear layer that gives the logits, where a term or part needs it.
     """
 
     joint: bool

@@ -40,8 +40,8 @@ class Plan:
         pairs = [*self.terms, *([(criterion, self.criterion)] if criterion else [])]
         self.taps = tuple(dict.fromkeys(term.output for term, _ in pairs if not term.output.is_logits))
         self.teachers: dict[tuple[str, Shown], tuple[Output, ...]] = {}
-        for term, asked in pairs:
-            for name, seen, output in term.target.wishes(asked):
+        for term, input_of in pairs:
+            for name, seen, output in term.target.wishes(input_of):
                 known = self.teachers.get((name, seen), ())
                 self.teachers[name, seen] = known if output in known else (*known, output)
 
@@ -55,6 +55,6 @@ class Plan:
 
     def _whole(self, step: Step) -> Shown | None:
         everything = tuple(one.draw for one in (STREAM, *self.shown))
-        asked = (self.criterion, *(one for _, one in self.terms))
-        unions = (one for one in asked if one.view is None and one.draw.parts(step) == everything)
+        candidates = (self.criterion, *(one for _, one in self.terms))
+        unions = (one for one in candidates if one.view is None and one.draw.parts(step) == everything)
         return next(unions, None) if len(everything) > 1 else None

@@ -58,7 +58,7 @@ class Stepper:
 
     @property
     def student(self) -> nn.Module | None:
-        """The student of the last step, while somebody holds it."""
+        """The student of the last step; None before it, or once that model is gone."""
         return None if self._student is None else self._student()
 
     def check_student(self, student: nn.Module) -> None:

@@ -23,7 +23,7 @@ from ckd.teachers import Teacher
 
 
 class TrainingStep:
-    """Draws, outputs and targets of one step; see `ckd.objective.step.Step` for what terms may ask of it.
+    """Draws, outputs and targets of one step; `ckd.objective.step.Step` says what terms may use of it.
 
     Whoever owns the training loop shows the student `inputs` (and `tasks`), and gives `receive` what it returns.
 
@@ -64,7 +64,7 @@ class TrainingStep:
         """A draw from memory; those of all terms are gathered and prepared together."""
         assert isinstance(draw, Replay)
         planned = self._rehearse()
-        if draw not in planned.batches:  # a user's own target or view asks for one that no term draws
+        if draw not in planned.batches:  # a user's own target wants one that no term draws
             planned.batches.update(self._draw([draw], [draw], unique=False).batches)
         return planned.batches[draw]
 

@@ -1,8 +1,8 @@
 """Bias correction: two numbers for the newest classes, fitted on remembered samples, put its logits in their place.
 
 Wu et al. 2019, Large Scale Incremental Learning (BiC), arXiv:1905.13260, section 4.2. They are fitted on samples that
-the memory holds out of rehearsal, as in the paper; on all of it where it holds out none. Samples rehearsed again
-and again are known by heart and show no bias.
+the memory holds out of rehearsal, as in the paper; on all of it where it holds out none. Samples that are
+rehearsed again and again are fitted so well that they show no bias.
 """
 
 from __future__ import annotations

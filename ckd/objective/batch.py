@@ -16,7 +16,7 @@ class Batch:
     Attributes:
         inputs: network inputs (B, ...).
         targets: labels (B, ...), int64.
-        tasks: task labels (B,), int64; None unless the model has a head for each and the benchmark tells them.
+        tasks: task labels (B,), int64; None unless the model has a head for each and the benchmark has them.
         logits: stored with remembered samples (B, C), NaN for units that were inactive; None elsewhere.
         experiences: index of the experience of remembered samples (B,); None elsewhere.
         samples: what a mean runs over; fewer than B where one sample goes through several heads.

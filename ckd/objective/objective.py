@@ -1,4 +1,4 @@
-"""The sum of terms, with the memory and the teachers that the terms speak of."""
+"""The sum of terms, with the memory and the teachers that the terms name."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Objective:
     """What a learner minimises beside, or instead of, its training loop's criterion; for one run only.
 
     `objective + term` is a new objective with one more term, and `extend` changes more than that. If a term matches
-    stored logits, the memory is told to keep them.
+    stored logits, the memory keeps them.
 
     Args:
         name: for messages and reports.
@@ -159,7 +159,7 @@ class Objective:
 
     @functools.cached_property
     def needs_head(self) -> bool:
-        """Whether somebody looks at what the head takes in."""
+        """Whether a term or part uses what the head takes in."""
         tapped = any(HEAD in term.output.paths for term in self.all_terms)
         return tapped or any(part.needs_head for part in self.parts.values())
 

@@ -10,7 +10,7 @@ from avalanche.benchmarks import OnlineCLExperience
 class TaskBoundaries:
     """Follows a stream and says where a task ends.
 
-    Of an online stream that is after the last sub-experience of a task, and only if the stream tells its boundaries:
+    Of an online stream that is after the last sub-experience of a task, and only if the stream marks its boundaries:
     where it does not, every mini-batch would look like a task of its own. Avalanche's splitter does not mark the last
     sub-experience when all are of equal size, so they are counted too.
     """

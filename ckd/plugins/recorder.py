@@ -16,7 +16,7 @@ class AccuracyRecorder(SupervisedPlugin):  # type: ignore[misc]
     """Fills the accuracy matrix R[i, j]: accuracy on test experience j after training on experience i.
 
     Use it as a plugin beside Avalanche's evaluator or, quicker, in its place: `evaluator=AccuracyRecorder()`. Correct
-    answers are counted on the device and read once for each experience. An evaluation before any training fills the
+    predictions are counted on the device and read once for each experience. An evaluation before any training fills the
     row of the untrained model, which forward transfer needs. Evaluating again after the same experience overwrites
     its row; experiences that were not evaluated are NaN. In an online stream the rows are those of its tasks.
 
@@ -71,7 +71,7 @@ class AccuracyRecorder(SupervisedPlugin):  # type: ignore[misc]
         return self._matrix(0)
 
     def task_matrix(self) -> AccuracyMatrix:
-        """Accuracy among the classes of the tested experience: other logits are left out, as if the task were told."""
+        """Accuracy among the classes of the tested experience: other logits are left out, as if the task were known."""
         return self._matrix(1)
 
     def _matrix(self, which: int) -> AccuracyMatrix:

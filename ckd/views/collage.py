@@ -1,6 +1,6 @@
 """Collages: each pixel of a sample from one of several remembered samples.
 
-The old self can be asked about any input, not only about those that were stored: a few samples of a task make an
+A teacher gives soft targets for any input, not only for those that were stored: a few samples of a task make an
 endless transfer set near it. Distillation on mixed samples is older (by mixup of a few images: Active Mixup,
 arXiv:2003.13960; in continual learning: Re-MKD, arXiv:2301.05180), and so are masks that cut samples apart (CutMix,
 arXiv:1905.04899; FMix, arXiv:2002.12047).
@@ -23,7 +23,7 @@ from ckd.views.partners import Partners, same_experience
 class Collage:
     """A view that replaces part of each sample by its partners'.
 
-    The label stays that of the first sample and stored logits are dropped: what a collage is, only a teacher can say.
+    The label stays that of the first sample and stored logits are dropped: only a teacher can give a target for a collage.
 
     Args:
         of: how many samples make one collage, 2 or more.

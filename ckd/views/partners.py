@@ -1,4 +1,4 @@
-"""With whom a sample is mixed: functions of a batch that return the row of each sample's partner, (B,).
+"""Which other sample each one is mixed with: functions of a batch that return the row of each sample's partner, (B,).
 
 A sample is its own partner only where it is alone.
 """

@@ -18,7 +18,7 @@ Wish = tuple[str, Shown, Output]
 
 @dataclass(frozen=True)
 class Target(ABC):
-    """A function over a step. What it needs is told up front, so that a term without it is not even drawn."""
+    """A function over a step. What it needs is declared up front, so that a term without it is not even drawn."""
 
     @property
     def teachers(self) -> tuple[str, ...]:
@@ -42,7 +42,7 @@ class Target(ABC):
         return not self.waits or all(step.teacher(name).ready for name in self.teachers)
 
     def wishes(self, shown: Shown) -> list[Wish]:
-        """Every output of a teacher that `values` will ask for, so that one forward pass gives them all."""
+        """Every output of a teacher that `values` will use, so that one forward pass gives them all."""
         return []
 
     @abstractmethod
