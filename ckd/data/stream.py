@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
 
 from ckd.data.arrays import Arrays
 from ckd.data.experience import TensorExperience
@@ -28,6 +32,12 @@ class TensorStream:
     input_shape: tuple[int, ...]
     prepare_train: Preparation
     prepare_test: Preparation
+
+    def tensors(self, which: Literal["train", "test"] = "train") -> Iterator[tuple[Tensor, Tensor]]:
+        """Network inputs (N, ...), without augmentation, and labels (N,) of each experience."""
+        for experience in self.train if which == "train" else self.test:
+            raw = experience.raw() if experience.rows is None else experience.raw().index_select(0, experience.rows)
+            yield self.prepare_test(raw), experience.targets
 
 
 def stream_of(arrays: Arrays, train: list[TensorExperience], test: list[TensorExperience]) -> TensorStream:

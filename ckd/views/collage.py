@@ -23,7 +23,7 @@ from ckd.views.partners import Partners, same_experience
 class Collage:
     """A view that replaces part of each sample by its partners'.
 
-    The label stays that of the first sample and stored logits are dropped: only a teacher can give a target for a collage.
+    The label stays that of the first sample and stored logits are dropped: the target of a collage is a teacher's.
 
     Args:
         of: how many samples make one collage, 2 or more.
