@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--data-root", metavar="D", help="where data sets are kept (default: ~/.cache/ckd)")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    table = Table("method", "accuracy", "task known", title=chosen.benchmark)
+    table = Table("method", "accuracy", "task-incremental", title=chosen.benchmark)
     for name, plugin in METHODS.items():
         specs = [plan(chosen.benchmark, "naive", seed=seed, epochs=chosen.epochs) for seed in range(chosen.seeds)]
         runs = [run(spec, plugin(), chosen.data_root) for spec in specs]

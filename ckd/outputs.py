@@ -27,6 +27,12 @@ class Output:
     paths: tuple[str, ...] = ()
     inputs: bool = False
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.paths, self.inputs)))
+
+    def __hash__(self) -> int:
+        return self._hash  # type: ignore[attr-defined, no-any-return] # a step looks it up a dozen times
+
     @property
     def is_logits(self) -> bool:
         """Whether it is what the network returns."""

@@ -28,13 +28,18 @@ class StepLoss:
 
     Attributes:
         total: the scalar to call backward on.
-        parts: the criterion and each active term, weighted, by name.
         logits: the student's logits for the batch, (B, C).
+        values: weight and value of the criterion and of each active term, by name.
     """
 
     total: Tensor
-    parts: dict[str, Tensor]
     logits: Tensor
+    values: dict[str, tuple[float, Tensor]]
+
+    @property
+    def parts(self) -> dict[str, Tensor]:
+        """The criterion and each active term, weighted, detached scalars by name; they sum up to `total`."""
+        return {name: weight * value.detach() for name, (weight, value) in self.values.items()}
 
     def backward(self) -> None:
         """`total.backward()`."""
@@ -188,13 +193,11 @@ class Engine(Stepper):
             step.close()
             raise
         logits = self.receive(outputs)
-        total = step.criterion(self.criterion)
-        values = self.values(total)
-        parts = {"criterion": total.detach()}
-        for name, (weight, value) in values.items():
+        criterion = total = step.criterion(self.criterion)
+        values = self.values(criterion)
+        for weight, value in values.values():
             total = torch.add(total, value, alpha=weight)
-            parts[name] = weight * value.detach()
-        return StepLoss(total, parts, logits)
+        return StepLoss(total, logits, {"criterion": (1.0, criterion), **values})
 
     # state -----------------------------------------------------------------------------------------------------
 
