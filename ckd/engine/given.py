@@ -23,10 +23,17 @@ def classes_by_task(classes: Iterable[int] | Mapping[int, Iterable[int]]) -> dic
     """Class indices by task label, 0 where there is none.
 
     Raises:
-        DataError: a negative class.
+        DataError: no indices, or a negative one.
     """
     by_task = classes if isinstance(classes, Mapping) else {0: classes}
-    found = {int(task): frozenset(map(int, some)) for task, some in by_task.items()}
+    try:
+        found = {int(task): frozenset(map(int, some)) for task, some in by_task.items()}
+    except (TypeError, ValueError) as error:
+        expected, fix = (
+            "class indices, or those of each task",
+            "For example begin(range(10)) or begin(labels.unique()).",
+        )
+        raise DataError("classes of the experience", expected=expected, received=repr(classes), fix=fix) from error
     lowest = min((c for some in found.values() for c in some), default=0)
     if lowest < 0:
         fix, received = "Number the classes 0, 1, 2, ...", f"a label {lowest}"

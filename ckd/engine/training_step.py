@@ -63,10 +63,9 @@ class TrainingStep:
     def replay(self, draw: Draw) -> Batch:
         """A draw from memory; those of all terms are gathered and prepared together."""
         assert isinstance(draw, Replay)
-        planned = self._rehearse()
-        if draw not in planned.batches:  # a user's own target wants one that no term draws
-            planned.batches.update(self._draw([draw], [draw], unique=False).batches)
-        return planned.batches[draw]
+        if draw in self.plan.replays:
+            return self._rehearse().batches[draw]
+        return self._draw([draw], [draw], unique=False).batches[draw]  # a user's own target or draw wants it
 
     def _rehearse(self) -> Rehearsal:
         if self._rehearsal is None:
