@@ -63,7 +63,8 @@ def head_tapped(model: nn.Module) -> Iterator[list[Tensor]]:
 
     def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         features = inputs[0].flatten(1)
-        found[:] = [features.float() if features.dtype in (torch.float16, torch.bfloat16) else features]
+        half = features.dtype in (torch.float16, torch.bfloat16)
+        found[:] = [features.float() if half else features.clone()]  # what follows the head may work in place
 
     handle = head_of(model).register_forward_pre_hook(hook)
     try:
