@@ -1,13 +1,18 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+LOWEST := .venv-lowest
 
-.PHONY: demo test lint format clean
+.PHONY: demo test test-lowest lint format clean
 
 demo: .venv/ready
 	$(BIN)/ckd demo
 
 test: lint
 	$(BIN)/python -m pytest
+
+# the lowest versions that pyproject.toml promises, in an environment of their own: some GB, the first time
+test-lowest: $(LOWEST)/ready
+	$(LOWEST)/bin/python -m pytest
 
 lint: .venv/ready
 	$(BIN)/ruff check .
@@ -25,5 +30,12 @@ format: .venv/ready
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
+$(LOWEST)/ready: pyproject.toml tests/lowest.py
+	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python tests/lowest.py > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python -m pip install --quiet --upgrade pip
+	$(LOWEST)/bin/python -m pip install --quiet --constraint $(LOWEST)/constraints.txt --editable '.[dev]'
+	touch $@
+
 clean:
-	rm -rf .venv runs
+	rm -rf .venv $(LOWEST) runs

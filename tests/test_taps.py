@@ -45,11 +45,36 @@ def test_tapped_is_what_a_forward_pass_by_hand_gives():
     torch.testing.assert_close(logits, inner @ model[3].weight.T + model[3].bias)
 
 
-def test_a_module_that_works_in_place_does_not_change_what_was_tapped():
-    model = nn.Sequential(nn.Linear(3, 5), nn.ReLU(inplace=True), nn.Linear(5, 2))
+class Zeroed(nn.Module):
+    """Zeroes the first column in place, through a view."""
+
+    def forward(self, x):
+        x[..., 0].zero_()
+        return x
+
+
+LAYERS = {
+    "linear": (lambda: nn.Linear(3, 5), (6, 3)),
+    "linear, in rows": (lambda: nn.Linear(3, 5), (6, 2, 3)),
+    "conv": (lambda: nn.Conv2d(2, 4, 2), (6, 2, 3, 3)),
+    "a view": (lambda: nn.Sequential(nn.Linear(3, 6), nn.Unflatten(1, (2, 3))), (6, 3)),
+}
+
+
+@pytest.mark.parametrize("follows", [lambda: nn.ReLU(inplace=True), Zeroed], ids=["ReLU", "a view"])
+@pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
+def test_what_works_in_place_behind_it_changes_neither_what_was_tapped_nor_its_gradient(layer, follows):
+    torch.manual_seed(0)
+    make, shape = layer
+    model, x = nn.Sequential(make(), follows(), nn.Flatten()), torch.randn(shape)
+    alone = model[0](x)
     with tapped(model, ["0"]) as found:
-        model(X)
-    torch.testing.assert_close(found["0"], X @ model[0].weight.T + model[0].bias)
+        answers = model(x)
+    assert torch.equal(found["0"], alone)
+    weights = list(model.parameters())
+    wanted = torch.autograd.grad(alone.square().sum() + model(x).sum(), weights)
+    got = torch.autograd.grad(found["0"].square().sum() + answers.sum(), weights)
+    torch.testing.assert_close(got, wanted)
 
 
 def test_each_forward_pass_replaces_what_was_tapped():
@@ -144,6 +169,38 @@ def test_the_head_takes_in_what_the_network_before_it_puts_out(name):
     torch.testing.assert_close(logits, taken[-1] @ head_of(model).weight.T + head_of(model).bias)
     assert head_of(model).out_features == logits.shape[1]
     assert hooks(model) == 0
+
+
+class Overwriting(nn.Module):
+    """Halves in place what its head took in, once that has answered; its second forward pass leaves it as it is."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.body, self.shape, self.head, self.halves = nn.Linear(3, 4), shape, nn.Linear(4, 2), True
+
+    def forward(self, x):
+        taken = self.body(x).view(self.shape)
+        answer = self.head(taken)
+        if self.halves:
+            taken.div_(2)
+        return answer
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (6, 1, 4)], ids=str)
+@pytest.mark.parametrize("graph", [True, False])
+def test_what_works_in_place_behind_the_head_changes_neither_what_it_took_in_nor_its_gradient(graph, shape):
+    torch.manual_seed(0)
+    model = Overwriting(shape)
+    model.head.weight.requires_grad_(False)  # else PyTorch itself refuses the backward pass
+    with torch.set_grad_enabled(graph), head_tapped(model) as taken:
+        answers = model(X)
+    torch.testing.assert_close(taken[-1], model.body(X))
+    if graph:
+        model.halves = False
+        weights = list(model.body.parameters())
+        wanted = torch.autograd.grad(model.body(X).square().sum() + model(X).sum(), weights)
+        got = torch.autograd.grad(taken[-1].square().sum() + answers.sum(), weights)
+        torch.testing.assert_close(got, wanted)
 
 
 def test_a_head_that_has_grown_is_found():

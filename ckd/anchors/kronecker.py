@@ -225,18 +225,17 @@ def _noted(model: nn.Module) -> Iterator[dict[str, tuple[Tensor, Tensor, int]]]:
     calls: Counter[str] = Counter()
 
     def watch(path: str, layer: nn.Linear | nn.Conv2d) -> None:
-        def hook(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        def hook(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
             calls[path] += 1
-            if output.requires_grad:
-                inputs = _full(_unfolded(layer, args[0].detach()))
-                output.register_hook(lambda g: note(inputs, _full(g)))  # type: ignore[no-untyped-call]
+            if not output.requires_grad:
+                return output
+            inputs = _rows(layer, args[0].detach())
+            output.register_hook(lambda g: note(inputs, _full(g)))  # type: ignore[no-untyped-call]
+            return output.clone()  # what follows may work in place, which would cut off the hook of a view
 
         def note(inputs: Tensor, gradient: Tensor) -> None:
             rows = gradient.flatten(2).mT if isinstance(layer, nn.Conv2d) else gradient  # (N, P, O)
-            positions = rows.shape[1:-1].numel()
-            if layer.bias is not None:
-                inputs = torch.cat([inputs, inputs.new_ones(len(inputs), 1)], 1)
-            passes[path] = inputs, rows.flatten(0, -2), positions
+            passes[path] = inputs, rows.flatten(0, -2), rows.shape[1:-1].numel()
 
         handles.append(layer.register_forward_hook(hook))
 
@@ -269,12 +268,16 @@ def _names(path: str) -> tuple[str, str]:
     return f"{path}.weight".lstrip("."), f"{path}.bias".lstrip(".")
 
 
-def _unfolded(layer: nn.Module, inputs: Tensor) -> Tensor:
-    """What each row of the weight is multiplied with, (N·P, I)."""
+def _rows(layer: nn.Linear | nn.Conv2d, inputs: Tensor) -> Tensor:
+    """What each row of the weight is multiplied with, (N·P, I), and a 1 for a bias; a copy, as `inputs` may change."""
+    biased = layer._parameters["bias"] is not None
     if isinstance(layer, nn.Conv2d):
         shape = {name: getattr(layer, name) for name in ("kernel_size", "dilation", "padding", "stride")}
-        return F.unfold(inputs, **shape).mT.flatten(0, 1)  # (N, I, P) -> (N·P, I)
-    return inputs.flatten(0, -2)
+        inputs = F.unfold(inputs, **shape).mT  # (N, I, P) -> (N, P, I)
+    elif not biased:
+        inputs = inputs.clone()
+    rows = _full(inputs.flatten(0, -2))
+    return F.pad(rows, (0, 1), value=1.0) if biased else rows
 
 
 def _full(values: Tensor) -> Tensor:

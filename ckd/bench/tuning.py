@@ -131,7 +131,7 @@ def tune(
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)  # what fails is raised, and said by ckd
     try:
         study = optuna.create_study(
-            storage=f"sqlite:///{out / 'study.db'}",
+            storage=_storage(optuna, out / "study.db"),
             study_name=_name(specs({name: r.low for name, r in space.items()}), space),
             direction="maximize",
             sampler=optuna.samplers.TPESampler(),
@@ -178,6 +178,13 @@ def _optuna() -> Any:
         fix = "pip install 'avalanche-ckd[tune]'"
         raise ConfigError("ckd tune", expected="Optuna", received="none installed", fix=fix) from error
     return optuna
+
+
+def _storage(optuna: Any, file: Path) -> Any:
+    """Keeps a study in an SQLite file, in which no connection is left open."""
+    from sqlalchemy.pool import NullPool  # a dependency of Optuna
+
+    return optuna.storages.RDBStorage(f"sqlite:///{file}", engine_kwargs={"poolclass": NullPool})
 
 
 def _complete(study: Any) -> list[Any]:

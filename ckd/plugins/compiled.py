@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from avalanche.core import SupervisedPlugin
 from torch import nn
 
@@ -56,9 +57,18 @@ class Compiled(SupervisedPlugin):  # type: ignore[misc]
                 )
         model: nn.Module = strategy.model
         if model._compiled_call_impl is None and self.failed is None:
-            model.compile(backend=self.backend)
-            compiled: Any = model._compiled_call_impl
-            model._compiled_call_impl = _OrPlain(self, model, compiled)
+            model._compiled_call_impl = _OrPlain(self, model, torch.compile(_call_of(model), backend=self.backend))
+
+
+def _call_of(model: nn.Module) -> Callable[..., Any]:
+    """What `nn.Module.compile` compiles, in a frame of our own where PyTorch 2.11 would pass over its, in torch.nn."""
+    if not type(model).__module__.startswith("torch.nn."):
+        return model._call_impl
+
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        return model._call_impl(*arguments, **keywords)  # type: ignore[no-untyped-call]
+
+    return call
 
 
 class _OrPlain:

@@ -121,6 +121,67 @@ def test_factors_of_an_mlp_with_inputs_in_rows_are_those_of_a_loop(classes, exam
     equals(curvature, {path: factors(exam, loss_of, path) for path in ("0", "3")}, displacement_of(model))
 
 
+class Doubled(nn.Module):
+    """Doubles rows in place, or a view of them."""
+
+    def __init__(self, of=lambda x: x):
+        super().__init__()
+        self.of = of
+
+    def forward(self, x):
+        self.of(x).mul_(2)
+        return x
+
+
+FOLLOWS = {
+    "ReLU": lambda: nn.ReLU(inplace=True),
+    "ReLU of a view": lambda: nn.Sequential(nn.Unflatten(1, (1, -1)), nn.ReLU(inplace=True), nn.Flatten(1, 2)),
+    "a slice": lambda: Doubled(lambda x: x[:, :1]),
+    "twice": lambda: nn.Sequential(Doubled(), nn.ReLU(inplace=True)),
+}
+LAYERS = {
+    "linear": (lambda bias: nn.Linear(3, 4, bias=bias), (6, 3)),
+    "linear, in rows": (lambda bias: nn.Linear(3, 4, bias=bias), (6, 2, 3)),
+    "linear, in rows of rows": (lambda bias: nn.Linear(3, 4, bias=bias), (6, 2, 2, 3)),
+    "conv": (lambda bias: nn.Conv2d(2, 4, 2, bias=bias), (6, 2, 3, 3)),
+}
+
+
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+@pytest.mark.parametrize("follows", FOLLOWS.values(), ids=FOLLOWS)
+@pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
+def test_what_works_in_place_behind_a_layer_does_not_change_its_factors(layer, follows, bias, exam_of, loss_of):
+    """A layer in rows puts out a view, which in-place work takes out of the graph."""
+    make, shape = layer
+    model = built(make(bias), follows(), nn.Flatten())
+    exam, curvature = exam_of(model, random(*shape), [0, 3, 2, 0, 1, 3]), Kronecker(**F64)
+    curvature.add(exam, 1.0)
+    equals(curvature, {"0": factors(exam, loss_of, "0")}, displacement_of(model))
+
+
+class Overwriting(nn.Module):
+    """Overwrites what its layer took in, once that has answered; as its weight is still, no gradient needs it."""
+
+    def __init__(self, bias):
+        super().__init__()
+        self.layer = nn.Linear(4, 4, bias=bias)
+        self.layer.weight.requires_grad_(False)
+
+    def forward(self, x):
+        answer = self.layer(x)
+        x.zero_()
+        return answer
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_an_input_that_is_overwritten_later_counts_as_it_was(bias, exam_of, loss_of):
+    model = built(nn.Linear(3, 4), Overwriting(bias), nn.Linear(4, 4))
+    exam, curvature = exam_of(model, random(5, 3), [0, 3, 2, 0, 1]), Kronecker(**F64)
+    curvature.add(exam, 1.0)
+    wanted = {path: factors(exam, loss_of, path) for path in ("0", "1.layer", "2")}
+    equals(curvature, wanted, displacement_of(model))
+
+
 @pytest.mark.parametrize("bias", [True, False])
 def test_one_sample_through_one_layer_is_the_outer_product_of_its_gradient(bias, exam_of, loss_of):
     model = built(nn.Linear(3, 4, bias=bias))

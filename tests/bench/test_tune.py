@@ -1,9 +1,12 @@
 """Studies: on validation data, with seeds of their own, resumed, and refused early where they cannot work."""
 
+import gc
 import io
 import json
 import sys
+from pathlib import Path
 
+import psutil
 import pytest
 from rich.console import Console
 
@@ -118,6 +121,23 @@ def test_a_file_that_is_no_study_is_refused(ran, study, tmp_path):
     (tmp_path / "study.db").write_text("this is no database, but a file of some length" * 100)
     with pytest.raises(DataError, match=r"study\.db"):
         study({"lr": Range(0.1, 0.3)}, trials=1)
+
+
+@pytest.fixture
+def left_open(tmp_path):
+    """left_open() -> the files under tmp_path that are open, also those that a collection of garbage would close."""
+    gc.disable()
+    yield lambda: [file.path for file in psutil.Process().open_files() if Path(file.path).is_relative_to(tmp_path)]
+    gc.enable()
+
+
+def test_no_file_is_left_open(ran, study, left_open, tmp_path):
+    study({"lr": Range(0.1, 0.3)}, trials=2)
+    assert left_open() == []
+    (tmp_path / "study.db").write_text("this is no database, but a file of some length" * 100)
+    with pytest.raises(DataError):
+        study({"lr": Range(0.1, 0.3)}, trials=1)
+    assert left_open() == []
 
 
 def test_it_trains_for_real(study):

@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 import torch
+from torch import nn
 
 from ckd import SelfDistillation, recipes
 from ckd.errors import ConfigError
@@ -55,6 +56,24 @@ def test_where_it_cannot_compile_the_model_runs_as_it_is_and_says_so(blobs, benc
     assert model._compiled_call_impl is None
     for mine, wanted in zip(model.parameters(), trained("der++", [], *common).parameters(), strict=True):
         assert torch.allclose(mine, wanted, rtol=1e-5, atol=1e-7)  # to rounding: it asked about each sample once
+
+
+class Own(nn.Module):
+    """A model of a class that is none of PyTorch's."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        return self.network(x)
+
+
+@pytest.mark.parametrize("wrapped", [nn.Sequential, Own])
+def test_a_model_of_any_class_is_compiled(wrapped, blobs, benchmark_of, network, naive):
+    plugin = Compiled("eager")
+    naive(wrapped(network()), [plugin]).train(benchmark_of(blobs()).train_stream[0])
+    assert plugin.graphs >= 1
 
 
 def test_what_others_compile_is_not_counted(blobs, benchmark_of, network, naive, train):
