@@ -11,13 +11,18 @@ figure is the median over rounds, a ratio the median of the rounds' ratios. Eval
 
 "outside" is ckd's share of a step outside forward, backward and update, from an experience that is not in the other
 figures. Peak memory is what learning two experiences adds to a fresh process, or on a GPU to what is allocated there.
+
+A method's row is printed once it is measured; where it is interrupted, the row is of the rounds that all have finished.
 """
 
 import argparse
 import json
 import platform
 import statistics
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +30,28 @@ import torch
 from contenders import METHODS, NAMES, PROBLEMS, Contender, Problem, Setting
 from measures import PROCESS, peak_of, ratio, seconds, share_outside
 from rich.console import Console
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ckd.bench.allocator import keep_freed_memory
 from ckd.bench.training import check_device
 from ckd.errors import CkdError
 
 RATIOS = ("ckd / plain", "ckd / tight", "stock / ckd", "outside", "evaluation: ckd / tight", "stock / ckd")
+COLUMNS = (*NAMES, *RATIOS)
+
+Tell = Callable[[str], Any]
+"""Is told who is about to do what."""
+
+Figures = dict[str, dict[str, Any]]
+"""What was measured of each contender; filled in place, so that an interrupt leaves what there is."""
 
 
-def measure(found: dict[str, Contender], rounds: int, warm_up: int = 1) -> None:
+def measure(found: dict[str, Contender], rounds: int, warm_up: int = 1, tell: Tell = lambda _: None) -> None:
     """Let each learn and evaluate one experience a round, in turn; the order turns with the round."""
     names = list(found)
     for i in range(rounds):
         for name in names[i % len(names) :] + names[: i % len(names)]:
+            tell(f"{name}, round {i + 1} of {rounds}")
             contender = found[name]
             learnt = seconds(contender.learn, i, contender.device)
             evaluated = seconds(contender.evaluate, i, contender.device)
@@ -54,27 +67,96 @@ def overhead(setting: Setting) -> float:
     return share_outside(contender, 1)
 
 
-def whole_protocol(found: dict[str, Contender], rounds: int, console: Console) -> None:
+def finished(found: dict[str, Contender]) -> int:
+    """How many of the rounds that count all contenders have finished; figures beyond these are dropped."""
+    rounds = min(len(contender.evaluation) for contender in found.values())
+    for contender in found.values():
+        del contender.step[rounds:], contender.evaluation[rounds:]
+    return rounds
+
+
+def compare(setting: Setting, found: dict[str, Contender], figures: Figures, console: Console, tell: Tell) -> None:
+    """Measure a method and print its row."""
+    outside = None
+    try:
+        measure(found, setting.problem.rounds, tell=tell)
+        tell("ckd, a round more for what is outside")
+        outside = overhead(setting)
+    finally:
+        if finished(found):
+            print_row(console, setting.method, cells(found, outside))
+            for name, c in found.items():
+                figures[name] = {"ms a step": c.step, "ms an evaluation": c.evaluation}
+            figures["ckd"]["share outside forward, backward and update"] = outside
+
+
+def peaks(setting: Setting, figures: Figures, console: Console, tell: Tell) -> None:
+    """Measure the peak memory of each contender and print the row."""
+    for name in figures:
+        tell(f"{name}, peak memory")
+        figures[name]["peak MB"] = peak_of(setting, name)
+    print_row(console, "peak MB", (f"{figures[name]['peak MB']:.0f}" if name in figures else "" for name in NAMES))
+
+
+def whole_protocol(
+    setting: Setting, found: dict[str, Contender], figures: Figures, console: Console, tell: Tell
+) -> None:
     """Learn every experience and evaluate all test experiences after each; the contenders take turns."""
-    spent = dict.fromkeys(found, 0.0)
-    for i in range(rounds):
-        for name, c in found.items():
-            spent[name] += seconds(c.learn, i, c.device) + sum(seconds(c.evaluate, j, c.device) for j in range(rounds))
-    for name, total in spent.items():
-        console.print(f"{name}: {total:.1f} s; ckd / {name}: {spent['ckd'] / total:.2f}", highlight=False)
+    rounds = setting.problem.rounds
+    spent: dict[str, list[float]] = {name: [] for name in found}
+    try:
+        for i in range(rounds):
+            for name, c in found.items():
+                tell(f"{name}, experience {i + 1} of {rounds}")
+                learnt = seconds(c.learn, i, c.device)
+                spent[name].append(learnt + sum(seconds(c.evaluate, j, c.device) for j in range(rounds)))
+    finally:
+        done = min(map(len, spent.values()))
+        ckd = sum(spent["ckd"][:done])
+        print_line(console, f"{setting.method}, {setting.problem.name}, {done} of {rounds} experiences")
+        for name, times in spent.items():
+            figures[name] = {"s an experience": times[:done]}
+            if total := sum(times[:done]):
+                print_line(console, f"{name}: {total:.1f} s; ckd / {name}: {ckd / total:.2f}")
 
 
-def cells(found: dict[str, Contender], outside: float) -> list[str]:
-    """A row of the table, in the order of NAMES and RATIOS."""
+def cells(found: dict[str, Contender], outside: float | None) -> list[str]:
+    """A row of the table, in the order of NAMES and RATIOS; blank where there is no figure."""
     ckd, tight, stock = found["ckd"], found["tight"], found.get("stock")
     return [
         *(f"{statistics.median(found[name].step):.2f}" if name in found else "" for name in NAMES),
         *(f"{ratio(ckd.step, found[name].step):.2f}" for name in ("plain", "tight")),
         f"{ratio(stock.step, ckd.step):.1f}" if stock else "",
-        f"{100 * outside:.0f}%",
+        "" if outside is None else f"{100 * outside:.0f}%",
         f"{ratio(ckd.evaluation, tight.evaluation):.2f}",
         f"{ratio(stock.evaluation, ckd.evaluation):.1f}" if stock else "",
     ]
+
+
+def print_row(console: Console, label: str, row: Iterable[str]) -> None:
+    """A line of the table, each cell under its column."""
+    cells = (f"{cell:>{max(6, len(column)) + 2}}" for column, cell in zip(COLUMNS, row, strict=False))
+    print_line(console, f"{label:8}{''.join(cells)}")
+
+
+def print_line(console: Console, text: str) -> None:
+    """A line as it is, however narrow the terminal."""
+    console.print(text.rstrip(), highlight=False, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def progress(console: Console, pieces: int) -> Iterator[Callable[[str, str], None]]:
+    """A bar of so many pieces of work where there is a terminal; each is told, by method, as it begins."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    hidden = not console.is_terminal
+    # drawn between what is timed, not by a thread beside it
+    with Progress(*columns, console=console, auto_refresh=False, transient=True, disable=hidden) as bar:
+        task = bar.add_task("", total=pieces)
+
+        def tell(method: str, what: str) -> None:
+            bar.update(task, description=f"{method}: {what}", advance=1, refresh=True)
+
+        yield tell
 
 
 def arguments() -> argparse.Namespace:
@@ -117,32 +199,26 @@ def main() -> None:
     chosen = arguments()
     torch.set_num_threads(1)
     keep_freed_memory()
-    problem, console = chosen.problem, Console(width=130)
-    names = NAMES if chosen.stock else NAMES[:-1]
-    table = Table("method", *NAMES, *RATIOS, title=f"{problem.name}, {problem.network}, batch {problem.batch_size}")
-    peaks = Table("method", *names, title="peak memory, MB")
-    figures: dict[str, Any] = {}
-    for method in chosen.method or METHODS:
-        setting = Setting(problem, method, chosen.data_root, chosen.device)
-        found = {name: setting.contender(name) for name in names}
-        if chosen.protocol:
-            console.print(f"{method}, {problem.name}, {problem.rounds} experiences", highlight=False)
-            whole_protocol(found, problem.rounds, console)
-            continue
-        measure(found, problem.rounds)
-        figures[method] = {k: {"ms a step": c.step, "ms an evaluation": c.evaluation} for k, c in found.items()}
-        outside = figures[method]["ckd"]["share outside forward, backward and update"] = overhead(setting)
-        table.add_row(method, *cells(found, outside))
-        if chosen.memory:
-            peak = {name: peak_of(setting, name) for name in names}
-            for name, size in peak.items():
-                figures[method][name]["peak MB"] = size
-            peaks.add_row(method, *(f"{size:.0f}" for size in peak.values()))
-    for found_table in (table, peaks):
-        if found_table.row_count:
-            console.print(found_table)
-    if chosen.json:
-        write(chosen.json, problem, chosen.device, figures)
+    problem, console = chosen.problem, Console()
+    figures: dict[str, Figures] = {}
+    names = [name for name in NAMES if chosen.stock or name != "stock"]
+    methods = chosen.method or METHODS
+    if not chosen.protocol:
+        print_line(console, f"{problem.name}, {problem.network}, batch {problem.batch_size}")
+        print_row(console, "method", COLUMNS)
+    pieces = problem.rounds * len(names) + (0 if chosen.protocol else 1 + chosen.memory * len(names))
+    try:
+        with progress(console, pieces * len(methods)) as tell:
+            for method in methods:
+                setting = Setting(problem, method, chosen.data_root, chosen.device)
+                found = {name: setting.contender(name) for name in names}
+                common = figures.setdefault(method, {}), console, partial(tell, method)
+                (whole_protocol if chosen.protocol else compare)(setting, found, *common)
+                if chosen.memory and not chosen.protocol:
+                    peaks(setting, *common)
+    finally:
+        if chosen.json and any(figures.values()):
+            write(chosen.json, problem, chosen.device, figures)
 
 
 if __name__ == "__main__":

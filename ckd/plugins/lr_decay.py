@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from avalanche.core import SupervisedPlugin
 from avalanche.training.plugins import LRSchedulerPlugin
+from torch.optim.lr_scheduler import LinearLR
 
 from ckd.errors import ConfigError
 
@@ -28,8 +30,8 @@ class LearningRateDecay(SupervisedPlugin):  # type: ignore[misc]
         if not 0 <= end <= 1:
             raise ConfigError("end of the learning rate", expected="from 0 to 1", received=end, fix="Try 0.1.")
         self.end = end
-        self._own: list[float] = []
-        self._taken = 0
+        self._line: LinearLR | None = None
+        self._own: list[dict[str, Any]] = []
 
     def before_training(self, strategy: Any, **kwargs: Any) -> None:
         """Refuse another scheduler; give back the rates of an experience that was interrupted."""
@@ -38,21 +40,21 @@ class LearningRateDecay(SupervisedPlugin):  # type: ignore[misc]
             raise ConfigError("learning rate", expected="one schedule", received=received, fix=fix)
         self.after_training_exp(strategy)
 
-    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Note the optimiser's own rates."""
-        self._own = [group["lr"] for group in strategy.optimizer.param_groups]
-        self._taken = 0
-
     def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        """Set the rates of this iteration."""
-        last = max(1, len(strategy.dataloader) * strategy.train_epochs - 1)
-        share = 1 - (1 - self.end) * min(1.0, self._taken / last)
-        for group, own in zip(strategy.optimizer.param_groups, self._own, strict=True):
-            group["lr"] = share * own
-        self._taken += 1
+        """Set the rates of this iteration; at the first, note the optimiser's own."""
+        if self._line is not None:
+            self._line.step()
+            return
+        for group in strategy.optimizer.param_groups:  # copied, as a rate that is a tensor falls in place
+            self._own.append(copy.deepcopy({key: group[key] for key in ("lr", "initial_lr") if key in group}))
+        last = len(strategy.dataloader) * strategy.train_epochs - 1
+        self._line = LinearLR(strategy.optimizer, 1.0, self.end, last)
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Give the optimiser its own rates back."""
-        for group, own in zip(strategy.optimizer.param_groups, self._own, strict=bool(self._own)):
-            group["lr"] = own
-        self._own = []
+        if self._line is None:
+            return
+        for group, own in zip(self._line.optimizer.param_groups, self._own, strict=True):
+            del group["initial_lr"]  # what another scheduler would start from, whatever the rate is then
+            group.update(own)
+        self._line, self._own = None, []

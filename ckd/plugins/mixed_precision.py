@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ class MixedPrecision(SupervisedPlugin):  # type: ignore[misc]
     it. Results are no longer those of float32, by about three significant digits an operation.
 
     Raises:
-        ModelError: when training starts, a model whose parameters are not float32.
+        ModelError: when training starts, a model whose parameters are not float32, or whose `forward` was replaced.
     """
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
@@ -33,62 +34,52 @@ class MixedPrecision(SupervisedPlugin):  # type: ignore[misc]
 
 
 def equip(model: nn.Module) -> None:
-    """Let `model` compute under autocast, once; in place, by a class of its own."""
-    if any(isinstance(module, _Autocast) for module in model.modules()):
+    """Let `model` compute under autocast, once; in place, by a `forward` of its own."""
+    forwards = [vars(module).get("forward") for module in model.modules()]
+    if any(isinstance(forward, _Forward) and forward.reduced for forward in forwards):
         return
     others = {p.dtype for p in model.parameters()} - {torch.float32}
     if others:
         raise ModelError(
             "model in mixed precision", expected="float32 parameters", received=others.pop(), fix="Call model.float()."
         )
+    if not isinstance(forwards[0], _Forward | None):
+        expected, fix = "the forward method of its class", "Move it into the class."
+        raise ModelError("model in mixed precision", expected=expected, received=forwards[0], fix=fix)
+    model.forward = _Forward(model, reduced=True)
     for module in model.modules():
         if isinstance(module, MultiHeadClassifier):  # it writes its heads' answers into a float32 tensor
-            module.__class__ = _derived(_FullPrecision, type(module))
-    model.__class__ = _derived(_Autocast, type(model))
+            module.forward = _Forward(module, reduced=False)
 
 
 def release(model: nn.Module) -> None:
     """Let `model` compute in its own precision again."""
     for module in model.modules():
-        if isinstance(module, _Derived):
-            module.__class__ = type(module).__bases__[1]
+        if isinstance(vars(module).get("forward"), _Forward):
+            del module.forward
 
 
-class _Derived:
-    """What makes instances of a class that is derived at run time copy and pickle as those of its base."""
+class _Forward:
+    """Calls the forward method of a module's class in bfloat16, or in float32 within that; a copy has its own.
 
-    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        return _restore, type(self).__bases__, self.__dict__
+    A `with` that spans the call ends however the call ends. Torch skips even the hooks that it always calls when Ctrl-C
+    interrupts a forward pass.
+    """
 
+    def __init__(self, module: nn.Module, reduced: bool) -> None:
+        self.module = weakref.ref(module)  # a cycle would keep replaced snapshots until the garbage collector runs
+        self.reduced = reduced
 
-class _Autocast(_Derived):
-    def forward(self, *arguments: Any, **keywords: Any) -> Any:
-        device = next((p.device.type for p in self.parameters()), "cpu")  # type: ignore[attr-defined]
-        with torch.autocast(device, torch.bfloat16):
-            output = super().forward(*arguments, **keywords)  # type: ignore[misc]
-        return _single(output)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Forward, (self.module(), self.reduced)
 
-
-class _FullPrecision(_Derived):
-    def forward(self, inputs: Tensor, *arguments: Any, **keywords: Any) -> Any:
-        with torch.autocast(inputs.device.type, enabled=False):
-            return super().forward(inputs.float(), *arguments, **keywords)  # type: ignore[misc]
-
-
-_classes: dict[tuple[type, type], type] = {}
-
-
-def _derived(kind: type, base: type) -> type:
-    """The class of the two, the same for each call; it goes by the name of `base`."""
-    if (kind, base) not in _classes:
-        names = {"__module__": base.__module__, "__qualname__": base.__qualname__}
-        _classes[kind, base] = type(base.__name__, (kind, base), names)
-    return _classes[kind, base]
-
-
-def _restore(kind: type, base: type) -> Any:
-    made: Any = _derived(kind, base)
-    return made.__new__(made)
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        module: Any = self.module()
+        device = next((p.device.type for p in module.parameters()), "cpu")
+        with torch.autocast(device, torch.bfloat16, enabled=self.reduced):
+            if not self.reduced:
+                arguments, keywords = _single((arguments, keywords))
+            return _single(type(module).forward(module, *arguments, **keywords))
 
 
 def _single(output: Any) -> Any:

@@ -1,5 +1,8 @@
 """The learning rate falls in a straight line within each experience, and is the user's own afterwards."""
 
+import pickle
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -35,7 +38,7 @@ def test_each_experience_goes_from_the_rate_to_its_end(trained, end):
     rates = Rates()
     _, strategy = trained(LearningRateDecay(end), rates, lr=0.2)
     line = 0.2 * np.linspace(1, end, 10)  # 2 epochs of 5 steps
-    assert np.allclose(np.array(rates.seen)[:, 0], np.tile(line, 3))
+    assert np.allclose(np.array(rates.seen)[:, 0], np.tile(line, 3), rtol=0, atol=1e-12)
     assert strategy.optimizer.param_groups[0]["lr"] == 0.2
 
 
@@ -45,7 +48,58 @@ def test_every_group_has_its_own_line(blobs, benchmark_of, network, naive, train
     weights = list(model.parameters())
     strategy.optimizer = torch.optim.SGD([{"params": weights[:2], "lr": 0.1}, {"params": weights[2:], "lr": 0.01}])
     train(strategy, benchmark_of(blobs(n_experiences=1, n_per_class=40)))
-    assert np.allclose(rates.seen, [[0.1, 0.01], [0.05, 0.005]])
+    assert np.allclose(rates.seen, [[0.1, 0.01], [0.05, 0.005]], rtol=0, atol=1e-12)
+    assert [group["lr"] for group in strategy.optimizer.param_groups] == [0.1, 0.01]
+
+
+@pytest.mark.parametrize("end", [0.0, 0.1])
+def test_it_does_not_leave_the_line_in_a_long_experience(end):
+    optimiser, n = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.3), 10_000
+    strategy, plugin = SimpleNamespace(optimizer=optimiser, dataloader=range(n), train_epochs=2), LearningRateDecay(end)
+    seen = []
+    for _ in range(2 * n):
+        plugin.before_training_iteration(strategy)
+        seen.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+    assert np.allclose(seen, 0.3 * np.linspace(1, end, 2 * n), rtol=0, atol=1e-12)
+    plugin.after_training_exp(strategy)
+    assert optimiser.param_groups[0]["lr"] == 0.3
+
+
+def test_an_experience_of_one_iteration_keeps_the_rate(blobs, benchmark_of, network, naive, train):
+    rates = Rates()
+    train(naive(network(), [LearningRateDecay(0.0), rates], lr=0.2, batch=1000), benchmark_of(blobs()))
+    assert rates.seen == [[0.2]] * 3
+
+
+def test_a_rate_that_the_user_changes_between_experiences_is_the_next_to_fall(blobs, benchmark_of, network, naive):
+    rates, stream = Rates(), benchmark_of(blobs(n_per_class=20)).train_stream
+    strategy = naive(network(), [LearningRateDecay(0.5), rates], lr=0.2)
+    strategy.train(stream[0])
+    strategy.optimizer.param_groups[0]["lr"] = 0.1
+    rates.seen.clear()
+    strategy.train(stream[1])
+    assert np.allclose(np.array(rates.seen)[:, 0], np.linspace(0.1, 0.05, len(rates.seen)), rtol=0, atol=1e-12)
+    assert strategy.optimizer.param_groups[0]["lr"] == 0.1
+
+
+def test_a_rate_in_a_tensor_comes_back(blobs, benchmark_of, network, naive, train):
+    model = network()
+    strategy = naive(model, [LearningRateDecay(0.1)])
+    strategy.optimizer = torch.optim.SGD(model.parameters(), lr=torch.tensor(0.2), foreach=False)
+    train(strategy, benchmark_of(blobs()))
+    assert torch.equal(strategy.optimizer.param_groups[0]["lr"], torch.tensor(0.2))
+
+
+def test_the_groups_are_as_they_were(blobs, benchmark_of, network, naive, train):
+    model = network()
+    weights = list(model.parameters())
+    groups = [{"params": weights[:2]}, {"params": weights[2:], "lr": 0.01, "initial_lr": 0.4}]
+    strategy = naive(model, [LearningRateDecay(0.1)])
+    strategy.optimizer = torch.optim.SGD(groups, lr=0.2)
+    before = strategy.optimizer.state_dict()["param_groups"]
+    train(strategy, benchmark_of(blobs()))
+    assert strategy.optimizer.state_dict()["param_groups"] == before
 
 
 def test_an_end_of_one_changes_nothing(trained, same):
@@ -75,8 +129,12 @@ def test_an_experience_that_was_interrupted_leaves_the_rate_at_the_next_start(bl
                 raise KeyboardInterrupt
 
     stream = benchmark_of(blobs()).train_stream
-    strategy = naive(network(), [LearningRateDecay(0.1), Interrupt()], lr=0.2)
+    plugin, rates = LearningRateDecay(0.1), Rates()
+    strategy = naive(network(), [plugin, rates, Interrupt()], lr=0.2)
     with pytest.raises(KeyboardInterrupt):
         strategy.train(stream[0])
+    assert pickle.loads(pickle.dumps(plugin)).end == 0.1
+    rates.seen.clear()
     strategy.train(stream[1])
+    assert np.allclose(np.array(rates.seen)[:, 0], np.linspace(0.2, 0.02, len(rates.seen)), rtol=0, atol=1e-12)
     assert strategy.optimizer.param_groups[0]["lr"] == 0.2
