@@ -17,7 +17,7 @@ class MixedPrecision(SupervisedPlugin):  # type: ignore[misc]
     """Runs the model's forward and backward pass in bfloat16 where torch's autocast deems it safe.
 
     Weights, optimiser, losses and what the memory stores stay float32, and no loss scaling is needed. Copies of the
-    model (snapshots, averages) answer in the same arithmetic, also after the strategy is gone; `release(model)` ends
+    model (snapshots, averages) compute in the same arithmetic, also after the strategy is gone; `release(model)` ends
     it. Results are no longer those of float32, by about three significant digits an operation.
 
     Raises:
@@ -29,7 +29,7 @@ class MixedPrecision(SupervisedPlugin):  # type: ignore[misc]
         equip(strategy.model)
 
     def before_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Equip the network that answers, if it is another."""
+        """Equip the network that predicts, if it is another."""
         equip(strategy.model)
 
 
@@ -48,7 +48,7 @@ def equip(model: nn.Module) -> None:
         raise ModelError("model in mixed precision", expected=expected, received=forwards[0], fix=fix)
     model.forward = _Forward(model, reduced=True)
     for module in model.modules():
-        if isinstance(module, MultiHeadClassifier):  # it writes its heads' answers into a float32 tensor
+        if isinstance(module, MultiHeadClassifier):  # it writes its heads' outputs into a float32 tensor
             module.forward = _Forward(module, reduced=False)
 
 
@@ -83,7 +83,7 @@ class _Forward:
 
 
 def _single(output: Any) -> Any:
-    """The model's answers in float32, also those in a tuple or, by task, in a dictionary."""
+    """The model's outputs in float32, also those in a tuple or, by task, in a dictionary."""
     if isinstance(output, Tensor):
         return output.float() if output.is_floating_point() else output
     if isinstance(output, dict):
