@@ -1,4 +1,4 @@
-"""Who is compared in throughput.py: ckd in Avalanche, plain torch twice, and stock Avalanche, on two problems."""
+"""Who is compared in throughput.py: plain torch twice, ckd in its own loop and in Avalanche, and stock Avalanche."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,17 +10,17 @@ from avalanche.core import SupervisedPlugin
 from avalanche.evaluation.metrics import accuracy_metrics
 from avalanche.training import DER, Naive
 from avalanche.training.plugins import EvaluationPlugin, LwFPlugin, ReplayPlugin
-from plain_torch import Person, Settings, Tight
+from plain_torch import OwnLoop, Person, Settings, Tight
 from torch import nn
 
-from ckd import AccuracyRecorder, SelfDistillation, recipes
+from ckd import AccuracyRecorder, Engine, Objective, SelfDistillation, recipes
 from ckd.bench.networks import network
 from ckd.data import TensorStream, as_benchmark, tensor_stream
 from ckd.data.experience import TensorExperience
 from ckd.recipes import protocol
 
 METHODS = ("naive", "er", "lwf", "der++")
-NAMES = ("plain", "tight", "ckd", "stock")
+NAMES = ("plain", "tight", "engine", "ckd", "stock")
 MEMORY = 200
 
 
@@ -73,6 +73,8 @@ class Setting:
         model = network(self.problem.network, stream.input_shape, stream.n_classes).to(self.device)
         if name in ("plain", "tight"):
             return self._plain({"plain": Person, "tight": Tight}[name], model, stream)
+        if name == "engine":
+            return self._engine(model, stream)
         return self._ckd(model, stream) if name == "ckd" else self._stock(model)
 
     def _stream(self) -> TensorStream:
@@ -95,7 +97,9 @@ class Setting:
     def _plain(self, kind: type[Person], model: nn.Module, stream: TensorStream) -> Contender:
         settings = Settings(self.method, self._lr, self.problem.batch_size, MEMORY, **self._weights)
         prepare = stream.prepare_train if stream.prepare_train.random else stream.prepare_test
-        learner = kind(model, settings, stream.prepare_test, prepare)
+        return self._plain_contender(kind(model, settings, stream.prepare_test, prepare), stream)
+
+    def _plain_contender(self, learner: Person, stream: TensorStream) -> Contender:
         tests = [(_samples(e).clone().to(self.device), e.targets.to(self.device)) for e in stream.test]
         return Contender(
             lambda i: learner.train(_samples(stream.train[i]), stream.train[i].targets),
@@ -104,9 +108,18 @@ class Setting:
             self.device,
         )
 
-    def _ckd(self, model: nn.Module, stream: TensorStream) -> Contender:
+    def _objective(self) -> Objective:
         size = {"memory_size": MEMORY} if self.method in ("er", "der++") else {}
-        plugin = SelfDistillation(recipes.get(self.method).build(**size, **self._weights))
+        return recipes.get(self.method).build(**size, **self._weights)
+
+    def _engine(self, model: nn.Module, stream: TensorStream) -> Contender:
+        prepare = stream.prepare_train if stream.prepare_train.random else stream.prepare_test
+        settings = Settings(self.method, self._lr, self.problem.batch_size, MEMORY)
+        learner = OwnLoop(model, Engine(self._objective(), prepare=prepare), settings, stream.prepare_test, prepare)
+        return self._plain_contender(learner, stream)
+
+    def _ckd(self, model: nn.Module, stream: TensorStream) -> Contender:
+        plugin = SelfDistillation(self._objective())
         for test in stream.test:  # its samples are made at the first evaluation and kept; plain torch has them ready
             test.raw()
         steps = -(-len(stream.train[0]) // self.problem.batch_size)

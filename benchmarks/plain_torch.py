@@ -1,9 +1,10 @@
-"""The rivals of throughput.py: the same methods in plain torch, without ckd's objective, plugin or loader.
+"""The loops of throughput.py: the same methods in plain torch without ckd, and with its engine.
 
 `Person` is what one would write: a forward pass for each batch. `Tight` is the fastest that its author could make it:
-one gather, one preparation and one forward pass for stream and memory, a remembered sample that both draws took asked
-about once (on a CPU, for a network without BatchNorm), a memory without Python loops. Tried and slower on a CPU: inputs
-prepared once for a whole experience (a pass over four times the bytes), fused SGD.
+one gather, one preparation and one forward pass for stream and memory, a remembered sample that both draws took shown
+once (on a CPU, for a network without BatchNorm), a memory without Python loops. Tried and slower on a CPU: inputs
+prepared once for a whole experience (a pass over four times the bytes), fused SGD. `OwnLoop` is the tight loop with the
+engine in it.
 """
 
 import copy
@@ -14,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from ckd import Engine
 
 Prepare = Callable[[Tensor], Tensor]
 
@@ -124,8 +127,8 @@ class Person:
         answers = self.model(x)
         if s.method == "er" and not self.buffer.empty:
             samples, targets = self.buffer.draw(n)
-            answers_to_memory = self.model(self.prepare(samples))
-            loss = F.cross_entropy(torch.cat([answers, answers_to_memory]), torch.cat([y, targets]))
+            memory_logits = self.model(self.prepare(samples))
+            loss = F.cross_entropy(torch.cat([answers, memory_logits]), torch.cat([y, targets]))
         else:
             loss = F.cross_entropy(answers, y)
         if s.method == "der++" and not self.buffer.empty:
@@ -165,6 +168,30 @@ class Person:
         return correct.item() / len(labels)
 
 
+class OwnLoop(Person):
+    """The tight loop with ckd's engine in it."""
+
+    def __init__(self, model: nn.Module, engine: Engine, settings: Settings, still: Prepare, prepare: Prepare) -> None:
+        super().__init__(model, settings, still, prepare)
+        self.engine = engine
+
+    def train(self, raw: Tensor, labels: Tensor) -> None:
+        """One pass over an experience."""
+        self.model.train()
+        self.engine.begin(range(int(labels.max()) + 1))
+        raw, labels = raw.to(self.device), labels.to(self.device)
+        for index in torch.randperm(len(raw)).to(self.device).split(self.settings.batch_size):
+            self.step(raw.index_select(0, index), labels.index_select(0, index))
+        self.engine.end()
+
+    def step(self, raw: Tensor, y: Tensor) -> None:
+        """One update."""
+        self.optimizer.zero_grad()
+        self.engine.loss(self.model, self.prepare(raw), y, raw=raw).backward()
+        self.optimizer.step()
+        self.engine.after_update(self.optimizer)
+
+
 class Tight(Person):
     """The same arithmetic with as little around it as possible."""
 
@@ -198,7 +225,7 @@ class Tight(Person):
         self.update(loss, raw, y, own)
 
     def step_of_samples_once(self, raw: Tensor, y: Tensor) -> None:
-        """An update of DER++ that asks about a remembered sample once, though both draws took it."""
+        """An update of DER++ that shows a remembered sample once, though both draws took it."""
         s = self.settings
         samples, places, (_, logits), (targets, _) = self.buffer.draw_twice(s.batch_size)
         answers = self.model(self.prepare(torch.cat([raw, samples])))

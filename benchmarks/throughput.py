@@ -1,4 +1,4 @@
-"""Milliseconds a step: ckd in Avalanche, plain torch twice, and stock Avalanche, interleaved in one process.
+"""Milliseconds a step: plain torch twice, ckd in a loop of its own and in Avalanche, stock Avalanche; interleaved.
 
     python benchmarks/throughput.py --data-root D                              # MLP on permuted MNIST
     python benchmarks/throughput.py --benchmark split-cifar10 --data-root D    # SlimResNet18
@@ -36,7 +36,15 @@ from ckd.bench.allocator import keep_freed_memory
 from ckd.bench.training import check_device
 from ckd.errors import CkdError
 
-RATIOS = ("ckd / plain", "ckd / tight", "stock / ckd", "outside", "evaluation: ckd / tight", "stock / ckd")
+RATIOS = (
+    "engine / tight",
+    "ckd / plain",
+    "ckd / tight",
+    "stock / ckd",
+    "outside",
+    "evaluation: ckd / tight",
+    "stock / ckd",
+)
 COLUMNS = (*NAMES, *RATIOS)
 
 Tell = Callable[[str], Any]
@@ -125,6 +133,7 @@ def cells(found: dict[str, Contender], outside: float | None) -> list[str]:
     ckd, tight, stock = found["ckd"], found["tight"], found.get("stock")
     return [
         *(f"{statistics.median(found[name].step):.2f}" if name in found else "" for name in NAMES),
+        f"{ratio(found['engine'].step, tight.step):.2f}",
         *(f"{ratio(ckd.step, found[name].step):.2f}" for name in ("plain", "tight")),
         f"{ratio(stock.step, ckd.step):.1f}" if stock else "",
         "" if outside is None else f"{100 * outside:.0f}%",

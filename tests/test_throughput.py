@@ -37,7 +37,7 @@ def contenders(script, digits):
 
     def make(method):
         setting = script("contenders").Setting(digits, method, None, torch.device("cpu"))
-        return {name: setting.contender(name) for name in ("plain", "tight", "ckd")}
+        return {name: setting.contender(name) for name in ("plain", "tight", "engine", "ckd")}
 
     return make
 
@@ -154,8 +154,8 @@ def test_a_row_is_printed_once_its_method_is_measured(throughput, monkeypatch, c
     assert title == "permuted-digits, mlp, batch 16"
     (row,), (last,) = printed[1], capsys.readouterr().out.splitlines()
     assert (row.split()[0], last.split()[0]) == ("naive", "er")
-    assert len(row.split()) == 1 + 3 + 2 + 1 + 1  # the columns of stock are blank
-    for column in ("plain", "tight", "ckd / tight", "outside", "evaluation: ckd / tight"):
+    assert len(row.split()) == 1 + 4 + 3 + 1 + 1  # the columns of stock are blank
+    for column in ("plain", "tight", "engine / tight", "ckd / tight", "outside", "evaluation: ckd / tight"):
         end = header.index(f" {column}") + len(column) + 1
         assert row[end - 1] != " "
         assert row[end : end + 1] in ("", " ")
@@ -168,7 +168,7 @@ def test_what_was_measured_before_an_interrupt_is_printed_and_written(interrupte
     assert row[:2] == ["lwf", f"{found['plain'].step[0]:.2f}"]
     assert "%" not in "".join(row)
     written = json.loads(file.read_text())["rounds"]["lwf"]
-    assert [len(figures["ms a step"]) for figures in written.values()] == [1, 1, 1]  # the first round does not count
+    assert [len(figures["ms a step"]) for figures in written.values()] == [1, 1, 1, 1]  # the first round does not count
 
 
 def test_an_interrupt_in_the_first_round_prints_no_row_and_writes_nothing(interrupted, capsys, tmp_path):
@@ -182,17 +182,17 @@ def test_peaks_stand_under_their_contenders(throughput, monkeypatch, capsys, tmp
     monkeypatch.setattr(throughput.module, "PROCESS", tmp_path)
     monkeypatch.setattr(throughput.module, "peak_of", lambda setting, name: len(name))
     throughput("--method naive --memory")
-    assert capsys.readouterr().out.splitlines()[-1].split() == ["peak", "MB", "5", "5", "3"]
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["peak", "MB", "5", "5", "6", "3"]
 
 
 def test_the_whole_protocol_is_of_the_experiences_that_all_have_finished(throughput, capsys, tmp_path):
     throughput(f"--method naive --protocol --json {tmp_path / 'figures.json'} --rounds 2")
     first, *lines = capsys.readouterr().out.splitlines()
     assert first == "naive, permuted-digits, 2 of 2 experiences"
-    assert [line.split(":")[0] for line in lines] == ["plain", "tight", "ckd"]
+    assert [line.split(":")[0] for line in lines] == ["plain", "tight", "engine", "ckd"]
     assert lines[-1].endswith("ckd / ckd: 1.00")
     written = json.loads((tmp_path / "figures.json").read_text())["rounds"]["naive"]
-    assert [len(times["s an experience"]) for times in written.values()] == [2, 2, 2]
+    assert [len(times["s an experience"]) for times in written.values()] == [2, 2, 2, 2]
 
 
 def test_an_interrupted_protocol_says_how_far_it_came(throughput, script, digits, contenders, capsys):
@@ -202,21 +202,21 @@ def test_an_interrupted_protocol_says_how_far_it_came(throughput, script, digits
     with pytest.raises(KeyboardInterrupt):
         throughput.module.whole_protocol(setting, found, figures, throughput.module.Console(), lambda what: None)
     assert capsys.readouterr().out.startswith("naive, permuted-digits, 1 of 2 experiences\nplain: ")
-    assert [len(times["s an experience"]) for times in figures.values()] == [1, 1, 1]
+    assert [len(times["s an experience"]) for times in figures.values()] == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_terminal_sees_who_is_measured_and_a_file_does_not(terminal, throughput, contenders):
     module, file, threads = throughput.module, io.StringIO(), threading.active_count()
     console = module.Console(file=file, force_terminal=terminal, width=100)
-    with module.progress(console, 6) as tell:
+    with module.progress(console, 8) as tell:
         module.measure(contenders("naive"), 2, tell=lambda what: tell("naive", what))
         assert threading.active_count() == threads  # one that drew would slow down what is timed
         module.print_row(console, "naive", ["1.00"])
     written = file.getvalue()
     for i in (1, 2):
-        assert all((f"naive: {name}, round {i} of 2" in written) is terminal for name in ("plain", "tight", "ckd"))
-    assert ("6/6" in written) is terminal
+        assert all((f"naive: {name}, round {i} of 2" in written) is terminal for name in ("plain", "tight", "engine", "ckd"))
+    assert ("8/8" in written) is terminal
     assert "naive       1.00\n" in written
     assert terminal or written == "naive       1.00\n"
 
