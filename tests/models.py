@@ -1,11 +1,18 @@
 """Small models with Avalanche's heads. A module of their own, so that whatever holds one can be pickled."""
 
+from types import SimpleNamespace
+
 from avalanche.models import IncrementalClassifier, MultiHeadClassifier, MultiTaskModule
 from torch import nn
 
 
 def hidden() -> nn.Module:
     return nn.Sequential(nn.Linear(6, 16), nn.ReLU())
+
+
+def adapt(head: nn.Module, classes: list[int], task: int = 0) -> None:
+    """Let one of Avalanche's heads see an experience."""
+    head.train().adaptation(SimpleNamespace(classes_in_this_experience=classes, task_labels=[task]))
 
 
 class Growing(nn.Module):
