@@ -1,33 +1,8 @@
-"""Models with Avalanche's heads."""
+"""Models with Avalanche's heads, and what refuses them."""
 
 import pytest
 import torch
-from avalanche.models import IncrementalClassifier, MultiHeadClassifier, MultiTaskModule
-from torch import nn
-
-
-class Growing(nn.Module):
-    """A head that grows with the classes; masked units answer -1000."""
-
-    def __init__(self):
-        super().__init__()
-        self.features = nn.Sequential(nn.Linear(6, 16), nn.ReLU())
-        self.classifier = IncrementalClassifier(16, 2)
-
-    def forward(self, x):
-        return self.classifier(self.features(x))
-
-
-class MultiHead(MultiTaskModule):
-    """A head for each task."""
-
-    def __init__(self):
-        super().__init__()
-        self.features = nn.Sequential(nn.Linear(6, 16), nn.ReLU())
-        self.classifier = MultiHeadClassifier(16, 2)
-
-    def forward(self, x, task_labels):
-        return self.classifier(self.features(x), task_labels)
+from models import Growing, MultiHead
 
 
 @pytest.fixture
@@ -38,28 +13,25 @@ def growing():
 
 
 @pytest.fixture
-def multi_head():
-    return MultiHead()
+def refused(blobs, benchmark_of, naive):
+    """refused(objective) trains a multi-head model; returns the error, and how many updates there were before it."""
 
-
-@pytest.fixture
-def refused(blobs, benchmark_of, naive, multi_head):
-    """refused(objective) trains a multi-head model; returns the error, and how many batches were served."""
-
-    class Steps:
+    class Updates:
         def __init__(self):
-            self.taken = 0
+            self.made = 0
 
-        def before_training_iteration(self, strategy, **kwargs):
-            self.taken += 1
+        def before_update(self, strategy, **kwargs):
+            self.made += 1
 
     def run(objective):
         from ckd import SelfDistillation
         from ckd.errors import ModelError
 
-        steps = Steps()
+        updates = Updates()
         with pytest.raises(ModelError) as caught:
-            naive(multi_head, [steps, SelfDistillation(objective)]).train(benchmark_of(blobs(), "index").train_stream)
-        return str(caught.value), steps.taken
+            naive(MultiHead(), [updates, SelfDistillation(objective)]).train(
+                benchmark_of(blobs(), "index").train_stream
+            )
+        return str(caught.value), updates.made
 
     return run

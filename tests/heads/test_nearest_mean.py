@@ -3,20 +3,17 @@
 import numpy as np
 import pytest
 import torch
+from shared import assert_plain, classes_in, storages
 from sklearn.neighbors import NearestCentroid
 from sklearn.preprocessing import normalize
 from torch import nn
 
 from ckd import SelfDistillation, recipes
-from ckd.answers import NearestMean
-from ckd.answers.nearest_mean import NearestMeanClassifier, class_means
-from ckd.classes import ClassSet
+from ckd.heads import NearestMean
+from ckd.heads.nearest_mean import NearestMeanClassifier, class_means
 from ckd.memory import Rows
-from ckd.part import Ending
-
-
-def classes(*indices):
-    return ClassSet({0: frozenset(indices)})
+from ckd.part import Ending, EvaluationModel, Update
+from ckd.teachers import Ema
 
 
 def samples(n=90, labels=(0, 1, 2, 3, 4), seed=0):
@@ -34,6 +31,14 @@ def rows(x, y):
 def headed(width):
     """A network whose head takes in what the network itself takes in."""
     return nn.Sequential(nn.Identity(), nn.Linear(6, width)).double()
+
+
+def ended(model, classes, x=None, y=None, head="1"):
+    """The part after the end of an experience with these classes and samples in memory."""
+    part = NearestMean()
+    stored = None if x is None else rows(x, y)
+    part.end(Ending(model, classes_in(classes), stored=lambda: stored, head=head))
+    return part
 
 
 def centroids(features, targets):
@@ -62,28 +67,26 @@ def test_class_means_are_numpys_and_nan_where_there_is_no_sample():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_predictions_are_scikit_learns(labels, dtype):
     x, y = samples(labels=labels)
-    asked = samples(200, seed=1)[0]
-    part = NearestMean()
-    part.end(Ending(headed(9), classes(*labels), remembered=lambda: rows(x, y)))
-    found = part.answering(headed(9))(torch.tensor(asked)).numpy()
-    assert np.array_equal(found.argmax(1), _predicted(asked, x, y))
+    shown = samples(200, seed=1)[0]
+    model = headed(9)
+    found = ended(model, labels, x, y).evaluation_model(model)(torch.tensor(shown)).numpy()
+    assert np.array_equal(found.argmax(1), _predicted(shown, x, y))
 
 
-def _predicted(asked, x, y):
+def _predicted(shown, x, y):
     if len(set(y)) == 1:  # scikit-learn wants two classes
-        return np.full(len(asked), y[0])
-    return centroids(x, y).predict(normalize(asked))
+        return np.full(len(shown), y[0])
+    return centroids(x, y).predict(normalize(shown))
 
 
 def test_logits_are_negative_squared_distances_of_unit_vectors_as_wide_as_the_head():
     x, y = samples(labels=(0, 2))
-    asked = samples(40, seed=1)[0]
-    part = NearestMean()
-    part.end(Ending(headed(6), classes(0, 2), remembered=lambda: rows(x, y)))
-    found = part.answering(headed(6))(torch.tensor(asked)).numpy()
+    shown = samples(40, seed=1)[0]
+    model = headed(6)
+    found = ended(model, [0, 2], x, y).evaluation_model(model)(torch.tensor(shown)).numpy()
     assert found.shape == (40, 6)
     for column, mean in zip((0, 2), centroids(x, y).centroids_, strict=True):
-        np.testing.assert_allclose(found[:, column], -((normalize(asked) - mean) ** 2).sum(1), atol=1e-9)
+        np.testing.assert_allclose(found[:, column], -((normalize(shown) - mean) ** 2).sum(1), atol=1e-9)
     assert (found[:, [1, 3, 4, 5]] == -1000).all()
 
 
@@ -91,29 +94,107 @@ def test_logits_are_negative_squared_distances_of_unit_vectors_as_wide_as_the_he
 def test_a_class_without_samples_never_wins(n_classes):
     means = torch.randn(n_classes, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     means[::2] = torch.nan
-    asked = torch.tensor(samples(60)[0])
-    found = NearestMeanClassifier(headed(n_classes + 3), means)(asked)
+    shown = torch.tensor(samples(60)[0])
+    found = NearestMeanClassifier(headed(n_classes + 3), means, "1")(shown)
     assert found.isfinite().all()
     assert set(found.argmax(1).tolist()) <= set(range(1, n_classes, 2))
 
 
-def test_a_sample_without_features_is_answered_all_the_same():
+def test_a_sample_without_features_has_finite_logits_all_the_same():
     means = torch.eye(3, 6, dtype=torch.float64)
-    assert NearestMeanClassifier(headed(3), means)(torch.zeros(2, 6).double()).tolist() == [[-1] * 3] * 2
+    assert NearestMeanClassifier(headed(3), means, "1")(torch.zeros(2, 6).double()).tolist() == [[-1] * 3] * 2
 
 
-def test_before_there_is_a_mean_the_student_answers():
-    model, part = headed(4), NearestMean()
-    assert part.answering(model) is model
-    part.end(Ending(model, classes(0, 1)))
-    assert part.answering(model) is model
+def test_before_there_is_a_mean_the_student_predicts():
+    model = headed(4)
+    assert NearestMean().evaluation_model(model) is model
+    assert ended(model, [0, 1]).evaluation_model(model) is model
+    assert ended(model, [0, 1]).nbytes() == NearestMean().nbytes() == {}
+
+
+class TwoHeads(nn.Module):
+    """An auxiliary head, registered last, takes in something else."""
+
+    def __init__(self):
+        super().__init__()
+        self.main, self.auxiliary = nn.Linear(6, 5, dtype=torch.float64), nn.Linear(6, 5, dtype=torch.float64)
+
+    def forward(self, x):
+        self.auxiliary(x.flip(1))
+        return self.main(x)
+
+
+@pytest.mark.parametrize("head", ["main", "auxiliary"])
+def test_features_are_the_inputs_of_the_head_that_is_named(head):
+    (x, y), model = samples(), TwoHeads()
+    part = ended(model, range(5), x, y, head)
+    seen = x if head == "main" else x[:, ::-1]
+    for c in range(5):
+        np.testing.assert_allclose(part.means[c], normalize(seen[y == c]).mean(0), rtol=1e-9)
+    found = part.evaluation_model(model)(torch.tensor(x)).argmax(1).numpy()
+    assert np.array_equal(found, centroids(seen, y).predict(normalize(seen)))
+
+
+def test_it_is_an_evaluation_model_that_needs_the_head_and_task_boundaries():
+    part = NearestMean()
+    assert isinstance(part, EvaluationModel)
+    assert part.needs_head
+    assert part.needs_boundaries
+    assert ended(headed(9), range(5), *samples()).nbytes() == {"heads": 8 * 5 * 6}
+
+
+# on an average -----------------------------------------------------------------------------------------------------
+
+
+def test_on_an_average_means_and_features_are_those_of_the_average():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        student = nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 5)).double()
+    ema, part, (x, y) = Ema(0.5), NearestMean(), samples()
+    ema.begin(student, classes_in(range(5)))
+    for seed in range(4):
+        with torch.no_grad():
+            for p in student.parameters():
+                p += torch.randn(p.shape, generator=torch.Generator().manual_seed(seed), dtype=p.dtype)
+        ema.after_update(Update(student, *[torch.zeros(1)] * 2, None, torch.zeros(1, 5), 0))
+    average = ema.evaluation_model(student)
+    part.end(Ending(average, classes_in(range(5)), stored=lambda: rows(x, y), head="2"))
+    shown = samples(60, seed=3)[0]
+    w = {name: value.numpy() for name, value in ema.model.module.state_dict().items()}
+    features, seen = (np.tanh(v @ w["0.weight"].T + w["0.bias"]) for v in (x, shown))
+    predicts = part.evaluation_model(ema.evaluation_model(student))
+    assert np.array_equal(predicts(torch.tensor(shown)).argmax(1), centroids(features, y).predict(normalize(seen)))
+    of_student = part.evaluation_model(student)(torch.tensor(shown))
+    assert not torch.allclose(of_student, predicts(torch.tensor(shown)))
+
+
+# state -------------------------------------------------------------------------------------------------------------
+
+
+def test_restored_it_predicts_the_same_and_its_state_is_a_plain_copy():
+    model, (x, y), shown = headed(9), samples(), torch.tensor(samples(60, seed=3)[0])
+    part, twin = ended(model, range(5), x, y), ended(model, [0, 1], *samples(labels=(0, 1), seed=8))
+    state = part.state_dict()
+    assert_plain(state)
+    assert not storages(state) & storages({"means": part.means})
+    twin.load_state_dict(state, model)
+    assert not storages(state) & storages({"means": twin.means})
+    assert torch.equal(part.evaluation_model(model)(shown), twin.evaluation_model(model)(shown))
+
+
+def test_before_there_is_a_mean_it_is_restored_as_that():
+    model, state = headed(9), NearestMean().state_dict()
+    assert_plain(state)
+    part = ended(model, range(5), *samples())
+    part.load_state_dict(state, model)
+    assert part.evaluation_model(model) is model
 
 
 # in Avalanche ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("grows", [False, True])
-def test_icarl_answers_by_the_means_of_its_memory(grows, blobs, benchmark_of, network, naive, growing):
+def test_icarl_predicts_by_the_means_of_its_memory(grows, blobs, benchmark_of, network, naive, growing):
     class Watch:
         def after_eval_forward(self, strategy, **kwargs):
             seen.append((strategy.mb_x.clone(), strategy.mb_output.clone()))
@@ -140,7 +221,7 @@ def test_icarl_answers_by_the_means_of_its_memory(grows, blobs, benchmark_of, ne
             assert output.shape[1] == model(x).shape[1]
 
 
-def test_a_multi_head_model_is_refused_before_any_step(refused):
-    message, steps = refused(recipes.icarl(memory_size=20))
+def test_a_multi_head_model_is_refused_before_any_update(refused):
+    message, updates = refused(recipes.icarl(memory_size=20))
     assert "nearest-mean classifier: expected a model with one head for all classes" in message
-    assert steps == 0
+    assert updates == 0
