@@ -172,8 +172,8 @@ def test_on_an_average_means_and_features_are_those_of_the_average():
 
 
 def test_restored_it_predicts_the_same_and_its_state_is_a_plain_copy():
-    model, (x, y), shown = headed(9), samples(), torch.tensor(samples(60, seed=3)[0])
-    part, twin = ended(model, range(5), x, y), NearestMean()
+    model, (x, y), shown = TwoHeads(), samples(), torch.tensor(samples(60, seed=3)[0])
+    part, twin = ended(model, range(5), x, y, "auxiliary"), NearestMean()
     state = part.state_dict()
     assert_plain(state)
     assert not storages(state) & storages({"means": part.means})
