@@ -127,7 +127,7 @@ class Capture:
             self._found[place] = value.float() if half else value.clone()
 
         def before(_module: nn.Module, args: tuple[Any, ...]) -> None:
-            keep(args[0])
+            keep(args[0] if args else None)
 
         def after(_module: nn.Module, _args: Any, value: Any) -> None:
             keep(value)

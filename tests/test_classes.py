@@ -1,9 +1,11 @@
 """Class bookkeeping: by index, not by width."""
 
+import json
 import pickle
 
 import pytest
 import torch
+from shared import assert_plain, classes_in
 
 from ckd.classes import Classes, ClassSet
 
@@ -72,7 +74,7 @@ def test_a_task_never_met_has_no_classes(never_met):
     assert mask(ClassSet(per_task=True), 3, tasks=[never_met]) == [[0, 0, 0]]
 
 
-def test_heads_per_task_asked_without_task_labels_mean_all_classes():
+def test_heads_per_task_without_task_labels_mean_all_classes():
     classes = ClassSet(of(t0={0}, t1={2}), per_task=True)
     assert mask(classes, 4) == [1, 0, 1, 0]
 
@@ -124,7 +126,7 @@ def test_the_dictionary_given_is_copied():
     assert classes.indices == [0]
 
 
-def test_a_set_that_was_asked_can_be_pickled():
+def test_a_set_with_cached_masks_can_be_pickled():
     classes = ClassSet(of(t0={0}, t1={1}), per_task=True)
     mask(classes, 3, tasks=[0])
     assert mask(pickle.loads(pickle.dumps(classes)), 3, tasks=[1]) == [[0, 1, 0]]
@@ -137,38 +139,38 @@ def indices(classes):
 def test_old_current_and_seen_over_a_stream():
     classes = Classes()
     assert indices(classes) == ([], [], [])
-    classes.meet(of(t0={0, 1}), per_task=False)
+    classes.begin(of(t0={0, 1}), per_task=False)
     assert indices(classes) == ([], [0, 1], [0, 1])
-    classes.close()
+    classes.end()
     assert indices(classes) == ([0, 1], [], [0, 1])
-    classes.meet(of(t0={2, 3}), per_task=False)
+    classes.begin(of(t0={2, 3}), per_task=False)
     assert indices(classes) == ([0, 1], [2, 3], [0, 1, 2, 3])
-    classes.close()
+    classes.end()
     assert indices(classes) == ([0, 1, 2, 3], [], [0, 1, 2, 3])
 
 
-def test_online_parts_of_an_experience_add_up_until_it_closes():
+def test_online_parts_of_an_experience_add_up_until_it_ends():
     classes = Classes()
-    classes.meet(of(t0={5}), per_task=False)
-    classes.close()
-    classes.meet(of(t0={0}), per_task=False)
-    classes.meet(of(t0={1}), per_task=False)
+    classes.begin(of(t0={5}), per_task=False)
+    classes.end()
+    classes.begin(of(t0={0}), per_task=False)
+    classes.begin(of(t0={1}), per_task=False)
     assert indices(classes) == ([5], [0, 1], [0, 1, 5])
 
 
 def test_a_class_met_again_is_old_and_current():
     classes = Classes()
-    classes.meet(of(t0={0, 1}), per_task=False)
-    classes.close()
-    classes.meet(of(t0={1, 2}), per_task=False)
+    classes.begin(of(t0={0, 1}), per_task=False)
+    classes.end()
+    classes.begin(of(t0={1, 2}), per_task=False)
     assert indices(classes) == ([0, 1], [1, 2], [0, 1, 2])
 
 
 def test_tasks_keep_their_own_classes():
     classes = Classes()
-    classes.meet(of(t0={0, 1}), per_task=True)
-    classes.close()
-    classes.meet(of(t1={0, 1}), per_task=True)
+    classes.begin(of(t0={0, 1}), per_task=True)
+    classes.end()
+    classes.begin(of(t1={0, 1}), per_task=True)
     assert mask(classes.old, 2, tasks=[0, 1]) == [[1, 1], [0, 0]]
     assert mask(classes.current, 2, tasks=[0, 1]) == [[0, 0], [1, 1]]
     assert mask(classes.seen, 2, tasks=[0, 1]) == [[1, 1], [1, 1]]
@@ -176,59 +178,59 @@ def test_tasks_keep_their_own_classes():
 
 def test_what_was_handed_out_does_not_change_later():
     classes = Classes()
-    classes.meet(of(t0={0}), per_task=False)
-    taught = classes.seen
-    classes.close()
-    classes.meet(of(t0={1}), per_task=False)
-    assert taught.indices == [0]
+    classes.begin(of(t0={0}), per_task=False)
+    before = classes.seen
+    classes.end()
+    classes.begin(of(t0={1}), per_task=False)
+    assert before.indices == [0]
 
 
-# what each experience brought --------------------------------------------------------------------------------------
+# new classes of each experience --------------------------------------------------------------------------------------
 
 
-def learnt(*experiences, per_task=False):
-    """The books after these experiences, each a dictionary of classes by task label."""
+def ended(*experiences, per_task=False):
+    """The bookkeeping after these experiences, each a dictionary of classes by task label."""
     classes = Classes()
     for by_task in experiences:
-        classes.meet(by_task, per_task=per_task)
-        classes.close()
+        classes.begin(by_task, per_task=per_task)
+        classes.end()
     return classes
 
 
-def brought(*experiences, per_task=False):
-    return [found.by_task for found in learnt(*experiences, per_task=per_task).brought]
+def new_in(*experiences, per_task=False):
+    return [found.by_task for found in ended(*experiences, per_task=per_task).new_by_experience]
 
 
-def test_each_experience_brought_its_classes():
-    assert brought() == []
-    assert brought(of(t0={3, 1})) == [of(t0={1, 3})]
-    assert brought(of(t0={3, 1}), of(t0={0})) == [of(t0={1, 3}), of(t0={0})]
+def test_each_experience_is_listed_with_its_classes():
+    assert new_in() == []
+    assert new_in(of(t0={3, 1})) == [of(t0={1, 3})]
+    assert new_in(of(t0={3, 1}), of(t0={0})) == [of(t0={1, 3}), of(t0={0})]
 
 
-def test_an_experience_that_runs_has_brought_nothing_yet():
-    classes = learnt(of(t0={0, 1}))
-    classes.meet(of(t0={2}), per_task=False)
-    assert [found.indices for found in classes.brought] == [[0, 1]]
+def test_an_experience_that_runs_is_not_listed_yet():
+    classes = ended(of(t0={0, 1}))
+    classes.begin(of(t0={2}), per_task=False)
+    assert [found.indices for found in classes.new_by_experience] == [[0, 1]]
 
 
-def test_a_class_that_comes_again_was_brought_by_the_first():
-    assert brought(of(t0={0, 1}), of(t0={1, 2}), of(t0={0, 2, 3})) == [of(t0={0, 1}), of(t0={2}), of(t0={3})]
+def test_a_class_that_comes_again_is_new_in_the_first():
+    assert new_in(of(t0={0, 1}), of(t0={1, 2}), of(t0={0, 2, 3})) == [of(t0={0, 1}), of(t0={2}), of(t0={3})]
 
 
 def test_an_experience_without_new_classes_is_left_out():
-    assert brought(of(t0={0, 1}), of(t0={0}), of(t0={1, 0}), of(t0={2})) == [of(t0={0, 1}), of(t0={2})]
+    assert new_in(of(t0={0, 1}), of(t0={0}), of(t0={1, 0}), of(t0={2})) == [of(t0={0, 1}), of(t0={2})]
 
 
-def test_parts_of_an_online_experience_bring_together():
+def test_parts_of_an_online_experience_are_one_entry():
     classes = Classes()
     for part in ({0}, {1}, {0, 2}):
-        classes.meet(of(t0=part), per_task=False)
-    classes.close()
-    assert [found.by_task for found in classes.brought] == [of(t0={0, 1, 2})]
+        classes.begin(of(t0=part), per_task=False)
+    classes.end()
+    assert [found.by_task for found in classes.new_by_experience] == [of(t0={0, 1, 2})]
 
 
 def test_with_heads_per_task_the_same_class_of_another_task_is_new():
-    found = learnt(of(t0={0, 1}), of(t1={0, 1}), of(t0={1}, t1={2}, t2={0}), per_task=True).brought
+    found = ended(of(t0={0, 1}), of(t1={0, 1}), of(t0={1}, t1={2}, t2={0}), per_task=True).new_by_experience
     assert [classes.by_task for classes in found] == [of(t0={0, 1}), of(t1={0, 1}), of(t1={2}, t2={0})]
     assert all(classes.per_task for classes in found)
     assert mask(found[2], 3, tasks=[0, 1, 2]) == [[0, 0, 0], [0, 0, 1], [1, 0, 0]]
@@ -236,4 +238,51 @@ def test_with_heads_per_task_the_same_class_of_another_task_is_new():
 
 def test_with_a_shared_head_a_class_under_another_task_label_is_not_new():
     """As a stream with task labels and the same classes in each experience, on one head."""
-    assert [found.indices for found in learnt(of(t0={0, 1}), of(t1={0, 1, 2})).brought] == [[0, 1], [2]]
+    assert [found.indices for found in ended(of(t0={0, 1}), of(t1={0, 1, 2})).new_by_experience] == [[0, 1], [2]]
+
+
+def test_new_are_the_current_classes_that_are_not_old():
+    assert classes_in([0, 1]).new.indices == [0, 1]
+    assert classes_in([0, 1], [1, 2]).new.indices == [2]
+    assert classes_in([0, 1], [2, 1], [0]).new.indices == []
+    per_task = classes_in({0: [0, 1]}, {0: [1], 1: [1, 2]}, per_task=True).new
+    assert (per_task.by_task, per_task.per_task) == (of(t1={1, 2}), True)
+
+
+# labels of tasks that are not known --------------------------------------------------------------------------------
+
+
+def test_task_labels_that_are_not_in_the_set_become_one_that_is():
+    classes = ClassSet(of(t1={0}, t3={1}), per_task=True)
+    assert classes.replace_unknown(torch.tensor([1, 3, 0, 2, 4, 99])).tolist() == [1, 3, 1, 1, 1, 1]
+    assert classes.replace_unknown(torch.tensor([], dtype=torch.int64)).tolist() == []
+
+
+# state -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("per_task", [False, True])
+def test_a_set_is_made_again_from_its_state(per_task):
+    classes = ClassSet(of(t0={7, 0}, t12={2}), per_task=per_task)
+    state = classes.state_dict()
+    assert_plain(state)
+    again = ClassSet.of_state(json.loads(json.dumps(state)))
+    assert (again.by_task, again.per_task) == (classes.by_task, per_task)
+
+
+@pytest.mark.parametrize("per_task", [False, True])
+@pytest.mark.parametrize("n", [0, 1, 2, 3])
+def test_the_bookkeeping_goes_on_from_its_state(n, per_task):
+    stream = [{0: [0, 1]}, {0: [1], 1: [2]}, {2: [0, 5]}]
+    classes, again = classes_in(*stream[:n], per_task=per_task), classes_in([8], [9])
+    state = classes.state_dict()
+    assert_plain(state)
+    again.load_state_dict(json.loads(json.dumps(state)))
+    for books in (classes, again):
+        books.end()
+        books.begin(of(t1={3, 6}), per_task=per_task)
+    for name in ("old", "current", "seen", "new"):
+        one, other = getattr(classes, name), getattr(again, name)
+        assert (one.by_task, one.per_task) == (other.by_task, other.per_task)
+    assert [found.by_task for found in again.new_by_experience] == [f.by_task for f in classes.new_by_experience]
+    assert all(found.per_task == per_task for found in again.new_by_experience)

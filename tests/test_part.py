@@ -3,15 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from shared import classes_in
 from torch import nn
 
-from ckd.classes import ClassSet
+from ckd.errors import ModelError
 from ckd.memory import Rows
-from ckd.part import Ending, asleep
-from ckd.taps import head_of
-from ckd.teachers import Frozen
+from ckd.outputs import eval_mode
+from ckd.part import Ending, EvaluationModel, Part, refuse_heads_per_task
+from ckd.teachers.teacher import Frozen
 
-TAUGHT = ClassSet({0: frozenset({0, 1})})
+HEAD = "3"
 
 
 def rows(n, dtype=torch.float64):
@@ -21,7 +22,7 @@ def rows(n, dtype=torch.float64):
 
 
 def noisy():
-    """A network whose answers differ between train and eval mode."""
+    """A network whose outputs differ between train and eval mode."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         block = nn.Sequential(nn.ReLU(), nn.Dropout(0.5))
@@ -47,52 +48,65 @@ def modes(model):
 LOOKS = pytest.mark.parametrize("look", [Ending.logits, Ending.features], ids=["logits", "features"])
 
 
-# what is answered --------------------------------------------------------------------------------------------------
+# what is computed --------------------------------------------------------------------------------------------------
+
+
+def ending(model, **given):
+    return Ending(model, classes_in([0, 1]), **{"head": HEAD, **given})
 
 
 @pytest.mark.parametrize("n", [1, 500, 501, 1203])
 def test_logits_and_features_are_those_of_eval_mode_in_any_number_of_batches(n):
-    model, remembered = noisy().train(), rows(n)
-    features, logits = by_hand(model, remembered.raw)
-    ending, sizes = Ending(model, TAUGHT), []
+    model, stored = noisy().train(), rows(n)
+    features, logits = by_hand(model, stored.raw)
+    end, sizes = ending(model), []
     model.register_forward_pre_hook(lambda m, inputs: sizes.append(len(inputs[0])))
-    np.testing.assert_allclose(ending.logits(model, remembered).numpy(), logits, rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(ending.features(model, remembered).numpy(), features, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(end.logits(model, stored).numpy(), logits, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(end.features(model, stored).numpy(), features, rtol=1e-10, atol=1e-12)
     assert max(sizes) <= 500
     assert sum(sizes) == 2 * n
 
 
+class Called(nn.Module):
+    """A network that notes what it is called with."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network, self.calls = network, []
+
+    def forward(self, inputs, tasks=None):
+        self.calls.append((inputs, tasks))
+        return self.network(inputs)
+
+
 @LOOKS
-def test_rows_are_prepared_and_asked_with_their_task_labels(look):
-    asked = []
-
-    def ask(model, inputs, tasks):
-        asked.append((inputs, tasks))
-        return model(inputs)
-
-    model, remembered = noisy(), rows(700, torch.uint8)
-    ending = Ending(model, TAUGHT, ask=ask, prepare=lambda raw: raw.double() / 255)
-    features, logits = by_hand(model, remembered.raw.double() / 255)
+@pytest.mark.parametrize("per_task", [False, True])
+def test_rows_are_prepared_and_go_in_with_task_labels_where_there_is_a_head_for_each_task(look, per_task):
+    model, stored = Called(noisy()), rows(700, torch.uint8)
+    classes = classes_in({0: [0], 1: [1]}, per_task=per_task)
+    end = Ending(model, classes, prepare=lambda raw: raw.double() / 255, head="network.3")
+    features, logits = by_hand(model.network, stored.raw.double() / 255)
     wanted = logits if look is Ending.logits else features
-    np.testing.assert_allclose(look(ending, model, remembered).numpy(), wanted, rtol=1e-10, atol=1e-12)
-    assert torch.equal(torch.cat([x for x, _ in asked]), remembered.raw.double() / 255)
-    assert torch.equal(torch.cat([t for _, t in asked]), remembered.tasks)
+    np.testing.assert_allclose(look(end, model, stored).numpy(), wanted, rtol=1e-10, atol=1e-12)
+    assert torch.equal(torch.cat([x for x, _ in model.calls]), stored.raw.double() / 255)
+    tasks = [t for _, t in model.calls]
+    assert torch.equal(torch.cat(tasks), stored.tasks) if per_task else tasks == [None, None]
 
 
 @LOOKS
-def test_no_rows_give_no_answers(look):
-    assert look(Ending(noisy(), TAUGHT), noisy(), rows(0)).shape == (0, 3 if look is Ending.logits else 6)
+def test_no_rows_give_no_outputs(look):
+    assert look(ending(noisy()), noisy(), rows(0)).shape == (0, 3 if look is Ending.logits else 6)
 
 
-def test_a_model_without_parameters_is_asked_where_the_rows_are():
-    remembered = rows(3)
-    assert torch.equal(Ending(nn.Identity(), TAUGHT).logits(nn.Identity(), remembered), remembered.raw)
+def test_a_model_without_parameters_computes_where_the_rows_are():
+    stored = rows(3)
+    assert torch.equal(ending(nn.Identity()).logits(nn.Identity(), stored), stored.raw)
 
 
 # what is left behind -----------------------------------------------------------------------------------------------
 
 
-def half_asleep(model):
+def mixed_modes(model):
     """The model in train mode, in eval mode, with BatchNorm alone in eval mode, and with all but a block in it."""
     yield model.train()
     yield model.eval()
@@ -104,11 +118,11 @@ def half_asleep(model):
 
 @LOOKS
 def test_there_is_no_graph_and_nothing_of_the_model_changes(look):
-    for model in half_asleep(noisy()):
+    for model in mixed_modes(noisy()):
         before = modes(model)
         state = {name: value.clone() for name, value in model.state_dict().items()}
         drawn = torch.random.get_rng_state()
-        found = look(Ending(model, TAUGHT), model, rows(600))
+        found = look(ending(model), model, rows(600))
         assert not found.requires_grad
         assert modes(model) == before
         assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
@@ -120,28 +134,45 @@ def test_there_is_no_graph_and_nothing_of_the_model_changes(look):
 
 @LOOKS
 def test_modes_are_as_they_were_after_an_error_too(look):
-    for model in half_asleep(noisy()):
+    for model in mixed_modes(noisy()):
         before = modes(model)
         with pytest.raises(RuntimeError, match="mat1 and mat2"):
-            look(Ending(model, TAUGHT, prepare=lambda raw: raw[:, :2]), model, rows(5))
+            look(ending(model, prepare=lambda raw: raw[:, :2]), model, rows(5))
         assert modes(model) == before
-        assert not head_of(model)._forward_pre_hooks
+        assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
         assert torch.is_grad_enabled()
 
 
-def test_asleep_is_eval_mode_for_all_and_then_what_was():
-    for model in half_asleep(noisy()):
+def test_eval_mode_is_for_all_modules_and_then_what_was():
+    for model in mixed_modes(noisy()):
         before = modes(model)
-        with asleep(model):
+        with eval_mode(model):
             assert not any(modes(model))
         assert modes(model) == before
-        with pytest.raises(ZeroDivisionError), asleep(model), asleep(model):
+        with pytest.raises(ZeroDivisionError), eval_mode(model), eval_mode(model):
             raise ZeroDivisionError
         assert modes(model) == before
 
 
-def test_asleep_does_not_wake_a_frozen_network():
+def test_eval_mode_leaves_a_frozen_network_in_eval_mode():
     model = Frozen(noisy())
-    with asleep(model):
+    with eval_mode(model):
         assert not any(modes(model))
     assert not any(modes(model))
+
+
+# parts -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_part_that_overrides_nothing_has_no_needs_no_state_and_no_bytes():
+    part = Part()
+    assert not any((part.needs_boundaries, part.needs_data, part.needs_head))
+    assert part.state_dict() == part.nbytes() == {}
+    assert part.load_state_dict({}, nn.Identity()) is None
+    assert not isinstance(part, EvaluationModel)
+
+
+def test_models_with_a_head_for_each_task_are_refused_by_name():
+    refuse_heads_per_task("who", classes_in([0, 1]).seen)
+    with pytest.raises(ModelError, match="who: expected a model with one head for all classes; received a multi-head"):
+        refuse_heads_per_task("who", classes_in({0: [0]}, per_task=True).seen)

@@ -20,7 +20,7 @@ from ckd.part import Ending, Update
 from ckd.teachers.teacher import Teacher
 
 Weights = Sequence[float] | Callable[[Tensor], Tensor]
-"""One number for each teacher, or (K, B, C) logits of K teachers to weights (K, B) of each for each sample."""
+"""One number for each teacher, or (K, B, ...) logits of K teachers to weights (K, B) of each for each sample."""
 
 
 class Ensemble(Teacher):
@@ -53,7 +53,7 @@ class Ensemble(Teacher):
             fix = "For one network use Fixed(network)."
             raise ConfigError("ensemble", expected="two teachers or more", received=repr(teachers), fix=fix)
         numbers = weights is None or callable(weights)
-        if not numbers and (len(weights) != len(self.teachers) or min(weights) < 0 or not sum(weights) > 0):  # type: ignore[arg-type]
+        if not numbers and (len(weights) != len(self.teachers) or min(weights) < 0 or not 0 < sum(weights) < math.inf):  # type: ignore[arg-type]
             expected = f"{len(self.teachers)} numbers from 0, not all 0"
             raise ConfigError("weights of the ensemble", expected=expected, received=weights, fix="Leave them out.")
         if mean not in ("probabilities", "logits"):
@@ -63,6 +63,7 @@ class Ensemble(Teacher):
             fix = "Use that of the loss."
             raise ConfigError("temperature of the ensemble", expected="above 0", received=temperature, fix=fix)
         self.weights, self.mean, self.temperature = weights, mean, temperature
+        self.needs_boundaries = any(teacher.needs_boundaries for teacher in self.teachers)
 
     @property
     def ready(self) -> bool:
@@ -72,24 +73,25 @@ class Ensemble(Teacher):
     def outputs(
         self, inputs: Tensor, tasks: Tensor | None = None, wanted: Sequence[Output] = (logits,)
     ) -> dict[Output, Any]:
-        """Logits (B, C), C the narrowest head's. It has no modules inside to tap."""
+        """Logits (B, C), (B, T, C) or (B, C, H, W), C the narrowest head's. It has no modules inside to tap."""
         if any(not output.is_logits for output in wanted):
             fix = "Take features from one of its teachers, named on its own."
             raise ConfigError("ensemble", expected="logits to be wanted", received="features", fix=fix)
         each = [teacher.outputs(inputs, tasks)[logits] for teacher in self.teachers]
-        width = min(one.shape[-1] for one in each)
-        return {logits: self._mean(torch.stack([one[..., :width] for one in each]))}
+        axis = 1 if each[0].dim() == 4 else -1
+        width = min(one.shape[axis] for one in each)
+        return {logits: self._mean(torch.stack([one.narrow(axis, 0, width) for one in each]))}
 
     def _mean(self, each: Tensor) -> Tensor:
-        """(K, B, C) to (B, C)."""
+        """Logits (K, B, ...) of each to those of all, (B, ...)."""
         if callable(self.weights):
             weights = self.weights(each)
         else:
             weights = each.new_tensor(self.weights or [1.0] * len(each))[:, None]
-        weights = (weights / weights.sum(0))[..., None]  # (K, B or 1, 1)
+        weights = (weights / weights.sum(0)).reshape(*weights.shape, *[1] * (each.dim() - 2))  # (K, B or 1, 1, ...)
         if self.mean == "logits":
             return (weights * each).sum(0)
-        log_p = (each / self.temperature).log_softmax(-1)
+        log_p = (each / self.temperature).log_softmax(2 if each.dim() == 5 else -1)
         return self.temperature * (log_p + weights.log()).logsumexp(0)
 
     def valid(self, width: int, tasks: Tensor | None, device: torch.device) -> Tensor | None:
@@ -121,6 +123,14 @@ class Ensemble(Teacher):
         return {"teachers": [teacher.state_dict() for teacher in self.teachers]}
 
     def load_state_dict(self, state: Mapping[str, Any], student: nn.Module) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore what `state_dict` returned.
+
+        Raises:
+            ConfigError: the state of another number of teachers.
+        """
+        if len(state["teachers"]) != len(self.teachers):
+            expected, received = (f"{len(some)} teachers" for some in (self.teachers, state["teachers"]))
+            fix = "Build it as it was when the state was saved."
+            raise ConfigError("state of an ensemble", expected=expected, received=received, fix=fix)
         for teacher, own in zip(self.teachers, state["teachers"], strict=True):
             teacher.load_state_dict(own, student)

@@ -20,7 +20,7 @@ from ckd.teachers.teacher import Frozen, Teacher
 class Fixed(Teacher):
     """A given network as teacher. It is used as it is, not copied: in eval mode, its parameters without gradients.
 
-    It keeps its own device and dtype; inputs are moved there and outputs back, in float32 where it is half precision.
+    It keeps its own device and dtype; inputs are moved there and outputs back, never in half precision.
 
     Args:
         network: any module that returns logits (B, C).
@@ -60,7 +60,7 @@ class Fixed(Teacher):
         own = next(self.model.parameters(), inputs)
         there = inputs.to(own.device, own.dtype if inputs.is_floating_point() else None)
         found = super().outputs(there, None if tasks is None else tasks.to(own.device), wanted)
-        return {output: _back(value, inputs.device) for output, value in found.items()}
+        return {output: _back(value, inputs) for output, value in found.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing: whoever gave the network keeps it."""
@@ -70,8 +70,9 @@ class Fixed(Teacher):
         """Nothing to restore."""
 
 
-def _back(value: Any, device: torch.device) -> Any:
+def _back(value: Any, inputs: Tensor) -> Any:
+    """On the device and in the dtype of the `inputs`; float32 where that is half precision."""
     if isinstance(value, tuple):
-        return tuple(_back(one, device) for one in value)
-    half = value.dtype in (torch.float16, torch.bfloat16)
-    return value.to(device, torch.float32 if half else value.dtype)
+        return tuple(_back(one, inputs) for one in value)
+    dtype = inputs.dtype if inputs.is_floating_point() and value.is_floating_point() else value.dtype
+    return value.to(inputs.device, torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype)

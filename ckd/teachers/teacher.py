@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ckd.classes import ClassSet
+from ckd.errors import ModelError
 from ckd.outputs import HEAD, Output, collect, find_head, logits
 from ckd.part import Part, tensor_bytes
 
@@ -68,7 +69,11 @@ class Teacher(Part):
         return {"network": network, "classes": None if self.classes is None else self.classes.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any], student: nn.Module) -> None:
-        """Restore what `state_dict` returned, in a copy of `student`."""
+        """Restore what `state_dict` returned, in a copy of `student`.
+
+        Raises:
+            ModelError: a student of another kind than the network in the state.
+        """
         self.classes = None if state["classes"] is None else ClassSet.of_state(state["classes"])
         network = state["network"]
         self._frozen = None if network is None else Frozen(_filled(copy.deepcopy(student), network))
@@ -118,14 +123,31 @@ class Frozen(nn.Module):
 
 
 def _filled(module: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """`module` with these tensors as parameters and buffers, also where a head was narrower or wider then."""
+    """`module` with these tensors as parameters and buffers, also where a head was narrower or wider then.
+
+    Raises:
+        ModelError: a tensor that the module has no place for.
+    """
+    known = module.state_dict()
+    unknown = [name for name in tensors if name not in known]
+    if unknown:
+        raise ModelError(
+            "state of a teacher",
+            expected=f"tensors of {type(module).__name__}",
+            received=f"also {', '.join(unknown[:3])}",
+            fix="Give load_state_dict a student of the kind that the teacher is a copy of.",
+        )
+    filled: dict[int, tuple[Tensor, Tensor]] = {}  # by what it replaces, as layers may share a tensor
     for path, owner in module.named_modules():
         for own in (owner._parameters, owner._buffers):
             for name, old in own.items():
                 value = tensors.get(f"{path}.{name}".lstrip("."))
-                if value is not None and old is not None:
+                if value is None or old is None:
+                    continue
+                if id(old) not in filled:
                     fresh = value.to(old.device).clone()
-                    own[name] = nn.Parameter(fresh) if isinstance(old, nn.Parameter) else fresh
+                    filled[id(old)] = old, nn.Parameter(fresh) if isinstance(old, nn.Parameter) else fresh
+                own[name] = filled[id(old)][1]
         if isinstance(owner, nn.Linear):
             owner.out_features, owner.in_features = owner.weight.shape
     return module

@@ -4,18 +4,17 @@ import numpy as np
 import pytest
 import torch
 from avalanche.benchmarks.scenarios.online import split_online_stream
+from shared import assert_plain, classes_in
 from sklearn.preprocessing import normalize
 from torch import nn
 
 from ckd import Objective, SelfDistillation, Term, recipes
-from ckd.classes import ClassSet
 from ckd.data import arrays, as_benchmark, split
 from ckd.errors import ConfigError, DataError
 from ckd.losses import logit_mse
-from ckd.memory import HerdedMemory, Rows
+from ckd.memory import HerdedMemory, Memory, Rows
 from ckd.memory.herded import herd
-from ckd.objective import memory as memory_draw
-from ckd.objective import stored_logits
+from ckd.objective import replay, stored_logits
 from ckd.part import Ending
 
 
@@ -28,10 +27,6 @@ def greedy(features, n):
         }
         chosen.append(min(gaps, key=gaps.get))
     return chosen
-
-
-def classes(*indices):
-    return ClassSet({0: frozenset(indices)})
 
 
 def rows(targets, seed=0, dtype=torch.float64):
@@ -51,8 +46,8 @@ class Headed(nn.Linear):
         return super().forward(x.double())
 
 
-def end(memory, taught, *batches):
-    memory.end(Ending(Headed(), classes(*taught), data=lambda: iter(batches)))
+def end(memory, seen, *batches):
+    memory.end(Ending(Headed(), classes_in(seen), data=lambda: iter(batches), head=""))
 
 
 def expected(batch, share):
@@ -159,7 +154,8 @@ def test_state_goes_into_another_memory_which_continues_alike():
     memory, other = HerdedMemory(10, seed=1), HerdedMemory(10, seed=2)
     end(memory, [0, 1], rows([0, 1] * 15))
     memory.sample(3)
-    other.load_state_dict(memory.state_dict())
+    assert_plain(memory.state_dict())
+    other.load_state_dict(memory.state_dict(), Headed())
     for _ in range(2):
         assert contents(memory) == contents(other)
         assert torch.equal(memory.sample(4).raw, other.sample(4).raw)
@@ -168,8 +164,23 @@ def test_state_goes_into_another_memory_which_continues_alike():
     assert set(contents(other)) == {0, 1, 2, 3}
 
 
+def test_what_it_needs_is_told():
+    memory = HerdedMemory(10)
+    assert memory.needs_head
+    assert memory.needs_data
+    assert memory.needs_whole_experience
+    assert not Memory(10).needs_head
+    assert not Memory(10).needs_data
+    assert not Memory(10).needs_whole_experience
+
+
+def test_to_hold_samples_out_is_refused():
+    with pytest.raises(ConfigError, match="herded memory: expected held_out=0"):
+        HerdedMemory(10, held_out=0.1)
+
+
 def test_terms_that_need_stored_logits_are_refused_at_construction():
-    term = Term("replay", memory_draw("a"), stored_logits, logit_mse)
+    term = Term("replay", replay("a"), stored_logits, logit_mse)
     with pytest.raises(ConfigError):
         Objective("x", [term], memory=HerdedMemory(10))
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import chisquare
+from shared import assert_plain
 from torch import nn
 
 from ckd.errors import CkdError, ConfigError, DataError
@@ -113,7 +114,7 @@ def test_everything_is_kept_until_the_memory_is_full_and_never_more_than_its_siz
             assert numbers(memory.rows) == list(range(i + 5))
 
 
-def test_logits_are_not_stored_unless_asked_for():
+def test_logits_are_not_stored_unless_it_keeps_them():
     memory = offer(Memory(5), 0, 20, width=4)
     assert memory.rows.logits is None
     assert memory.sample(2).logits is None
@@ -128,7 +129,7 @@ def test_a_growing_head_gives_older_rows_nan_for_the_new_classes():
     np.testing.assert_array_equal(memory.rows.logits, [[1, 1, nan, nan], [2, 2, nan, nan], [3, 3, 3, 3]])
 
 
-def test_an_answer_of_a_narrower_head_gets_nan_for_the_classes_it_lacks():
+def test_logits_of_a_narrower_head_get_nan_for_the_classes_it_lacks():
     memory = Memory(2, keep_logits=True)
     memory.add(numbered(1, 2, width=3))
     memory.add(numbered(2, 3, width=1))
@@ -141,7 +142,7 @@ def test_a_memory_of_size_zero_remembers_nothing():
     assert memory.nbytes() == {}
 
 
-def test_after_update_stores_the_stream_with_its_answers():
+def test_after_update_stores_the_stream_with_its_logits():
     memory = Memory(4, keep_logits=True)
     raw, targets, logits = torch.arange(8).view(4, 2), torch.tensor([5, 6, 7, 8]), torch.rand(4, 9)
     memory.after_update(Update(nn.Identity(), raw, targets, None, logits, experience=3))
@@ -162,7 +163,7 @@ def test_after_update_keeps_task_labels_where_there_are_some():
 # draws -------------------------------------------------------------------------------------------------------------
 
 
-def test_draws_are_without_replacement_and_of_the_size_asked_for():
+def test_draws_are_without_replacement_and_of_the_size_wanted():
     memory = offer(Memory(20), 0, 60)
     for n in (1, 7, 19, 20):
         drawn = numbers(memory.sample(n))
@@ -285,7 +286,7 @@ def test_a_restored_memory_holds_out_the_same_and_draws_the_same(policy):
     assert numbers(memory.held_out()) == numbers(twin.held_out())
 
 
-# whether stored answers lack classes -------------------------------------------------------------------------------
+# whether all stored logits are known -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -302,29 +303,49 @@ def test_a_restored_memory_holds_out_the_same_and_draws_the_same(policy):
         ([(3, True), (5, True), (5, True)], False),
     ],
 )
-def test_it_is_complete_while_every_batch_is_promised_to_be_and_as_wide(batches, wanted):
+def test_all_logits_are_known_while_every_batch_has_them_and_is_as_wide(batches, wanted):
     memory = Memory(50, keep_logits=True)
-    for i, (width, promised) in enumerate(batches):
-        memory.add(numbered(4 * i, 4 * i + 4, width=width), complete=promised)
-    assert memory.complete is wanted
+    for i, (width, known) in enumerate(batches):
+        rows = numbered(4 * i, 4 * i + 4, width=width)
+        if not known:
+            rows.logits[2, 1] = torch.nan
+        memory.add(rows)
+    assert memory.all_logits_known is wanted
     assert not wanted or not batches or memory.rows.logits.isfinite().all()
     for before in (True, False):
         twin = Memory(50, keep_logits=True)
-        twin.add(numbered(0, 4, width=3), complete=before)
+        twin.add(numbered(0, 4, width=3))
+        if not before:
+            twin.add(numbered(4, 8, width=5))
+        assert twin.all_logits_known is before
         twin.load_state_dict(memory.state_dict())
-        assert twin.complete is wanted
+        assert twin.all_logits_known is wanted
 
 
-def test_a_batch_is_not_complete_unless_that_is_said():
-    assert not offer(Memory(5, keep_logits=True), 0, 4, width=3).complete
-
-
-@pytest.mark.parametrize("promised", [True, False])
-def test_after_update_passes_the_promise_on(promised):
+@pytest.mark.parametrize("all_active", [True, False])
+def test_after_update_takes_the_heads_word_for_it(all_active):
     memory, labels = Memory(4, keep_logits=True), torch.tensor([0, 1])
-    update = Update(nn.Identity(), torch.zeros(2, 1), labels, None, torch.zeros(2, 5), experience=0, complete=promised)
+    update = Update(
+        nn.Identity(), torch.zeros(2, 1), labels, None, torch.zeros(2, 5), experience=0, all_active=all_active
+    )
     memory.after_update(update)
-    assert memory.complete is promised
+    assert memory.all_logits_known is all_active
+
+
+def test_after_update_logits_are_not_known_unless_that_is_said():
+    memory = Memory(4, keep_logits=True)
+    memory.after_update(Update(nn.Identity(), torch.zeros(2, 1), torch.zeros(2).long(), None, torch.zeros(2, 5), 0))
+    assert not memory.all_logits_known
+
+
+def test_a_batch_of_which_nothing_enters_says_nothing_of_the_logits():
+    memory = offer(Memory(1, keep_logits=True), 0, 5000, batch=5000, width=3)
+    held = memory.rows.logits.clone()
+    rows = numbered(5000, 5001, width=3)
+    rows.logits.fill_(torch.nan)
+    memory.add(rows)
+    assert torch.equal(memory.rows.logits, held)
+    assert memory.all_logits_known
 
 
 # randomness and state ----------------------------------------------------------------------------------------------
@@ -403,6 +424,18 @@ def test_state_is_a_copy_that_later_samples_do_not_reach(policy):
     assert numbers(restored(state, policy).rows) == kept
 
 
+@POLICIES
+@pytest.mark.parametrize("offered", [0, 6, 40])
+def test_state_is_plain(policy, offered):
+    assert_plain(offer(Memory(10, policy=policy(), keep_logits=True), 0, offered, width=3).state_dict())
+
+
+def test_state_of_a_memory_that_holds_out_other_slots_is_refused():
+    state = offer(Memory(10, held_out=0.25), 0, 20).state_dict()
+    with pytest.raises(ConfigError, match="expected slots held out 0 apart; received 4 apart"):
+        Memory(10).load_state_dict(state)
+
+
 def test_state_of_an_empty_memory_restores_an_empty_one():
     memory = offer(Memory(5), 0, 20)
     memory.load_state_dict(Memory(5).state_dict())
@@ -468,7 +501,7 @@ def test_samples_of_another_kind_are_refused_even_if_none_would_enter():
         memory.add(odd_rows(5000, 5001))
 
 
-def test_samples_without_answers_are_refused_by_a_memory_that_keeps_them():
+def test_samples_without_logits_are_refused_by_a_memory_that_keeps_them():
     memory = offer(Memory(10, keep_logits=True), 0, 4, width=3)
     with pytest.raises(DataError):
         memory.add(numbered(4, 7))

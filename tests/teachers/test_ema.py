@@ -3,14 +3,15 @@ import copy
 import numpy as np
 import pytest
 import torch
+from shared import classes_in
 from torch import nn
 
-from ckd.classes import ClassSet
 from ckd.errors import ConfigError
+from ckd.outputs import logits
 from ckd.part import Update
 from ckd.teachers import Ema
 
-SEEN = ClassSet({0: frozenset({0, 1})})
+CLASSES = classes_in([0, 1])
 
 
 def follow(ema, model, steps, seed=0):
@@ -29,7 +30,7 @@ def follow(ema, model, steps, seed=0):
 @pytest.mark.parametrize("decay", [0.0, 0.9, 0.999])
 def test_it_is_the_closed_form(decay):
     model, ema = nn.Linear(3, 2).double(), Ema(decay)
-    ema.begin(model, SEEN)
+    ema.begin(model, CLASSES)
     start = model.weight.detach().numpy().copy()
     path = follow(ema, model, 30)
     alphas = np.minimum(decay, 1 - 1 / (np.arange(1, 31) + 1))
@@ -42,7 +43,7 @@ def test_it_is_the_closed_form(decay):
 
 def test_batchnorm_statistics_are_averaged_and_counters_copied():
     model, ema = nn.BatchNorm1d(3), Ema(0.5)
-    ema.begin(model, SEEN)
+    ema.begin(model, CLASSES)
     before = model.running_var.clone()
     (path,) = follow(ema, model, 1)
     model.num_batches_tracked += 7
@@ -53,7 +54,7 @@ def test_batchnorm_statistics_are_averaged_and_counters_copied():
 
 def test_it_is_updated_at_its_rate_and_draws_from_its_own_generator():
     model, ema = nn.Linear(1, 1), Ema(0.0, rate=0.3, seed=1)
-    ema.begin(model, SEEN)
+    ema.begin(model, CLASSES)
     state, moved, last = torch.random.get_rng_state(), 0, None
     for i in range(2000):
         follow(ema, model, 1, seed=i)
@@ -65,20 +66,20 @@ def test_it_is_updated_at_its_rate_and_draws_from_its_own_generator():
 
 def test_what_it_knows_is_carried_into_a_grown_head():
     model, ema = nn.Linear(3, 2), Ema(0.9)
-    ema.begin(model, SEEN)
+    ema.begin(model, CLASSES)
     follow(ema, model, 3)
     known = copy.deepcopy(ema.model.module)
     grown = nn.Linear(3, 5)
-    ema.begin(grown, SEEN | ClassSet({0: frozenset({4})}))
+    ema.begin(grown, classes_in([0, 1], [4]))
     assert torch.equal(ema.model.module.weight[:2], known.weight)
     assert torch.equal(ema.model.module.weight[2:], grown.weight[2:])
-    assert ema.taught.indices == [0, 1, 4]
+    assert ema.classes.indices == [0, 1, 4]
     follow(ema, grown, 1)
 
 
 def test_the_student_is_neither_changed_nor_shared():
     model, ema = nn.Linear(3, 2), Ema(0.9)
-    ema.begin(model, SEEN)
+    ema.begin(model, CLASSES)
     before = copy.deepcopy(model.state_dict())
     ema.after_update(Update(model, *[torch.zeros(1)] * 2, None, torch.zeros(1, 2), 0))
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
@@ -91,3 +92,27 @@ def test_the_student_is_neither_changed_nor_shared():
 def test_settings_outside_their_range_are_refused(given):
     with pytest.raises(ConfigError, match="EMA"):
         Ema(**given)
+
+
+def test_it_is_ready_once_an_experience_has_begun_and_its_outputs_are_the_averages():
+    model, ema = nn.Linear(3, 2), Ema(0.5)
+    assert not ema.ready
+    assert ema.evaluation_model(model) is model
+    ema.begin(model, CLASSES)
+    assert ema.ready
+    follow(ema, model, 3)
+    x = torch.randn(4, 3)
+    wanted = x @ ema.model.module.weight.T + ema.model.module.bias
+    torch.testing.assert_close(ema.outputs(x)[logits], wanted)
+    assert ema.nbytes() == {"teachers": 4 * (3 * 2 + 2)}
+
+
+def test_its_evaluation_model_is_a_copy():
+    model, ema = nn.Linear(3, 2), Ema(0.5)
+    ema.begin(model, CLASSES)
+    follow(ema, model, 3)
+    found = ema.evaluation_model(model)
+    assert torch.equal(found.weight, ema.model.module.weight)
+    with torch.no_grad():
+        found.weight += 1
+    assert not torch.equal(found.weight, ema.model.module.weight)

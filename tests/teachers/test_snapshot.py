@@ -1,4 +1,4 @@
-"""A teacher never changes, and taking or asking one never touches the student."""
+"""A teacher never changes, and neither taking one nor its forward passes touch the student."""
 
 import copy
 import pickle
@@ -6,14 +6,14 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from models import MultiHead, adapt
+from shared import classes_in
 from torch import nn
 from torch.nn import functional as F
 
-from ckd.classes import ClassSet
+from ckd.outputs import features, logits, tap
 from ckd.part import Ending
 from ckd.teachers import Snapshot
-
-TAUGHT = ClassSet({0: frozenset({0, 1})})
 
 
 class Student(nn.Module):
@@ -28,10 +28,6 @@ class Student(nn.Module):
 
     def forward(self, x):
         return self.head(self.drop(self.norm(self.hidden(x))))
-
-
-def ask(model, inputs, tasks):
-    return model(inputs)
 
 
 def inputs(n=8, seed=0):
@@ -59,7 +55,7 @@ def student():
 @pytest.fixture
 def snapshot(student):
     taken = Snapshot()
-    taken.end(Ending(student, TAUGHT))
+    taken.end(Ending(student, classes_in([0, 1])))
     return taken
 
 
@@ -75,7 +71,11 @@ def modes(module):
     return [m.training for m in module.modules()]
 
 
-def numpy_answer(weights, x):
+def of(teacher, x, *arguments):
+    return teacher.outputs(x, *arguments)[logits]
+
+
+def numpy_logits(weights, x):
     """The network in eval mode, by hand: running statistics, no dropout."""
     w = {name: value.double().numpy() for name, value in weights.items()}
     hidden = x.double().numpy() @ w["hidden.weight"].T + w["hidden.bias"]
@@ -83,23 +83,23 @@ def numpy_answer(weights, x):
     return (normal * w["norm.weight"] + w["norm.bias"]) @ w["head.weight"].T + w["head.bias"]
 
 
-def wake(snapshot, student):
+def train_mode(snapshot, student):
     snapshot.model.train()
 
 
-def wake_the_module(snapshot, student):
+def train_mode_of_the_module(snapshot, student):
     snapshot.model.module.train()
 
 
-def wake_dropout(snapshot, student):
+def train_mode_of_dropout(snapshot, student):
     snapshot.model.module.drop.train()
 
 
-def wake_batchnorm(snapshot, student):
+def train_mode_of_batchnorm(snapshot, student):
     snapshot.model.module.norm.train()
 
 
-def wake_from_above(snapshot, student):
+def train_mode_from_above(snapshot, student):
     nn.ModuleList([snapshot.model]).train()
 
 
@@ -108,69 +108,128 @@ def train_the_student(snapshot, student):
 
 
 WILD = pytest.mark.parametrize(
-    "happens", [wake, wake_the_module, wake_dropout, wake_batchnorm, wake_from_above, train_the_student]
+    "happens",
+    [
+        train_mode,
+        train_mode_of_the_module,
+        train_mode_of_dropout,
+        train_mode_of_batchnorm,
+        train_mode_from_above,
+        train_the_student,
+    ],
 )
 
 
-def test_it_answers_as_the_student_did_in_eval_mode_when_it_was_taken(student):
+def test_its_logits_are_the_students_in_eval_mode_when_it_was_taken(student):
     snapshot = Snapshot()
-    snapshot.end(Ending(student, TAUGHT))
+    snapshot.end(Ending(student, classes_in([0, 1])))
     weights = bits(student)
     train(student)
-    found = snapshot.answer(ask, inputs(seed=9), None)
-    np.testing.assert_allclose(found.numpy(), numpy_answer(weights, inputs(seed=9)), rtol=1e-4, atol=1e-5)
+    found = of(snapshot, inputs(seed=9))
+    np.testing.assert_allclose(found.numpy(), numpy_logits(weights, inputs(seed=9)), rtol=1e-4, atol=1e-5)
 
 
 @WILD
-def test_whatever_happens_parameters_buffers_and_answers_stay_bit_identical(snapshot, student, happens):
-    before, answer = bits(snapshot.model.module), snapshot.answer(ask, inputs(), None)
+def test_whatever_happens_parameters_buffers_and_logits_stay_bit_identical(snapshot, student, happens):
+    before, first = bits(snapshot.model.module), of(snapshot, inputs())
     for seed in range(3):
         happens(snapshot, student)
-        snapshot.answer(ask, 5 + inputs(seed=seed), None)
+        of(snapshot, 5 + inputs(seed=seed))
         snapshot.model(5 + inputs(seed=seed))
     happens(snapshot, student)
-    assert torch.equal(snapshot.answer(ask, inputs(), None), answer)
-    assert torch.equal(snapshot.model(inputs()), answer)
+    assert torch.equal(of(snapshot, inputs()), first)
+    assert torch.equal(snapshot.model(inputs()), first)
     assert same_bits(bits(snapshot.model.module), before)
 
 
 @WILD
-def test_whatever_happens_the_copy_answers_in_eval_mode(snapshot, student, happens):
+def test_whatever_happens_the_copy_computes_in_eval_mode(snapshot, student, happens):
     happens(snapshot, student)
-    heard = []
-    snapshot.answer(lambda model, x, tasks: heard.extend(modes(model)) or model(x), inputs(), None)
-    assert not any(heard)
+    seen = []
+    snapshot.model.module.register_forward_pre_hook(lambda module, _: seen.extend(modes(module)))
+    of(snapshot, inputs())
+    assert len(seen) == 5
+    assert not any(seen)
 
 
 def test_the_copy_says_that_it_is_in_eval_mode(snapshot):
     assert not any(modes(snapshot.model))
 
 
-def test_task_labels_reach_the_way_of_asking(snapshot):
-    tasks = torch.tensor([1, 0] * 4)
-    heard = []
-    snapshot.answer(lambda model, x, t: heard.append(t) or model(x), inputs(), tasks)
-    assert heard[0] is tasks
+# outputs -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("asked", [lambda s, x: s.answer(ask, x, None), lambda s, x: s.model(x)], ids=["ask", "call"])
-def test_no_gradient_flows(snapshot, asked):
+def test_all_that_is_wanted_comes_from_one_forward_pass(snapshot):
+    passes = []
+    snapshot.model.module.register_forward_hook(lambda *_: passes.append(1))
+    taps = tap("norm", "hidden")
+    found = snapshot.outputs(inputs(), None, [taps, logits, features])
+    before = len(passes)
+    again = snapshot.outputs(inputs(1), None, [features, logits])  # the head is known now
+    assert len(passes) == before + 1
+    module = snapshot.model.module
+    hidden = module.hidden(inputs())
+    assert torch.equal(found[taps][1], hidden)
+    assert torch.equal(found[taps][0], module.norm(hidden))
+    assert torch.equal(found[features], module.norm(hidden))  # dropout does nothing
+    assert torch.equal(found[logits], module(inputs()))
+    assert list(again) == [features, logits]
+
+
+def multi_head():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = MultiHead()
+        for task in (0, 2):
+            adapt(model.classifier, [0, 1], task)
+    return model.eval()
+
+
+def test_task_labels_reach_the_network_and_unknown_ones_go_through_a_head_that_it_has():
+    student = multi_head()
+    snapshot = Snapshot()
+    snapshot.end(Ending(student, classes_in({0: [0, 1]}, {2: [0, 1]}, per_task=True)))
+    x, tasks = torch.randn(4, 6), torch.tensor([2, 0, 1, 7])
+    found = of(snapshot, x, tasks)
+    assert torch.equal(found, student(x, torch.tensor([2, 0, 0, 0])))
+    assert not torch.equal(found[:1], student(x[:1], torch.tensor([0])))
+    assert snapshot.valid(2, tasks, x.device).tolist() == [[True] * 2] * 2 + [[False] * 2] * 2
+
+
+def test_classes_that_it_knows_are_those_seen_when_it_was_taken(snapshot):
+    assert snapshot.valid(2, None, torch.device("cpu")) is None
+    assert snapshot.valid(4, None, torch.device("cpu")).tolist() == [True, True, False, False]
+
+
+# no gradients ------------------------------------------------------------------------------------------------------
+
+
+WAYS = {
+    "logits": of,
+    "call": lambda s, x: s.model(x),
+    "features": lambda s, x: s.outputs(x, None, [features])[features],
+    "tap": lambda s, x: s.outputs(x, None, [tap("norm")])[tap("norm")],
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_no_gradient_flows(snapshot, way):
     x = inputs().requires_grad_()
-    found = asked(snapshot, x)
+    found = way(snapshot, x)
     assert not found.requires_grad
     assert found.grad_fn is None
     assert not any(p.requires_grad for p in snapshot.model.parameters())
 
 
-def test_asking_leaves_gradient_recording_on(snapshot):
-    snapshot.answer(ask, inputs(), None)
+def test_its_forward_pass_leaves_gradient_recording_on(snapshot):
+    of(snapshot, inputs())
     assert torch.is_grad_enabled()
 
 
 def test_the_copy_carries_no_gradients_and_the_student_keeps_its_own(student):
     kept = [p.grad.clone() for p in student.parameters()]
     snapshot = Snapshot()
-    snapshot.end(Ending(student, TAUGHT))
+    snapshot.end(Ending(student, classes_in([0, 1])))
     assert all(p.grad is None for p in snapshot.model.parameters())
     assert all(torch.equal(p.grad, grad) for p, grad in zip(student.parameters(), kept, strict=True))
     assert all(p.requires_grad for p in student.parameters())
@@ -189,11 +248,22 @@ def test_mode_of_the_student_is_untouched_module_by_module(student, training):
     student.norm.train(not training)  # a frozen BatchNorm in a training model, for one
     before, weights = modes(student), bits(student)
     snapshot = Snapshot()
-    snapshot.end(Ending(student, TAUGHT))
+    snapshot.end(Ending(student, classes_in([0, 1])))
     assert modes(student) == before
-    snapshot.answer(ask, inputs(), None)
+    of(snapshot, inputs())
     assert modes(student) == before
     assert same_bits(bits(student), weights)
+
+
+def test_of_the_evaluation_model_it_copies_what_predicts_at_evaluation(student):
+    other = Student()
+    for of_it, wanted in ((True, other), (False, student)):
+        snapshot = Snapshot(of_evaluation_model=of_it)
+        snapshot.end(Ending(student, classes_in([0, 1]), evaluation_model=lambda: other))
+        assert torch.equal(of(snapshot, inputs()), copy.deepcopy(wanted).eval()(inputs()))
+    snapshot = Snapshot(of_evaluation_model=True)
+    snapshot.end(Ending(student, classes_in([0, 1])))  # there is none
+    assert same_bits(bits(snapshot.model.module), bits(student))
 
 
 def test_it_is_not_ready_before_the_first_end(student):
@@ -201,21 +271,20 @@ def test_it_is_not_ready_before_the_first_end(student):
     assert not snapshot.ready
     assert snapshot.nbytes() == {}
     with pytest.raises(RuntimeError, match="no network yet"):
-        snapshot.answer(ask, inputs(), None)
-    snapshot.end(Ending(student, TAUGHT))
+        of(snapshot, inputs())
+    snapshot.end(Ending(student, classes_in([0, 1])))
     assert snapshot.ready
 
 
-def test_the_next_end_replaces_it_and_what_it_was_taught(snapshot, student):
-    first = snapshot.answer(ask, inputs(), None)
-    assert snapshot.taught is TAUGHT
+def test_the_next_end_replaces_it_and_the_classes_that_it_knows(snapshot, student):
+    first = of(snapshot, inputs())
+    assert snapshot.classes.indices == [0, 1]
     train(student)
-    more = ClassSet({0: frozenset({0, 1, 2})})
-    snapshot.end(Ending(student, more))
-    assert snapshot.taught is more
-    second = snapshot.answer(ask, inputs(), None)
+    snapshot.end(Ending(student, classes_in([0, 1], [2])))
+    assert snapshot.classes.indices == [0, 1, 2]
+    second = of(snapshot, inputs())
     assert not torch.equal(second, first)
-    np.testing.assert_allclose(second.numpy(), numpy_answer(bits(student), inputs()), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(second.numpy(), numpy_logits(bits(student), inputs()), rtol=1e-4, atol=1e-5)
 
 
 def test_bytes_are_those_of_parameters_and_buffers(snapshot):
@@ -225,12 +294,12 @@ def test_bytes_are_those_of_parameters_and_buffers(snapshot):
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))], ids=["deepcopy", "pickle"])
-def test_a_copied_snapshot_answers_the_same_and_stays_frozen(snapshot, copied):
+def test_a_copied_snapshot_gives_the_same_and_stays_frozen(snapshot, copied):
     twin = copied(snapshot)
     assert twin.ready
-    assert twin.taught.by_task == TAUGHT.by_task
+    assert twin.classes.by_task == {0: frozenset({0, 1})}
     twin.model.module.train()
-    assert torch.equal(twin.answer(ask, inputs(), None), snapshot.answer(ask, inputs(), None))
+    assert torch.equal(of(twin, inputs()), of(snapshot, inputs()))
     assert same_bits(bits(twin.model), bits(snapshot.model))
 
 

@@ -3,16 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from shared import classes_in
 from torch import nn
 
 from ckd import SelfDistillation, recipes
-from ckd.answers import WeightAligning
-from ckd.classes import ClassSet
+from ckd.errors import ModelError
+from ckd.heads import WeightAligning
 from ckd.part import Ending
-
-
-def classes(*indices):
-    return ClassSet({0: frozenset(indices)})
 
 
 def model_of(width=7, bias=True):
@@ -26,11 +23,11 @@ def model_of(width=7, bias=True):
     return model
 
 
-def after(model, *taught):
+def after(model, *experiences):
     """The model's tensors, as numpy, once experiences with these classes have ended."""
     part = WeightAligning()
-    for seen in taught:
-        part.end(Ending(model, classes(*seen)))
+    for i in range(len(experiences)):
+        part.end(Ending(model, classes_in(*experiences[: i + 1]), head="2"))
     return {name: value.numpy().copy() for name, value in model.state_dict().items()}
 
 
@@ -42,7 +39,7 @@ def test_new_rows_get_the_mean_length_of_the_old_ones(new):
     lengths = np.linalg.norm(wanted, axis=1)
     wanted[new] *= lengths[old].mean() / lengths[new].mean()
 
-    found = after(model_of(), old, [*old, *new])
+    found = after(model_of(), old, new)
 
     np.testing.assert_allclose(found["2.weight"], wanted, rtol=1e-12)
     lengths = np.linalg.norm(found["2.weight"], axis=1)
@@ -53,25 +50,44 @@ def test_new_rows_get_the_mean_length_of_the_old_ones(new):
 
 
 def test_what_was_new_is_old_the_next_time():
-    once, twice = after(model_of(), [0, 1], [0, 1, 2, 3]), after(model_of(), [0, 1], [0, 1, 2, 3], range(6))
+    once, twice = after(model_of(), [0, 1], [2, 3]), after(model_of(), [0, 1], [2, 3], [4, 5, 1])
     lengths = np.linalg.norm(twice["2.weight"], axis=1)
     assert lengths[4:6].mean() == pytest.approx(lengths[:4].mean(), rel=1e-12)
     assert np.array_equal(twice["2.weight"][:4], once["2.weight"][:4])
 
 
-@pytest.mark.parametrize("taught", [[[0, 1, 2]], [[0, 1], [0, 1]], [[]]], ids=["first", "no new class", "no class"])
-def test_nothing_happens_without_old_or_without_new_classes(taught):
-    before, found = after(model_of()), after(model_of(), *taught)
+@pytest.mark.parametrize("stream", [[[0, 1, 2]], [[0, 1], [1, 0]], [[]]], ids=["first", "no new class", "no class"])
+def test_nothing_happens_without_old_or_without_new_classes(stream):
+    before, found = after(model_of()), after(model_of(), *stream)
     assert all(np.array_equal(found[name], before[name]) for name in before)
 
 
 def test_a_head_without_bias_can_still_be_trained():
     model = model_of(bias=False)
-    after(model, [0, 1], range(7))
+    after(model, [0, 1], range(2, 7))
     model(torch.ones(1, 3, dtype=torch.float64)).sum().backward()
     assert model[2].weight.is_leaf
     assert model[2].weight.requires_grad
     assert model[2].weight.grad.any()
+
+
+def test_the_head_is_the_layer_that_is_named_and_another_kind_of_layer_is_refused():
+    part, model = WeightAligning(), model_of()
+    model.append(nn.Linear(7, 7, dtype=torch.float64))  # an auxiliary layer, registered last
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    part.end(Ending(model, classes_in([0, 1], [2, 3]), head="2"))
+    changed = [name for name, value in model.state_dict().items() if not torch.equal(value, before[name])]
+    assert changed == ["2.weight"]
+    for head in ("1", None):
+        with pytest.raises(ModelError, match="head of the model: expected a linear layer"):
+            part.end(Ending(model, classes_in([0, 1], [2, 3]), head=head))
+
+
+def test_it_needs_the_head_and_task_boundaries_and_keeps_no_state():
+    part = WeightAligning()
+    assert part.needs_head
+    assert part.needs_boundaries
+    assert part.state_dict() == part.nbytes() == {}
 
 
 class BeforeTheEnd:
@@ -101,7 +117,7 @@ def test_in_avalanche_the_snapshot_copies_the_aligned_head(grows, blobs, benchma
         assert all(torch.equal(snapshot[name], student[name]) for name in student)
 
 
-def test_a_multi_head_model_is_refused_before_any_step(refused):
-    message, steps = refused(recipes.wa(memory_size=20))
+def test_a_multi_head_model_is_refused_before_any_update(refused):
+    message, updates = refused(recipes.wa(memory_size=20))
     assert "weight aligning: expected a model with one head for all classes" in message
-    assert steps == 0
+    assert updates == 0

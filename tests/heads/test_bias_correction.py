@@ -7,20 +7,19 @@ import pytest
 import torch
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
+from shared import assert_plain, classes_in, storages
 from torch import nn
 
-from ckd import SelfDistillation, recipes
-from ckd.answers import BiasCorrection
-from ckd.answers.bias_correction import PENALTY, Corrected, fit
+from ckd import Engine, SelfDistillation, recipes
 from ckd.classes import ClassSet
+from ckd.errors import ModelError
+from ckd.heads import BiasCorrection
+from ckd.heads.bias_correction import PENALTY, Corrected, fit
 from ckd.memory import Rows
-from ckd.part import Ending, Update
+from ckd.outputs import logits as logits_output
+from ckd.part import Ending, EvaluationModel
 
 WIDTH = 7
-
-
-def classes(*indices):
-    return ClassSet({0: frozenset(indices)})
 
 
 def entropy(line, logits, targets, new, seen):
@@ -40,6 +39,10 @@ def best_line(logits, targets, new, seen):
     return found.x
 
 
+def set_of(*indices):
+    return ClassSet({0: frozenset(indices)})
+
+
 def noisy(n, seen, seed):
     """Logits (n, WIDTH), and labels that they make likely but not certain."""
     rng = np.random.default_rng(seed)
@@ -55,7 +58,7 @@ def noisy(n, seen, seed):
 def test_fit_finds_the_minimum_that_scipy_finds(new, seen):
     logits, targets = noisy(60, seen, seed=len(seen))
     logits[:, new] = 2 * logits[:, new] + 1  # what a model says that favours its newest classes
-    found = fit(torch.tensor(logits), torch.tensor(targets), new, classes(*seen), steps=50)
+    found = fit(torch.tensor(logits), torch.tensor(targets), new, set_of(*seen), steps=50)
     wanted = best_line(logits, targets, new, seen)
     assert found == pytest.approx(wanted, abs=1e-4)
     assert penalised(found, logits, targets, new, seen) <= penalised(wanted, logits, targets, new, seen) + 1e-9
@@ -68,7 +71,7 @@ def test_fit_recovers_numbers_that_were_planted():
     true[:, new] = 0.6 * true[:, new] - 0.8
     cumulative = softmax(true, axis=1).cumsum(axis=1)
     targets = (rng.random((len(true), 1)) > cumulative).sum(axis=1)
-    found = fit(torch.tensor(logits), torch.tensor(targets), new, classes(*seen), steps=50)
+    found = fit(torch.tensor(logits), torch.tensor(targets), new, set_of(*seen), steps=50)
     assert found == pytest.approx((0.6, -0.8), abs=0.03)
 
 
@@ -76,8 +79,8 @@ def test_fit_neither_needs_nor_leaves_a_graph():
     logits, targets = (torch.tensor(v) for v in noisy(30, [0, 1, 2], seed=0))
     before = logits.requires_grad_().detach().clone()
     with torch.no_grad():
-        inside = fit(logits, targets, [2], classes(0, 1, 2), steps=50)
-    assert inside == fit(logits, targets, [2], classes(0, 1, 2), steps=50)
+        inside = fit(logits, targets, [2], set_of(0, 1, 2), steps=50)
+    assert inside == fit(logits, targets, [2], set_of(0, 1, 2), steps=50)
     assert logits.grad is None
     assert torch.equal(logits, before)
 
@@ -87,12 +90,12 @@ def test_numbers_are_finite_where_no_minimum_exists(targets):
     targets = torch.tensor(targets)
     logits = 5 * nn.functional.one_hot(targets, 4).double()
     before = entropy([1, 0], logits.numpy(), targets.numpy(), [2, 3], [0, 1, 2, 3])
-    line = fit(logits, targets, [2, 3], classes(0, 1, 2, 3), steps=50)
+    line = fit(logits, targets, [2, 3], set_of(0, 1, 2, 3), steps=50)
     assert np.isfinite(line).all()
     assert entropy(line, logits.numpy(), targets.numpy(), [2, 3], [0, 1, 2, 3]) < before
 
 
-# the answer --------------------------------------------------------------------------------------------------------
+# the evaluation model ------------------------------------------------------------------------------------------------
 
 
 def test_corrected_logits_are_the_line_of_each_class_and_the_rest_is_as_it_was():
@@ -114,20 +117,21 @@ def test_numbers_beyond_the_head_are_left_out_and_its_dtype_stays(dtype):
 # the part ----------------------------------------------------------------------------------------------------------
 
 
-def ending(logits, targets, seen):
-    """The end of an experience in which the model gives these logits for what is remembered."""
+def ending(logits, targets, *experiences):
+    """The end of the last of these experiences, in which the model gives these logits for what is stored."""
     zeros = torch.zeros(len(targets), dtype=torch.long)
     rows = Rows(torch.tensor(logits), torch.tensor(targets), zeros, zeros)
-    return Ending(nn.Identity(), classes(*seen), remembered=lambda: rows)
+    return Ending(nn.Identity(), classes_in(*experiences), stored=lambda: rows)
 
 
 def test_three_experiences_against_scipy():
-    """Only the newest classes are corrected, beside the student's own answers about the others."""
-    part, old = BiasCorrection(), []
-    for i, seen in enumerate([[1, 4], [0, 1, 4, 6], [0, 1, 2, 4, 6]]):
+    """Only the newest classes are corrected, beside the student's own logits of the others."""
+    part, stream, old = BiasCorrection(), [[1, 4], [0, 6, 1], [2]], []
+    for i, current in enumerate(stream):
+        new, seen = [c for c in current if c not in old], sorted({*old, *current})
         logits, targets = noisy(80, seen, seed=i)
-        part.end(ending(logits, targets, seen))
-        new, scale, shift = [c for c in seen if c not in old], np.ones(WIDTH), np.zeros(WIDTH)
+        part.end(ending(logits, targets, *stream[: i + 1]))
+        scale, shift = np.ones(WIDTH), np.zeros(WIDTH)
         if old:
             scale[new], shift[new] = best_line(logits, targets, new, seen)
         np.testing.assert_allclose(part.scale, scale[: len(part.scale)], atol=1e-4)
@@ -138,14 +142,14 @@ def test_three_experiences_against_scipy():
     assert part.shift[[0, 1, 3, 4, 5, 6]].tolist() == [0] * 6
 
 
-def test_the_line_is_fitted_on_what_is_held_out_and_on_all_that_is_remembered_where_nothing_is():
+def test_the_line_is_fitted_on_what_is_held_out_and_on_all_that_is_stored_where_nothing_is():
     seen, (known, known_labels), (fresh, fresh_labels) = [0, 1, 2], noisy(60, [0, 1, 2], 1), noisy(60, [0, 1, 2], 2)
     known[:, 2] += 2  # rehearsed samples would tell of another bias
     on_known, on_fresh = best_line(known, known_labels, [2], seen), best_line(fresh, fresh_labels, [2], seen)
     assert abs(on_known - on_fresh).max() > 0.1
-    held_out = ending(fresh, fresh_labels, seen).remembered()
+    held_out = ending(fresh, fresh_labels, seen).stored()
     for rows, wanted in ((held_out, on_fresh), (None, on_known)):
-        part, last = BiasCorrection(), ending(known, known_labels, seen)
+        part, last = BiasCorrection(), ending(known, known_labels, [0, 1], [2])
         part.end(ending(*noisy(60, [0, 1], 0), [0, 1]))
         last.held_out = lambda rows=rows: rows
         part.end(last)
@@ -154,18 +158,19 @@ def test_the_line_is_fitted_on_what_is_held_out_and_on_all_that_is_remembered_wh
 
 @pytest.mark.parametrize("share", [0.25, 0.0])
 def test_in_the_recipe_the_line_is_fitted_on_the_slots_of_the_memory_that_are_not_drawn(share):
-    """A student that answers with its inputs, after two experiences."""
-    objective = recipes.bic(memory_size=80, held_out=share)
+    """A student whose logits are its inputs, after two experiences."""
+    objective, student = recipes.bic(memory_size=80, held_out=share), nn.Identity()
+    engine = Engine(objective)
     for experience, new in enumerate([[0, 1], [2, 3]]):
-        logits, targets = (torch.tensor(column) for column in noisy(60, new, experience))
-        objective.begin(nn.Identity(), {0: frozenset(new)}, per_task=False)
-        objective.after_update(Update(nn.Identity(), logits, targets, None, logits, experience))
-        objective.end(nn.Identity())
+        engine.begin(new)
+        engine.loss(student, *(torch.tensor(column) for column in noisy(60, new, experience)))
+        engine.after_update()
+        engine.end()
     rows = objective.memory.rows
     assert len(rows) == 80
     held_out = slice(3, None, 4) if share else slice(None)
     wanted = best_line(rows.raw[held_out].numpy(), rows.targets[held_out].numpy(), [2, 3], [0, 1, 2, 3])
-    part = objective.answers
+    (part,) = objective.chain()
     np.testing.assert_allclose(part.scale, [1, 1, *[wanted[0]] * 2], atol=1e-4)
     np.testing.assert_allclose(part.shift, [0, 0, *[wanted[1]] * 2], atol=1e-4)
     drawn = objective.memory.sample(50, draws=20).raw
@@ -176,28 +181,71 @@ def test_in_the_recipe_the_line_is_fitted_on_the_slots_of_the_memory_that_are_no
 def test_what_was_fitted_stays_while_no_class_is_new():
     part = BiasCorrection()
     part.end(ending(*noisy(50, [0, 1], 0), [0, 1]))
-    part.end(ending(*noisy(50, [0, 1, 2], 1), [0, 1, 2]))
+    part.end(ending(*noisy(50, [0, 1, 2], 1), [0, 1], [2]))
     before = part.scale.tolist(), part.shift.tolist()
-    part.end(ending(*noisy(50, [0, 1, 2], 2), [0, 1, 2]))
+    part.end(ending(*noisy(50, [0, 1, 2], 2), [0, 1], [2], [0, 2]))
     assert (part.scale.tolist(), part.shift.tolist()) == before
-    part.end(Ending(nn.Identity(), classes(0, 1, 2, 3)))  # taught by a snapshot of the corrected answers
+    part.end(Ending(nn.Identity(), classes_in([0, 1], [2], [3])))  # learnt from a snapshot with corrected logits
     assert (part.scale.tolist(), part.shift.tolist()) == ([1] * 4, [0] * 4)
 
 
-def test_an_answer_that_was_given_out_does_not_change_later():
+def test_an_evaluation_model_that_was_given_out_does_not_change_later():
     part = BiasCorrection()
     part.end(ending(*noisy(50, [0, 2], 0), [0, 2]))
-    answering = part.answering(nn.Identity())
-    part.end(ending(*noisy(50, [0, 1, 2], 1), [0, 1, 2]))  # no wider than before
+    model = part.evaluation_model(nn.Identity())
+    part.end(ending(*noisy(50, [0, 1, 2], 1), [0, 2], [1]))  # no wider than before
     assert part.scale[1] != 1
-    assert torch.equal(answering(torch.ones(1, 3)), torch.ones(1, 3))
+    assert torch.equal(model(torch.ones(1, 3)), torch.ones(1, 3))
+
+
+def test_it_is_an_evaluation_model_that_needs_task_boundaries_and_counts_two_numbers_a_class():
+    part = BiasCorrection()
+    assert isinstance(part, EvaluationModel)
+    assert part.needs_boundaries
+    assert part.nbytes() == {"heads": 0}
+    part.end(ending(*noisy(50, [0, 4], 0), [0, 4]))
+    assert part.nbytes() == {"heads": 4 * 2 * 5}
+
+
+def test_restored_it_corrects_the_same_and_goes_on_alike_and_its_state_is_a_plain_copy():
+    part, twin = BiasCorrection(), BiasCorrection()
+    assert_plain(part.state_dict())
+    part.end(ending(*noisy(50, [0, 1], 0), [0, 1]))
+    part.end(ending(*noisy(50, [0, 1, 2], 1), [0, 1], [2]))
+    state = part.state_dict()
+    assert_plain(state)
+    twin.load_state_dict(state, nn.Identity())
+    assert not storages(state) & storages([number for p in (part, twin) for number in (p.scale, p.shift)])
+    x = torch.randn(9, WIDTH)
+    for stream in ([[0, 1], [2], [0, 1]], [[0, 1], [2], [5, 6]]):
+        one, other = (p.evaluation_model(nn.Identity())(x) for p in (part, twin))
+        assert torch.equal(one, other)
+        assert not torch.equal(one, x)
+        for p in (part, twin):
+            p.end(ending(*noisy(50, sorted({c for new in stream for c in new}), 2), *stream))
+    assert torch.equal(part.scale, twin.scale)
+
+
+@pytest.mark.xfail(strict=True, raises=ModelError, reason="the engine gives every part the student to fill")
+def test_an_engine_restores_the_snapshot_of_the_corrected_model(network):
+    engines = [Engine(recipes.bic(memory_size=20)) for _ in range(2)]
+    engine, twin = engines
+    student, x, y = network(), torch.randn(8, 6), torch.arange(8) % 2
+    for new in ([0, 1], [2, 3]):
+        engine.begin(new)
+        engine.loss(student, x, y + new[0])
+        engine.after_update()
+        engine.end()
+    twin.load_state_dict(engine.state_dict(), network(seed=5))
+    one, other = (e.objective.teachers["snapshot"].outputs(x)[logits_output] for e in engines)
+    assert torch.equal(one, other)
 
 
 # in Avalanche ------------------------------------------------------------------------------------------------------
 
 
 class Watch:
-    """Mini-batches and their logits, in training and at evaluation; in training also the student's own answer."""
+    """Mini-batches and their logits, in training and at evaluation; in training also the student's own logits."""
 
     def __init__(self, student):
         self.student, self.train, self.eval = student, [], []
@@ -231,8 +279,8 @@ def test_evaluation_is_corrected_training_and_student_are_not(grows, blobs, benc
         assert [m.training for m in model.modules()] == modes
         assert all(torch.equal(value, learnt[name]) for name, value in model.state_dict().items())
 
-        answers, snapshot = plugin.objective.answers, plugin.objective.teachers["snapshot"].model
-        scale, shift, n = answers.scale.numpy(), answers.shift.numpy(), 2 * i + 2
+        (part,), snapshot = plugin.objective.chain(), plugin.objective.teachers["snapshot"].model
+        scale, shift, n = part.scale.numpy(), part.shift.numpy(), 2 * i + 2
         assert (scale[:2].tolist(), shift[:2].tolist()) == ([1, 1], [0, 0])
         assert len(scale) == n
         assert i == 0 or abs(scale[-1] - 1) + abs(shift[-1]) > 0.1
@@ -245,7 +293,7 @@ def test_evaluation_is_corrected_training_and_student_are_not(grows, blobs, benc
     assert len(watch.train) == 45
 
 
-def test_a_head_that_grows_at_evaluation_is_answered_for_as_it_is(blobs, benchmark_of, naive, growing):
+def test_units_that_grow_at_evaluation_are_not_corrected(blobs, benchmark_of, naive, growing):
     plugin = SelfDistillation(recipes.bic(memory_size=40))
     watch = Watch(growing)
     strategy = naive(growing, [plugin, watch])
@@ -255,13 +303,11 @@ def test_a_head_that_grows_at_evaluation_is_answered_for_as_it_is(blobs, benchma
     assert watch.eval[-1][1].shape[1] == 6
     assert (watch.eval[-1][1][:, 4:] == -1000).all()
     strategy.train(stream.train_stream[2])
-    assert len(plugin.objective.answers.scale) == 6
+    assert len(plugin.objective.chain()[0].scale) == 6
     assert all(p.isfinite().all() for p in growing.parameters())
 
 
-def test_an_evaluation_that_was_interrupted_does_not_put_the_answer_in_the_students_place(
-    blobs, benchmark_of, network, naive
-):
+def test_after_an_evaluation_that_was_interrupted_the_student_is_back_in_its_place(blobs, benchmark_of, network, naive):
     class Interrupts:
         def after_eval_forward(self, strategy, **kwargs):
             raise KeyboardInterrupt
@@ -275,30 +321,31 @@ def test_an_evaluation_that_was_interrupted_does_not_put_the_answer_in_the_stude
     assert strategy.model is model
 
 
-def test_the_distilled_teacher_answers_corrected(blobs, benchmark_of, network, naive):
-    """What the step asks in the third experience, against the student as it was after the second."""
-    plugin, asked = SelfDistillation(recipes.bic(memory_size=40)), []
+def test_the_distilled_logits_are_corrected(blobs, benchmark_of, network, naive):
+    """The teacher's logits in the third experience, against the student as it was after the second."""
+    plugin, seen = SelfDistillation(recipes.bic(memory_size=40)), []
     snapshot = plugin.objective.teachers["snapshot"]
-    answer = snapshot.answer
+    outputs = snapshot.outputs
 
-    def spied(ask, inputs, tasks):
-        asked.append((inputs, answer(ask, inputs, tasks)))
-        return asked[-1][1]
+    def spied(inputs, tasks=None, wanted=(logits_output,)):
+        found = outputs(inputs, tasks, wanted)
+        seen.append((inputs, found[logits_output]))
+        return found
 
     strategy = naive(network(), [plugin])
     stream = benchmark_of(blobs()).train_stream
     strategy.train(stream[:2])
-    student, numbers = copy.deepcopy(strategy.model), plugin.objective.answers
+    student, (numbers,) = copy.deepcopy(strategy.model), plugin.objective.chain()
     scale, shift = numbers.scale.numpy().copy(), numbers.shift.numpy().copy()
-    snapshot.answer = spied
+    snapshot.outputs = spied
     strategy.train(stream[2])
-    assert len(asked) == 5
-    for x, found in asked:
+    assert len(seen) == 5
+    for x, found in seen:
         wanted = student(x).detach().numpy()[:, :4] * scale + shift
         np.testing.assert_allclose(found[:, :4].numpy(), wanted, rtol=1e-4, atol=1e-4)
 
 
-def test_a_multi_head_model_is_refused_before_any_step(refused):
-    message, steps = refused(recipes.bic(memory_size=20))
+def test_a_multi_head_model_is_refused_before_any_update(refused):
+    message, updates = refused(recipes.bic(memory_size=20))
     assert "bias correction: expected a model with one head for all classes" in message
-    assert steps == 0
+    assert updates == 0

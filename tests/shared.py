@@ -1,0 +1,39 @@
+"""What several test files use: classes in the middle of a stream, and a walk through saved state."""
+
+import torch
+
+from ckd.classes import Classes
+
+
+def classes_in(*experiences, per_task: bool = False) -> Classes:
+    """The bookkeeping while the last of these experiences runs; each is its classes, or its classes by task label."""
+    classes = Classes()
+    for i, brought in enumerate(experiences):
+        if i:
+            classes.end()
+        by_task = brought if isinstance(brought, dict) else {0: brought}
+        classes.begin({task: frozenset(some) for task, some in by_task.items()}, per_task=per_task)
+    return classes
+
+
+def assert_plain(state, where: str = "state") -> None:
+    """Dictionaries by text, lists, text, numbers and tensors: what a checkpoint holds without any code of ours."""
+    if isinstance(state, dict):
+        assert all(type(name) is str for name in state), f"{where} has keys that are no text: {list(state)}"
+        for name, value in state.items():
+            assert_plain(value, f"{where}[{name!r}]")
+    elif isinstance(state, list):
+        for i, value in enumerate(state):
+            assert_plain(value, f"{where}[{i}]")
+    else:
+        plain = {type(None), str, int, float, bool, torch.Tensor}
+        assert type(state) in plain, f"{where} is a {type(state).__name__}"
+
+
+def storages(state) -> set[int]:
+    """Addresses of the tensors in a state."""
+    if isinstance(state, dict):
+        return set().union(*map(storages, state.values()))
+    if isinstance(state, list):
+        return set().union(*map(storages, state))
+    return {state.untyped_storage().data_ptr()} - {0} if isinstance(state, torch.Tensor) else set()
