@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from torch import nn
+from torch import Tensor, nn
 
 from ckd.engine.plan import Plan
 from ckd.objective.objective import Objective
@@ -62,10 +62,14 @@ class Passes:
 def uses_batch_statistics(model: nn.Module) -> bool:
     """Whether the output for a sample depends on the others in the batch: BatchNorm, or other running statistics."""
     return any(
-        isinstance(module, nn.modules.batchnorm._BatchNorm)
-        or any(name.startswith("running_") and value is not None for name, value in module._buffers.items())
-        for module in model.modules()
+        isinstance(module, nn.modules.batchnorm._BatchNorm) or _has_running(module) for module in model.modules()
     )
+
+
+def _has_running(module: nn.Module) -> bool:
+    """Whether it keeps running statistics: as buffers, or as plain tensors as Avalanche's BatchRenorm does."""
+    own = {**vars(module), **module._buffers}
+    return any(name.startswith("running_") and isinstance(value, Tensor) for name, value in own.items())
 
 
 def judges_each_sample_alone(model: nn.Module) -> bool:

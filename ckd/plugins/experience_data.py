@@ -26,9 +26,7 @@ def rows_of(strategy: Any, raw: bool, experience: int) -> Iterator[Rows]:
 
 
 def _raw(loader: ResidentLoader) -> Iterator[list[torch.Tensor]]:
-    data = loader.sources[
-        loader.ends
-    ].data  # what ends the epoch is the experience; the rest is another plugin's replay
+    data = loader.sources[loader.ends].data  # the experience ends the epoch; the rest is another plugin's replay
     for index in torch.split(torch.arange(len(data), device=data.columns[0].device), 500):
         samples, columns = data.take(index)
         yield [samples, *columns]

@@ -55,7 +55,7 @@ def test_where_it_cannot_compile_the_model_runs_as_it_is_and_says_so(blobs, benc
     assert plugin.graphs == 0
     assert model._compiled_call_impl is None
     for mine, wanted in zip(model.parameters(), trained("der++", [], *common).parameters(), strict=True):
-        assert torch.allclose(mine, wanted, rtol=1e-5, atol=1e-7)  # to rounding: it asked about each sample once
+        assert torch.allclose(mine, wanted, rtol=1e-5, atol=1e-7)  # to rounding: it showed each sample once
 
 
 class Own(nn.Module):

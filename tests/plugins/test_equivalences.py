@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from ckd import AccuracyRecorder, Memory, Objective, SelfDistillation, Snapshot, Term, recipes
 from ckd.losses import cross_entropy, kd, logit_mse
-from ckd.objective import memory, old_heads, stored_logits, teacher
+from ckd.objective import old_heads, replay, stored_logits, teacher
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def float64():
 
 
 def reference_der_plus_plus(model, experiences, *, size, alpha, beta, lr, batch, epochs, seed):
-    """DER++ as a person would write it in plain torch; the losses of every step."""
+    """DER++ as one would write it in plain torch; the losses of every step."""
     optimiser = torch.optim.SGD(model.parameters(), lr=lr)
     g = torch.Generator().manual_seed(seed)
     kept, offered, losses = [], 0, []
@@ -30,10 +30,10 @@ def reference_der_plus_plus(model, experiences, *, size, alpha, beta, lr, batch,
             if kept:
                 a = [kept[i] for i in torch.randperm(len(kept), generator=g)[: len(bx)]]
                 b = [kept[i] for i in torch.randperm(len(kept), generator=g)[: len(bx)]]
-                answers = model(torch.stack([s[0] for s in a]))
-                step["logits"] = alpha * F.mse_loss(answers, torch.stack([s[2] for s in a]))
-                answers = model(torch.stack([s[0] for s in b]))
-                step["labels"] = beta * F.cross_entropy(answers, torch.stack([s[1] for s in b]))
+                replayed = model(torch.stack([s[0] for s in a]))
+                step["logits"] = alpha * F.mse_loss(replayed, torch.stack([s[2] for s in a]))
+                replayed = model(torch.stack([s[0] for s in b]))
+                step["labels"] = beta * F.cross_entropy(replayed, torch.stack([s[1] for s in b]))
             optimiser.zero_grad()
             sum(step.values()).backward()
             optimiser.step()
@@ -82,7 +82,7 @@ def test_the_first_draws_of_a_and_b_differ(blobs, benchmark_of, network, naive, 
 
         return loss
 
-    terms = [Term(k, draw=memory(k), loss=watch(k)) for k in "ab"]
+    terms = [Term(k, draw=replay(k), loss=watch(k)) for k in "ab"]
     train(naive(network(), [SelfDistillation(Objective("two", terms, memory=Memory(30)))]), benchmark_of(blobs()))
     a, b = (torch.cat([z for k, z in drawn if k == kind]) for kind in "ab")
     assert not torch.equal(a, b)
@@ -117,8 +117,8 @@ def test_lwf_on_the_first_experience_is_naive_and_later_is_not(blobs, benchmark_
 @pytest.mark.parametrize("batchnorm", [False, True])
 def test_terms_of_weight_zero_leave_a_run_bit_identical(batchnorm, blobs, benchmark_of, network, naive, train, same):
     terms = [
-        Term("a", draw=memory("a"), target=stored_logits, loss=logit_mse, weight=0.0),
-        Term("b", draw=memory("b"), loss=cross_entropy, weight=lambda context: 0.0),
+        Term("a", draw=replay("a"), target=stored_logits, loss=logit_mse, weight=0.0),
+        Term("b", draw=replay("b"), loss=cross_entropy, weight=lambda moment: 0.0),
         Term("c", draw=old_heads, target=teacher("past"), loss=kd, weight=0),
     ]
     objective = Objective("nothing", terms, memory=Memory(20), teachers={"past": Snapshot()})

@@ -23,8 +23,8 @@ def test_every_sample_of_the_experience_once_and_in_order(resident, naive):
     look, stream = Look(), benchmark("permuted-digits", n_experiences=2)
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
     strategy = naive(model, [SelfDistillation(Objective("x", corrections=[look]), resident=resident)], batch=100)
-    for i, lesson in enumerate(stream.train_stream):
-        strategy.train(lesson)
+    for i, experience in enumerate(stream.train_stream):
+        strategy.train(experience)
         held = stream.tensors.train[i]
         inputs = stream.tensors.prepare_test(held.raw().clone())
         samples, targets = look.seen[i]

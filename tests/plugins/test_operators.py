@@ -49,15 +49,14 @@ def counted(plugin, blobs, benchmark_of, network, naive):
 def plain_der_plus_plus(model, optimizer, inputs, targets, memory):
     """A forward pass for each batch, and a reservoir that happens to admit nothing."""
     optimizer.zero_grad()
-    answers = model(inputs)
-    loss = F.cross_entropy(answers, targets)
-    for weigh in (
-        lambda a, rows: 0.5 * F.mse_loss(a, rows[2]),
-        lambda a, rows: 0.5 * F.cross_entropy(a, rows[1]),
+    loss = F.cross_entropy(model(inputs), targets)
+    for term in (
+        lambda logits, rows: 0.5 * F.mse_loss(logits, rows[2]),
+        lambda logits, rows: 0.5 * F.cross_entropy(logits, rows[1]),
     ):
         index = torch.randperm(MEMORY)[:SIZE]
         rows = [column.index_select(0, index) for column in memory]
-        loss = loss + weigh(model(rows[0]), rows)
+        loss = loss + term(model(rows[0]), rows)
     loss.backward()
     optimizer.step()
     (torch.rand(SIZE) * torch.arange(1000, 1000 + SIZE)).long().tolist()
@@ -81,7 +80,7 @@ def test_a_plugin_without_terms_dispatches_what_avalanche_does_and_reads_the_los
     with_plugin = counted(SelfDistillation(recipes.naive()), blobs, benchmark_of, network, naive)
     extra = with_plugin - alone
     assert extra.pop("aten::_local_scalar_dense") == STEPS
-    assert extra.total() <= STEPS  # the answers are detached for the parts to look at
+    assert extra.total() <= STEPS  # the logits are detached for the parts to look at
 
 
 @pytest.mark.parametrize("recipe", ["naive", "er", "der++", "lwf", "self-distillation"])

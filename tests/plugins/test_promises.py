@@ -16,16 +16,16 @@ from avalanche.models import IncrementalClassifier, MultiHeadClassifier, MultiTa
 from avalanche.training.plugins import EvaluationPlugin
 from torch import nn
 
-from ckd import AccuracyRecorder, Memory, Objective, SelfDistillation, Snapshot, Term, recipes
+from ckd import AccuracyRecorder, Engine, Memory, Objective, SelfDistillation, Snapshot, Term, recipes
 from ckd.data import arrays, as_benchmark, split
 from ckd.errors import ConfigError, DataError, ModelError, NonFiniteLossError
 from ckd.losses import cross_entropy, kd
-from ckd.objective import memory, old_heads, teacher
+from ckd.objective import old_heads, replay, teacher
 from ckd.plugins import BoundaryWarning
 
 
 class Growing(nn.Module):
-    """A head that grows with the classes; masked units answer -1000."""
+    """A head that grows with the classes; inactive units give -1000."""
 
     def __init__(self):
         super().__init__()
@@ -81,11 +81,11 @@ def test_a_teacher_never_changes_within_an_experience_and_the_student_stays_in_t
     strategy = naive(network(batchnorm=True), [plugin, spy])
     experiences = list(benchmark_of(blobs()).train_stream)
     strategy.train(experiences[0])
-    learnt = state(strategy.model)
+    trained = state(strategy.model)
     strategy.train(experiences[1])
     assert len(spy.teacher) == 5
-    assert all(equal(seen, {f"module.{k}": v for k, v in learnt.items()}) for seen in spy.teacher)
-    assert not equal(learnt, state(strategy.model))
+    assert all(equal(seen, {f"module.{k}": v for k, v in trained.items()}) for seen in spy.teacher)
+    assert not equal(trained, state(strategy.model))
     assert spy.modes == {True}
     assert not any(p.requires_grad for p in plugin.objective.teachers["snapshot"].model.parameters())
 
@@ -101,7 +101,7 @@ def test_the_teacher_is_not_on_the_model_nor_in_its_optimiser(blobs, benchmark_o
 
 @pytest.mark.parametrize("recipe", ["lwf", "er", "er-ace", "der", "der++", "self-distillation"])
 @pytest.mark.parametrize("evaluate", [False, True])
-def test_a_growing_masked_head_never_lends_its_minus_thousand(recipe, evaluate, blobs, benchmark_of, naive, train):
+def test_the_minus_thousand_of_a_growing_masked_head_is_in_no_loss(recipe, evaluate, blobs, benchmark_of, naive, train):
     plugin = SelfDistillation(recipes.get(recipe).build())
     spy = Spy(plugin)
     strategy = naive(Growing(), [plugin])
@@ -112,16 +112,16 @@ def test_a_growing_masked_head_never_lends_its_minus_thousand(recipe, evaluate, 
     assert max(spy.losses) < 100
 
 
-def test_stored_logits_of_a_growing_head_know_which_units_were_live(blobs, benchmark_of, naive, train):
+def test_stored_logits_of_a_growing_head_are_nan_where_a_unit_was_inactive(blobs, benchmark_of, naive, train):
     objective = recipes.der(memory_size=60)
     train(naive(Growing(), [SelfDistillation(objective)]), benchmark_of(blobs()), evaluate=True)
     rows = objective.memory.rows
-    live = ~rows.logits.isnan()
+    active = ~rows.logits.isnan()
     for experience in range(3):
-        of_it = live[rows.experiences == experience]
+        of_it = active[rows.experiences == experience]
         assert len(of_it)
         assert torch.equal(of_it, (torch.arange(6) < 2 * experience + 2).expand_as(of_it))
-    assert rows.logits[live].abs().max() < 100
+    assert rows.logits[active].abs().max() < 100
 
 
 def test_a_head_that_grew_in_evaluation_is_compared_on_old_classes_only(blobs, benchmark_of, naive):
@@ -133,9 +133,9 @@ def test_a_head_that_grew_in_evaluation_is_compared_on_old_classes_only(blobs, b
     assert strategy.model.classifier.classifier.out_features == 6
     snapshot = plugin.objective.teachers["snapshot"]
     assert snapshot.model.module.classifier.classifier.out_features == 2
-    assert snapshot.taught.indices == [0, 1]
+    assert snapshot.classes.indices == [0, 1]
     strategy.train(stream.train_stream[1])
-    assert snapshot.taught.indices == [0, 1, 2, 3]
+    assert snapshot.classes.indices == [0, 1, 2, 3]
     assert all(p.isfinite().all() for p in strategy.model.parameters())
 
 
@@ -147,19 +147,18 @@ def test_one_old_class_is_not_worth_zero(blobs, benchmark_of, network, naive):
     assert distillation > 1e-4
 
 
-def test_a_teacher_wider_than_it_was_taught_is_only_believed_about_what_it_was_taught():
-    student, wide = torch.zeros(4, 6, requires_grad=True), nn.Linear(3, 6)
-    snapshot = Snapshot()
-    objective = Objective("x", [Term("kd", draw=old_heads, target=teacher("t"), loss=kd)], teachers={"t": snapshot})
-    objective.begin(wide, {0: frozenset({0, 1})}, per_task=False)
-    objective.end(wide)
-    objective.begin(wide, {0: frozenset({2, 3})}, per_task=False)
-    from ckd.objective import STREAM, Batch, Context
-
-    context = Context(1, 0, objective.classes, lambda m, x, t: m(x), lambda raw, g: raw)
-    step = objective.step(Batch(torch.randn(4, 3), torch.tensor([2, 3, 2, 3]), None), context)
-    step.answer(STREAM, student)
-    step.losses()["kd"].backward()
+def test_of_a_teacher_that_is_wider_than_the_classes_it_was_taught_only_these_are_matched():
+    student, model, x = torch.zeros(4, 6, requires_grad=True), nn.Linear(3, 6), torch.randn(4, 3)
+    term = Term("kd", draw=old_heads, target=teacher("t"), loss=kd)
+    engine = Engine(Objective("x", [term], teachers={"t": Snapshot()}))
+    engine.begin([0, 1])
+    engine.loss(model, x, torch.tensor([0, 1, 0, 1]))
+    engine.end()
+    engine.begin([2, 3])
+    engine.step(model, x, torch.tensor([2, 3, 2, 3]))
+    engine.receive(student)
+    _, value = engine.values(torch.zeros(()))["kd"]
+    value.backward()
     assert (student.grad[:, :2] != 0).all()
     assert (student.grad[:, 2:] == 0).all()
 
@@ -174,12 +173,12 @@ def test_multi_head_models(recipe, masking, blobs, benchmark_of, naive, train):
     train(strategy, benchmark_of(blobs(), "index"))
     assert max(losses.losses) < 100
     if plugin.objective.teachers:
-        taught = plugin.objective.teachers["snapshot"].taught
+        taught = plugin.objective.teachers["snapshot"].classes
         assert taught.by_task == {0: {0, 1}, 1: {2, 3}, 2: {4, 5}}
 
 
-def test_lwf_on_a_multi_head_model_asks_every_old_head(blobs, benchmark_of, naive, network):
-    """Against a loop that asks each head in turn (Li & Hoiem 2016, eq. 3)."""
+def test_lwf_on_a_multi_head_model_distils_every_old_head(blobs, benchmark_of, naive, network):
+    """Against a loop over the old heads (Li & Hoiem 2016, eq. 3)."""
     torch.manual_seed(0)
     plugin = SelfDistillation(recipes.lwf())
     strategy = naive(MultiHead(masking=False), [plugin])
@@ -217,21 +216,22 @@ def test_online_streams_are_snapshot_at_task_boundaries_only(known, blobs, bench
 
     class Counting(Snapshot):
         def end(self, ending):
-            taken.append(ending.taught.indices)
+            taken.append(ending.classes.seen.indices)
             super().end(ending)
 
     objective = Objective(
         "online",
-        [Term("kd", draw=memory("a"), target=teacher("past"), loss=kd)],
+        [Term("kd", draw=replay("a"), target=teacher("past"), loss=kd)],
         memory=Memory(20),
         teachers={"past": Counting()},
     )
     stream = split_online_stream(benchmark_of(blobs()).train_stream, experience_size=8, access_task_boundaries=known)
+    plugin = SelfDistillation(objective)
     with nullcontext() if known else pytest.warns(BoundaryWarning, match="never come into play: Counting"):
-        naive(network(), [SelfDistillation(objective)]).train(stream)
+        naive(network(), [plugin]).train(stream)
     assert taken == ([[0, 1], [0, 1, 2, 3], [0, 1, 2, 3, 4, 5]] if known else [])
     assert len(objective.memory) == 20
-    assert objective.classes.seen.indices == [0, 1, 2, 3, 4, 5]
+    assert plugin.engine.moment.classes.seen.indices == [0, 1, 2, 3, 4, 5]
 
 
 def test_named_losses_reach_avalanches_loggers(blobs, benchmark_of, network, naive):
@@ -262,7 +262,7 @@ def test_the_memory_is_small_and_so_is_the_pickled_plugin(naive):
     plugin = SelfDistillation(objective)
     naive(big_mlp(), [plugin], batch=32).train(as_benchmark(split(mnist_like(), 3)).train_stream)
     assert objective.memory.rows.raw.dtype == torch.uint8
-    size = objective.nbytes()
+    size = plugin.engine.nbytes()
     assert size["inputs"] == 200 * 784
     assert sum(size.values()) - size["teachers"] < 200_000
     assert size["teachers"] == sum(p.numel() for p in big_mlp().parameters()) * 4
@@ -325,7 +325,7 @@ def test_a_nan_names_its_term_and_its_step_and_the_model_is_untouched(blobs, ben
         calls.append(1)
         return cross_entropy(student, target) * (float("nan") if len(calls) == 4 else 1.0)
 
-    objective = Objective("breaks", [Term("fragile", draw=memory("a"), loss=breaks)], memory=Memory(20))
+    objective = Objective("breaks", [Term("fragile", draw=replay("a"), loss=breaks)], memory=Memory(20))
     strategy = naive(network(), [SelfDistillation(objective)])
     with pytest.raises(NonFiniteLossError, match="loss 'fragile' at iteration 4"):  # 0 had no memory yet
         strategy.train(benchmark_of(blobs()).train_stream)
@@ -367,13 +367,12 @@ def test_experiences_with_other_transforms_are_refused(naive, benchmark_of):
 
 
 @pytest.mark.parametrize("model", [Growing, MultiHead])
-def test_the_average_answers_at_evaluation_and_the_student_goes_on(model, blobs, benchmark_of, naive, train):
-    """Against the student's own evaluation, in a run that is otherwise the same."""
-    answered = []
+def test_the_average_evaluates_and_the_student_goes_on(model, blobs, benchmark_of, naive, train):
+    evaluated = []
 
     class Watch:
         def after_eval_forward(self, strategy, **kwargs):
-            answered.append(strategy.model)
+            evaluated.append(strategy.model)
 
     objective = recipes.mean_er(decay=0.9, rate=1.0)
     strategy = naive(model(), [SelfDistillation(objective), Watch()])
@@ -381,10 +380,10 @@ def test_the_average_answers_at_evaluation_and_the_student_goes_on(model, blobs,
     stream = benchmark_of(blobs(), "index")
     train(strategy, stream, evaluate=True)
     assert strategy.model is student
-    assert all(found is not student for found in answered)
+    assert all(found is not student for found in evaluated)
     x, tasks = blobs()[0][0], torch.zeros(40, dtype=torch.long)
     average = objective.teachers["ema"].model.module
-    last = answered[-1]
+    last = evaluated[-1]
     assert torch.equal(*(m(x) if model is Growing else m(x, tasks) for m in (average, last)))
 
 
@@ -397,14 +396,14 @@ def test_evaluating_with_the_average_does_not_touch_the_student(blobs, benchmark
     assert equal(before, state(strategy.model))
 
 
-def test_weights_that_speak_of_old_classes_are_warned_of_without_boundaries(blobs, benchmark_of, network, naive):
+def test_weights_that_depend_on_old_classes_are_warned_of_without_boundaries(blobs, benchmark_of, network, naive):
     strategy = naive(network(), [SelfDistillation(recipes.lode(memory_size=10))])
     stream = split_online_stream(benchmark_of(blobs()).train_stream, experience_size=10, access_task_boundaries=False)
     with pytest.warns(BoundaryWarning, match="old classes"):
         strategy.train(next(iter(stream)))
 
 
-def test_units_that_a_masked_head_keeps_silent_are_not_stored_at_the_end_either(blobs, benchmark_of, naive, train):
+def test_units_that_a_masked_head_leaves_inactive_are_not_stored_at_the_end_either(blobs, benchmark_of, naive, train):
     model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), IncrementalClassifier(8, 2, masking=True))
     plugin = SelfDistillation(recipes.fdr(memory_size=20))
     train(naive(model, [plugin]), benchmark_of(blobs()[::-1][:1]))  # classes 4 and 5 come first

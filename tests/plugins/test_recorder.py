@@ -1,3 +1,5 @@
+"""The accuracy matrix, and the plugin in an evaluator's place."""
+
 import numpy as np
 import pytest
 import torch
@@ -14,9 +16,9 @@ def test_the_matrix_is_what_avalanches_own_metric_says(blobs, benchmark_of, netw
     stream = benchmark_of(blobs())
     wanted = []
     torch.manual_seed(0)
-    for lesson in [None, *stream.train_stream]:
-        if lesson is not None:
-            strategy.train(lesson)
+    for experience in [None, *stream.train_stream]:
+        if experience is not None:
+            strategy.train(experience)
         found = strategy.eval(stream.test_stream)
         name = "Top1_Acc_Exp/eval_phase/test_stream/Task000/Exp00{}"
         wanted.append([found[name.format(j)] for j in range(3)])
@@ -36,8 +38,8 @@ def test_what_was_not_evaluated_is_nan(blobs, benchmark_of, network, naive):
     recorder = AccuracyRecorder()
     strategy = naive(network(), evaluator=recorder)
     stream = benchmark_of(blobs())
-    for i, lesson in enumerate(stream.train_stream):
-        strategy.train(lesson)
+    for i, experience in enumerate(stream.train_stream):
+        strategy.train(experience)
         strategy.eval(stream.test_stream[: i + 1])
     assert np.array_equal(np.isnan(recorder.matrix().values), np.triu(np.ones((3, 3), dtype=bool), 1))
     assert recorder.matrix().average_accuracy() == pytest.approx(recorder.matrix().values[-1].mean())

@@ -1,4 +1,4 @@
-"""The resident loader serves what the stock loader would have served."""
+"""The plugin serves from tensors what the stock loader would have served."""
 
 import warnings
 
@@ -13,9 +13,9 @@ from torchvision.datasets import CIFAR10, MNIST
 
 from ckd import SelfDistillation, TensorLoader, recipes
 from ckd.data import benchmark
+from ckd.data.resident_loader import ResidentLoader
 from ckd.errors import LoaderConflictError
 from ckd.plugins import LoaderWarning
-from ckd.plugins.resident_loader import ResidentLoader
 
 
 class Watch:
@@ -164,7 +164,7 @@ def test_crop_and_flip_are_batched_and_leave_the_global_generator_alone(naive):
 
 
 class Odd(torch.utils.data.Dataset):
-    """A data set that no one can read as tensors."""
+    """A data set that cannot be read as tensors."""
 
     def __init__(self, x, y):
         self.x, self.targets = x, y.tolist()
@@ -184,10 +184,10 @@ def odd_stream(blobs, wrap=Odd):
     return benchmark_from_datasets(train=data, test=data)
 
 
-def test_what_cannot_be_read_is_left_alone_and_said_once(blobs, network, naive, train, same):
-    with pytest.warns(LoaderWarning, match="holds a Odd") as said:
+def test_what_cannot_be_read_is_left_alone_with_one_warning(blobs, network, naive, train, same):
+    with pytest.warns(LoaderWarning, match="holds a Odd") as warned:
         left = train(naive(network(), [TensorLoader()], epochs=2), odd_stream(blobs), evaluate=True)
-    assert len([w for w in said if issubclass(w.category, LoaderWarning)]) == 1
+    assert len([w for w in warned if issubclass(w.category, LoaderWarning)]) == 1
     assert same(left, train(naive(network(), epochs=2), odd_stream(blobs), evaluate=True))
 
 
@@ -207,7 +207,7 @@ def test_an_unknown_transform_is_named(blobs, network, naive):
         naive(network(), [TensorLoader()]).train(benchmark_from_datasets(train=[data]).train_stream)
 
 
-def test_a_data_set_that_lies_about_its_tensors_is_caught(blobs, network, naive):
+def test_a_data_set_that_does_not_serve_its_tensors_as_they_are_is_caught(blobs, network, naive):
     class Doubled(TensorDataset):
         def __init__(self, x, y):
             super().__init__(x, y)
@@ -223,9 +223,9 @@ def test_a_data_set_that_lies_about_its_tensors_is_caught(blobs, network, naive)
 
 def test_an_unreadable_stream_is_remembered_as_it_arrives_with_one_warning(blobs, network, naive):
     plugin = SelfDistillation(recipes.er(memory_size=10))
-    with pytest.warns(LoaderWarning) as said:
+    with pytest.warns(LoaderWarning) as warned:
         naive(network(), [plugin], epochs=2).train(odd_stream(blobs).train_stream)
-    assert sum("one fixed" in str(w.message) for w in said) == 1
+    assert sum("one fixed" in str(w.message) for w in warned) == 1
     assert len(plugin.objective.memory) == 10
 
 

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ckd import SelfDistillation, recipes
 from ckd.data.preparation import Normalise, Preparation, RandomCrop, RandomFlip, Scale
-from ckd.plugins.ledger import Ledger
+from ckd.engine.loss_record import LossRecord
 
 WARM_UP, STEPS = 3, 8
 RECIPES = ("naive", "lwf", "er", "der++", "self-distillation")
@@ -104,7 +104,7 @@ def guarded_steps(blobs, benchmark_of, network, naive):
 def without_values(monkeypatch):
     """Leaves out what reads values between steps: the loader's comparison of samples, the mean of each loss."""
     monkeypatch.setattr("ckd.plugins.loader._probe", lambda *_: None)
-    monkeypatch.setattr(Ledger, "_settle", lambda self: None)
+    monkeypatch.setattr(LossRecord, "_read", lambda self: None)
 
 
 @pytest.mark.usefixtures("without_values")
