@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 
 from ckd.data.resident_loader import ResidentLoader, Source
 from ckd.plugins.conflicts import REPLACE_THE_LOADER, refuse_two
-from ckd.plugins.residency import NotResidentError, read
+from ckd.plugins.residency import read
+from ckd.plugins.transforms import NotResidentError
 
 
 class LoaderWarning(UserWarning):
@@ -25,9 +26,11 @@ class TensorLoader(SupervisedPlugin):  # type: ignore[misc]
 
     Add it to the plugins of any strategy; the batches, their order and the global random state stay as they were,
     bit for bit, unless the transforms are random (crop and flip are then drawn for each sample from a generator of
-    the loader's own). It reads ckd's benchmarks, TensorDataset, and torchvision's MNIST and CIFAR with ToTensor,
-    Normalize, RandomCrop and RandomHorizontalFlip, and it converts the loader of a ReplayPlugin. What it cannot read
-    it leaves to the old loader and says so once, with the reason (`LoaderWarning`).
+    the loader's own; a RandomRotation by one fixed angle, as in RotatedMNIST, draws nothing). It reads ckd's
+    benchmarks, TensorDataset, and torchvision's MNIST and CIFAR with ToTensor, Normalize, RandomCrop and
+    RandomHorizontalFlip, so also Avalanche's SplitMNIST, PermutedMNIST and RotatedMNIST: pixels are permuted or
+    rotated once for each experience. It converts the loader of a ReplayPlugin. What it cannot read it leaves to the
+    old loader and says so once, with the reason (`LoaderWarning`).
 
     Args:
         seed: of the generator for augmentation.

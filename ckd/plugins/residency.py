@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,39 +10,14 @@ import torch
 from avalanche.benchmarks.datasets.external_datasets.mnist import TensorMNIST
 from avalanche.benchmarks.utils.data import AvalancheDataset, _FlatDataWithTransform
 from avalanche.benchmarks.utils.flat_data import ConstantSequence
-from avalanche.benchmarks.utils.transforms import MultiParamCompose, TupleTransform
 from torch import Tensor
 from torch.utils.data import Dataset, Subset, TensorDataset
-from torchvision import transforms as tv
 from torchvision.datasets import CIFAR10, MNIST
 
 from ckd.data.experience import TensorExperience
-from ckd.data.preparation import (
-    Normalise,
-    PerSample,
-    Preparation,
-    PreparationStep,
-    RandomCrop,
-    RandomFlip,
-    Scale,
-)
+from ckd.data.preparation import Preparation, Scale
 from ckd.data.resident import Resident
-
-
-@dataclass(frozen=True)
-class Transforms:
-    """What happens to a sample on its way out of a data set: batched steps for the input, functions of the label."""
-
-    steps: tuple[PreparationStep, ...] = ()
-    relabel: tuple[Callable[[int], int], ...] = ()
-
-    def then(self, later: Transforms) -> Transforms:
-        """These, followed by `later`."""
-        return Transforms((*self.steps, *later.steps), (*self.relabel, *later.relabel))
-
-
-class NotResidentError(Exception):
-    """Why a data set or loader cannot be served from tensors."""
+from ckd.plugins.transforms import NotResidentError, Transforms, transforms_of
 
 
 @dataclass(frozen=True)
@@ -54,6 +28,7 @@ class Leaf:
     raw: Callable[[], Tensor]
     targets: Tensor
     transforms: Transforms
+    pil: bool = False  # whether its samples begin as PIL images
 
     def labels(self) -> Tensor:
         """The targets as they come out, (R,)."""
@@ -79,33 +54,52 @@ def read(dataset: AvalancheDataset[Any]) -> Resident:
     which, row = _walk(flat, flat._transform_groups.current_group, leaves, Transforms())
     if not leaves:
         raise NotResidentError("the data set is empty")
-    if any(leaf.transforms.steps != leaves[0].transforms.steps for leaf in leaves):
+    parts = [Part(leaves[i], which == i, row[which == i]) for i in torch.unique(which).tolist() or [0]]
+    if any(part.steps != parts[0].steps for part in parts):
         raise NotResidentError("its parts have different transforms")
-    targets = torch.empty(len(row), dtype=leaves[0].targets.dtype)
-    for i, leaf in enumerate(leaves):
-        mine = which == i
-        targets[mine] = leaf.labels()[row[mine]].to(targets.dtype)
+    targets = torch.empty(len(row), dtype=parts[0].leaf.targets.dtype)
+    for part in parts:
+        targets[part.mine] = part.leaf.labels()[part.rows].to(targets.dtype)
     columns = [
         targets,
         *(_column(a, len(row)) for a in dataset._data_attributes.values() if a.use_in_getitem),
     ]
-    preparation = Preparation(leaves[0].transforms.steps)
-    if len(leaves) == 1:
-        whole = len(row) == len(leaves[0].targets) and bool((row == torch.arange(len(row))).all())
-        return Resident(leaves[0].raw, None if whole else row, columns, preparation)
-    return Resident(_gathered(leaves, which, row), None, columns, preparation)
+    preparation = Preparation(parts[0].steps)
+    if len(parts) == 1 and not parts[0].changes:
+        leaf = parts[0].leaf
+        whole = len(row) == len(leaf.targets) and bool((row == torch.arange(len(row))).all())
+        return Resident(leaf.raw, None if whole else row, columns, preparation)
+    return Resident(_gathered(parts), None, columns, preparation)
 
 
-def _gathered(leaves: list[Leaf], which: Tensor, row: Tensor) -> Callable[[], Tensor]:
-    """The samples of several leaves as one tensor: a copy, as experiences may share a buffer."""
-    first = leaves[0].raw()
-    gathered = torch.empty((len(row), *first.shape[1:]), dtype=first.dtype)
-    for i, leaf in enumerate(leaves):
-        mine = (which == i).nonzero()[:, 0]
-        samples = leaf.raw()
+class Part:
+    """What a data set takes from one leaf: `rows`, which become the samples where `mine` (N,) is true."""
+
+    def __init__(self, leaf: Leaf, mine: Tensor, rows: Tensor) -> None:
+        self.leaf, self.mine, self.rows = leaf, mine, rows
+        self.changes, self.steps = leaf.transforms.changes_first(pil=leaf.pil)
+
+    def samples(self) -> Tensor:
+        """Raw samples (R, ...), changed: a copy."""
+        samples = self.leaf.raw()[self.rows].cpu()
+        for change in self.changes:
+            changed = torch.empty_like(samples, memory_format=torch.contiguous_format)
+            change(samples, changed)
+            samples = changed
+        return samples
+
+
+def _gathered(parts: list[Part]) -> Callable[[], Tensor]:
+    """The samples of several parts as one tensor: a copy, as experiences may share a buffer."""
+    first = parts[0].samples()
+    if len(parts) == 1:
+        return lambda: first
+    gathered = torch.empty((len(parts[0].mine), *first.shape[1:]), dtype=first.dtype)
+    for part in parts:
+        samples = first if part is parts[0] else part.samples()
         if samples.shape[1:] != first.shape[1:] or samples.dtype != first.dtype:
             raise NotResidentError("its parts have samples of different kinds")
-        gathered[mine] = samples[row[mine]]
+        gathered[part.mine] = samples
     return lambda: gathered
 
 
@@ -115,7 +109,7 @@ def _walk(node: Any, group: str, leaves: list[Leaf], outer: Transforms) -> tuple
         node = node._flat_data
     if isinstance(node, _FlatDataWithTransform):
         frozen, free = (g[group] for g in (node._frozen_transform_groups, node._transform_groups))
-        outer = _transforms(frozen).then(_transforms(free)).then(outer)
+        outer = transforms_of(frozen).then(transforms_of(free)).then(outer)
         found = [_walk(child, group, leaves, outer) for child in node._datasets]
         which = torch.cat([w for w, _ in found])
         row = torch.cat([r for _, r in found])
@@ -150,13 +144,14 @@ def _leaf(dataset: Dataset[Any], outer: Transforms) -> tuple[Leaf, Tensor]:
         return Leaf(dataset, lambda: inputs, targets, outer), torch.arange(len(targets))
     if isinstance(dataset, MNIST | CIFAR10):
         relabel = () if dataset.target_transform is None else (dataset.target_transform,)
-        own = Transforms(_transforms(dataset.transform).steps, relabel).then(outer)
-        if isinstance(dataset, TensorMNIST):
+        own = Transforms(transforms_of(dataset.transform).steps, relabel).then(outer)
+        pil = not isinstance(dataset, TensorMNIST)
+        if not pil:
             own = Transforms((Scale(255.0),)).then(own)
         elif not any(isinstance(step, Scale) for step in own.steps):
             raise NotResidentError("its samples are PIL images that no ToTensor turns into tensors")
         images, targets = _images(dataset), torch.as_tensor(dataset.targets)
-        return Leaf(dataset, lambda: images, targets, own), torch.arange(len(targets))
+        return Leaf(dataset, lambda: images, targets, own, pil), torch.arange(len(targets))
     raise NotResidentError(f"it holds a {type(dataset).__name__}, whose tensors are not known")
 
 
@@ -173,28 +168,6 @@ def _images(dataset: Any) -> Tensor:
     """Raw images as (N, C, H, W), uint8."""
     data = torch.as_tensor(dataset.data)
     return data[:, None] if data.dim() == 3 else data.permute(0, 3, 1, 2).contiguous()
-
-
-def _transforms(transform: Any) -> Transforms:
-    """A transform as batched steps and functions of the label."""
-    match transform:
-        case None:
-            return Transforms()
-        case PerSample(preparation):
-            return Transforms(preparation.steps)
-        case tv.Compose(transforms=parts) | MultiParamCompose(transforms=parts):
-            return functools.reduce(Transforms.then, map(_transforms, parts), Transforms())
-        case TupleTransform(transforms=[of_input, *of_label]) if not any(of_label[1:]):
-            return _transforms(of_input).then(Transforms((), tuple(f for f in of_label if f is not None)))
-        case tv.ToTensor():
-            return Transforms((Scale(255.0),))
-        case tv.Normalize(mean=mean, std=std):
-            return Transforms((Normalise(tuple(map(float, mean)), tuple(map(float, std))),))
-        case tv.RandomHorizontalFlip(p=p):
-            return Transforms((RandomFlip(p),))
-        case tv.RandomCrop(padding=int(padding), fill=0, padding_mode="constant"):
-            return Transforms((RandomCrop(padding),))
-    raise NotResidentError(f"it is transformed by {transform}, which has no batched counterpart here")
 
 
 def _column(attribute: Any, n: int) -> Tensor:

@@ -42,6 +42,14 @@ def stream(n=2):
 # changes -----------------------------------------------------------------------------------------------------------
 
 
+def test_changes_that_do_the_same_are_equal():
+    assert Permutation(order()) == Permutation(order())
+    assert hash(Permutation(order())) == hash(Permutation(order()))
+    assert Permutation(order()) != Permutation(order(seed=1))
+    assert Rotation(30.0) == Rotation(30.0)
+    assert Rotation(30.0) not in {Rotation(31.0), Permutation(order())}
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
 def test_a_permutation_is_fancy_indexing(dtype):
     base = images(dtype=dtype)
