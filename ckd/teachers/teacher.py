@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ckd.classes import ClassSet
+from ckd.errors import ConfigError
 from ckd.outputs import HEAD, Output, collect, find_head, logits
 from ckd.part import Part, tensor_bytes
 
@@ -118,14 +119,24 @@ class Frozen(nn.Module):
 
 
 def _filled(module: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """`module` with these tensors as parameters and buffers, also where a head was narrower or wider then."""
+    """`module` with these tensors as parameters and buffers, also where a head was narrower or wider then.
+
+    Raises:
+        ConfigError: tensors of layers that it has not.
+    """
+    found = set()
     for path, owner in module.named_modules():
         for own in (owner._parameters, owner._buffers):
             for name, old in own.items():
                 value = tensors.get(f"{path}.{name}".lstrip("."))
                 if value is not None and old is not None:
+                    found.add(f"{path}.{name}".lstrip("."))
                     fresh = value.to(old.device).clone()
                     own[name] = nn.Parameter(fresh) if isinstance(old, nn.Parameter) else fresh
         if isinstance(owner, nn.Linear):
             owner.out_features, owner.in_features = owner.weight.shape
+    missing = [name for name in tensors if name not in found]
+    if missing:
+        fix = "Load it with a student of the kind that the state was saved with."
+        raise ConfigError("state of a teacher", expected="layers of the student", received=missing[0], fix=fix)
     return module
