@@ -24,6 +24,7 @@ from ckd.plugins.experience_data import rows_of
 from ckd.plugins.head_units import active_units, has_head_per_task
 from ckd.plugins.loader import LoaderWarning, TensorLoader
 from ckd.plugins.replaced_criterion import ReplacedCriterion
+from ckd.plugins.step_hooks import check_minibatch
 from ckd.recipes import self_distillation
 
 
@@ -178,6 +179,8 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         self._criterion.restore(strategy)  # if the last step failed half-way
         mbatch, loader = strategy.mbatch, strategy.dataloader
         raw = loader.raw_of(mbatch[0]) if self._stores_raw and isinstance(loader, ResidentLoader) else None
+        stores_raw = self._stores_raw and self.objective.memory is not None
+        check_minibatch(strategy, self.objective.name, raw, stores_raw=stores_raw)
         tasks = mbatch[-1] if self._tells_tasks else None
         step = self._step = self.engine.step(strategy.model, mbatch[0], mbatch[1], tasks, raw=raw)
         self._mbatch = None
