@@ -1,7 +1,9 @@
 """The catalogue read from the source: the same as the registries, without what they import."""
 
+import importlib.metadata
 import subprocess
 import sys
+from dataclasses import fields
 
 import pytest
 
@@ -12,7 +14,9 @@ from ckd.recipes import RECIPES
 
 
 def test_every_recipe_is_as_registered():
-    expected = [catalogue.RecipeEntry(r.name, r.summary, r.paper, r.stores, r.defaults) for r in RECIPES.values()]
+    own = [r for r in RECIPES.values() if r.build.__module__.startswith("ckd.recipes.")]
+    names = [field.name for field in fields(catalogue.RecipeEntry)]
+    expected = [catalogue.RecipeEntry(*(getattr(r, name) for name in names)) for r in own]
     assert sorted(catalogue.recipes(), key=lambda r: r.name) == sorted(expected, key=lambda r: r.name)
 
 
@@ -38,7 +42,39 @@ def test_a_recipe_of_ones_own_is_read(tmp_path, monkeypatch, source, expected):
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "mine.py").write_text(f"import nothing_of_the_kind\n\n\n{source}\n\n\ndef other(): ...\n")
     monkeypatch.setattr(catalogue, "PACKAGE", tmp_path)
-    assert catalogue.recipes() == [catalogue.RecipeEntry("mine", "Does.", "P", "S", expected)]
+    assert catalogue.recipes() == [catalogue.RecipeEntry("mine", "Does.", "P", "S", defaults=expected)]
+
+
+@pytest.fixture
+def entry_point(monkeypatch):
+    """entry_point(name, value) puts one of the group `ckd.recipes` in the place of those that are installed."""
+
+    def act(name, value):
+        point = importlib.metadata.EntryPoint(name, value, "ckd.recipes")
+        monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [point] * (group == "ckd.recipes"))
+
+    return act
+
+
+def test_a_recipe_of_another_package_is_read_without_importing_it(tmp_path, monkeypatch, entry_point):
+    (tmp_path / "other_package.py").write_text('import nothing_of_the_kind\n\n\ndef mine(*, a=1):\n    """Does."""\n')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    entry_point("mine", "other_package:mine")
+    assert catalogue.recipes()[-1] == catalogue.RecipeEntry("mine", "Does.", defaults={"a": 1})
+
+
+@pytest.mark.parametrize("value", ["no_such_package:mine", "no_such_package.inner:mine", "json:mine"])
+def test_a_recipe_that_cannot_be_read_is_listed_with_where_it_is(value, entry_point):
+    entry_point("mine", value)
+    assert catalogue.recipes()[-1] == catalogue.RecipeEntry("mine", f"from {value.partition(':')[0]}")
+
+
+def test_the_table_has_a_row_for_each_recipe_that_costs_something():
+    head, rule, *rows = catalogue.markdown().split("\n")
+    assert {line.count("|") for line in (head, rule, *rows)} == {7}
+    named = {row.split("`")[1] for row in rows}
+    assert named == {entry.name for entry in catalogue.recipes() if entry.cost}
+    assert named >= {"der++", "lwf", "self-distillation"}
 
 
 @pytest.mark.parametrize("arguments", [["list"], ["--help"], ["run", "--help"], ["--version"]], ids=" ".join)

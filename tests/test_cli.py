@@ -1,6 +1,7 @@
 """The `ckd` command: what it prints, writes and refuses; and what importing ckd costs."""
 
 import json
+import pkgutil
 import subprocess
 import sys
 
@@ -8,10 +9,11 @@ import numpy as np
 import pytest
 
 import ckd
+from ckd import catalogue
 from ckd.bench import NETWORKS
 from ckd.cli import main
 from ckd.data import BENCHMARKS
-from ckd.recipes import RECIPES
+from ckd.recipes import RECIPES, registry
 
 TINY = ("--experiences", "2", "--epochs", "1")
 
@@ -45,6 +47,11 @@ def test_list_names_every_benchmark_recipe_and_network(listing):
 def test_list_shows_every_hyper_parameter_with_its_default(listing):
     words = set(listing.replace(",", " ").split())
     assert words >= {"alpha=0.5", "beta=0.5", "temperature=2.0", "distill_weight=1.0"}
+
+
+def test_list_markdown_is_the_table_of_recipes(capsys):
+    assert main(["list", "--markdown"]) == 0
+    assert capsys.readouterr().out == catalogue.markdown() + "\n"
 
 
 # run ---------------------------------------------------------------------------------------------------------------
@@ -106,10 +113,10 @@ def test_what_is_finished_is_only_run_again_if_forced(run, tmp_path, force):
 
 @pytest.mark.parametrize(("given", "expected"), [((), 1), (("--jobs", "3"), 3)])
 def test_jobs_reach_the_suite(run, monkeypatch, given, expected):
-    asked = {}
-    monkeypatch.setattr("ckd.bench.run_suite", lambda specs, out, **settings: asked.update(settings))
+    passed = {}
+    monkeypatch.setattr("ckd.bench.run_suite", lambda specs, out, **settings: passed.update(settings))
     assert run("split-digits", "--recipe", "er", *given) == 0
-    assert asked["jobs"] == expected
+    assert passed["jobs"] == expected
 
 
 def npz_file(folder, **changes):
@@ -123,6 +130,19 @@ def npz_file(folder, **changes):
 def test_run_takes_arrays_of_ones_own(run, tmp_path):
     assert run(npz_file(tmp_path), "--recipe", "naive", "--epochs", "1") == 0
     assert [r["benchmark"] for r in results(tmp_path)] == [str(tmp_path / "mine.npz")]
+
+
+def test_run_takes_a_recipe_of_ones_own(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "RECIPES", dict(registry.RECIPES))
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from ckd import recipes\n\n\ndef mine(*, memory_size=9):\n    return recipes.er(memory_size=memory_size)\n"
+    )
+    assert run("split-digits", "--recipe", f"{file}:mine", "--memory-size", "7", *TINY) == 0
+    (content,) = results(tmp_path)
+    assert content["recipe"] == f"{file}:mine"
+    assert content["memory_bytes"]["inputs"] == 7 * 64
+    assert content["code"]
 
 
 # errors ------------------------------------------------------------------------------------------------------------
@@ -204,12 +224,12 @@ def test_the_version_is_printed(capsys):
 
 
 def test_demo_compares_four_recipes(tmp_path, monkeypatch):
-    asked = {}
-    monkeypatch.setattr("ckd.bench.run_suite", lambda specs, out, **settings: asked.update(specs=specs, out=out))
+    passed = {}
+    monkeypatch.setattr("ckd.bench.run_suite", lambda specs, out, **settings: passed.update(specs=specs, out=out))
     assert main(["demo", "--out", str(tmp_path)]) == 0
-    assert {spec.recipe for spec in asked["specs"]} == {"naive", "lwf", "er", "der++"}
-    assert {spec.benchmark for spec in asked["specs"]} == {"split-digits"}  # embedded: no download
-    assert asked["out"] == str(tmp_path)
+    assert {spec.recipe for spec in passed["specs"]} == {"naive", "lwf", "er", "der++"}
+    assert {spec.benchmark for spec in passed["specs"]} == {"split-digits"}  # embedded: no download
+    assert passed["out"] == str(tmp_path)
 
 
 # the package -------------------------------------------------------------------------------------------------------
@@ -219,13 +239,19 @@ def test_the_public_names_are_these():
     assert ckd.__all__ == [
         "AccuracyMatrix",
         "AccuracyRecorder",
+        "Adaptor",
         "CkdError",
+        "Ema",
+        "Engine",
+        "Ensemble",
+        "Fixed",
         "Memory",
         "Objective",
         "SelfDistillation",
         "Snapshot",
         "TensorLoader",
         "Term",
+        "tap",
     ]
 
 
@@ -234,13 +260,19 @@ def test_every_public_name_resolves(name):
     assert getattr(ckd, name).__name__ == name
 
 
+def test_every_package_is_an_attribute():
+    packages = {module.name for module in pkgutil.iter_modules(ckd.__path__) if module.ispkg}
+    assert packages == set(ckd._MODULES) <= set(dir(ckd))
+    assert all(getattr(ckd, name).__name__ == f"ckd.{name}" for name in packages)
+
+
 def test_a_name_that_is_not_there_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'Recipe'"):
         ckd.Recipe  # noqa: B018
 
 
 def test_the_core_does_not_import_avalanche():
-    core = ("losses", "teachers", "memory", "objective", "recipes", "evaluation")
+    core = ("losses", "teachers", "memory", "heads", "anchors", "views", "objective", "engine", "recipes", "evaluation")
     light = ["ckd", "ckd.cli", *(f"ckd.{package}" for package in core)]
     code = (
         "import importlib, sys\n"

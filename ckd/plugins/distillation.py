@@ -193,10 +193,9 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         self._criterion.restore(strategy)  # if the last step failed half-way
         mbatch, loader = strategy.mbatch, strategy.dataloader
         raw = loader.raw_of(mbatch[0]) if self._stores_raw and isinstance(loader, ResidentLoader) else None
+        stores_raw = self._stores_raw and self.objective.memory is not None
+        check_minibatch(strategy, self.objective.name, raw, stores_raw=stores_raw)
         tasks = mbatch[-1] if self._tells_tasks else None
-        check_minibatch(
-            strategy, self.objective.name, raw, stores_raw=self._stores_raw and self.objective.memory is not None
-        )
         step = self._step = self.engine.step(strategy.model, mbatch[0], mbatch[1], tasks, raw=raw)
         self._mbatch = None
         if step.inputs is not mbatch[0]:

@@ -97,7 +97,7 @@ def result(recipe, seed, rows, memory_size=200, **settings):
     )
 
 
-def stand_in(spec, **given):
+def replacement(spec, **given):
     """In place of `run`, in a worker: seed 8 is refused, seed 9 takes long; the others look at their process."""
     if spec.seed == 8:
         raise ConfigError("seed", expected="another", received=8, fix="Use 7.")
@@ -111,7 +111,7 @@ def stand_in(spec, **given):
 
 
 def test_workers_have_one_thread_each_and_leave_interrupts_to_the_parent(suite, monkeypatch):
-    monkeypatch.setattr(ckd.bench.suite, "run", stand_in)
+    monkeypatch.setattr(ckd.bench.suite, "run", replacement)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     results, _ = suite(specs("naive", seeds=2), jobs=2)
     assert [r.memory_bytes for r in results] == [{"threads": 1, "interrupts": 0}] * 2
@@ -126,7 +126,7 @@ def test_an_interrupt_stops_the_workers_and_keeps_what_is_finished(suite, tmp_pa
         workers.extend(multiprocessing.active_children())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ckd.bench.suite, "run", stand_in)
+    monkeypatch.setattr(ckd.bench.suite, "run", replacement)
     monkeypatch.setattr(ckd.bench.suite, "save", save_and_interrupt)
     with pytest.raises(KeyboardInterrupt):
         suite([*specs("naive"), LONG], jobs=2)
@@ -135,7 +135,7 @@ def test_an_interrupt_stops_the_workers_and_keeps_what_is_finished(suite, tmp_pa
 
 
 def test_what_finishes_together_with_a_failure_is_kept(suite, tmp_path, monkeypatch):
-    monkeypatch.setattr(ckd.bench.suite, "run", stand_in)
+    monkeypatch.setattr(ckd.bench.suite, "run", replacement)
     monkeypatch.setattr(ckd.bench.jobs, "wait", lambda running, **given: concurrent.futures.wait(running))
     with pytest.raises(ConfigError, match="Use 7"):
         suite([BAD, *specs("naive", seeds=5)], jobs=2)
@@ -156,7 +156,7 @@ def test_what_a_worker_refuses_is_refused_here_and_stops_the_others(suite):
     assert not multiprocessing.active_children()
 
 
-def test_a_worker_that_is_killed_is_told(suite, monkeypatch):
+def test_a_worker_that_is_killed_is_an_error(suite, monkeypatch):
     def kill_and_wait(running, **given):
         multiprocessing.active_children()[0].kill()
         return concurrent.futures.wait(running, **given)

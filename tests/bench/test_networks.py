@@ -1,4 +1,4 @@
-"""The networks by name: what they answer, how large they are, what they refuse."""
+"""The networks by name: what they return, how large they are, what they refuse."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ def build(name, input_shape, n_classes):
 
 @pytest.mark.parametrize("n_classes", [2, 10])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_network_answers_with_a_logit_for_each_class(name, n_classes):
+def test_every_network_returns_a_logit_for_each_class(name, n_classes):
     logits = build(name, (3, 32, 32), n_classes)(torch.zeros(2, 3, 32, 32))
     assert logits.shape == (2, n_classes)
     assert logits.dtype == torch.float32

@@ -7,7 +7,7 @@ import pytest
 import ckd.data
 from ckd.bench import NETWORKS, RunSpec, plan
 from ckd.errors import ConfigError, UnknownNameError
-from ckd.recipes import RECIPES
+from ckd.recipes import RECIPES, registry
 from ckd.recipes.protocols import BENCHMARKS, DER, ROWS, protocol
 
 SPEC = plan("split-digits", "der++", seed=0)
@@ -159,7 +159,7 @@ def test_a_number_that_cannot_work_is_refused(given, what):
 
 
 @pytest.mark.parametrize("value", ["much", True, 2.5, float("inf"), float("nan")])
-def test_a_whole_number_is_asked_for_where_it_must_be_one(value):
+def test_a_number_that_must_be_whole_is_refused_otherwise(value):
     with pytest.raises(ConfigError, match="a whole number"):
         plan("split-digits", "er", seed=0, settings={"memory_batch_size": value})
 
@@ -189,6 +189,7 @@ OTHER = {
     "average": 0.9,
     "lr_end": 0.5,
     "data": "0123abcd",
+    "code": "0123abcd",
 }
 
 
@@ -227,7 +228,19 @@ def test_the_folder_of_a_file_goes_by_its_content_not_its_path(tmp_path):
     assert folders[0] == folders[2] != folders[1]
 
 
-def test_what_was_changed_is_told_beside_the_source():
+def test_the_folder_of_a_recipe_goes_by_its_code_not_its_path(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "RECIPES", dict(registry.RECIPES))
+    code = "from ckd.recipes import er, registry\n\n\n@registry.recipe('mine')\ndef mine():\n    return er()\n"
+    folders = []
+    for place, content in (("here", code), ("there", code + "\n"), ("elsewhere", code)):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "mine.py").write_text(content)
+        folders.append(plan("split-digits", str(tmp_path / place / "mine.py"), seed=0).folder)
+    assert {folder.parts[1].rpartition("-")[0] for folder in folders} == {"mine.py"}
+    assert folders[0] == folders[2] != folders[1]
+
+
+def test_what_was_changed_is_noted_beside_the_source():
     assert plan("permuted-mnist", "er", seed=0).source == DER
     changed = plan("permuted-mnist", "der", seed=0, lr=0.3, settings={"alpha": 0.1})
     assert changed.source == f"{DER}; changed: lr, alpha"
@@ -264,7 +277,7 @@ def test_the_label_names_the_memory_where_there_is_one(recipe, label):
     assert plan("split-digits", recipe, seed=0).label == label
 
 
-def test_split_cifar_takes_a_part_of_the_data_unless_all_is_asked_for():
+def test_split_cifar_takes_a_part_of_the_data_unless_all_is_given():
     assert plan("split-cifar10", "er", seed=0).samples_per_class == 2000
     assert plan("split-cifar10", "er", seed=0, samples_per_class=50).samples_per_class == 50
     assert plan("split-cifar10", "er", seed=0, samples_per_class="all").samples_per_class is None
@@ -277,7 +290,7 @@ def test_a_weight_that_cannot_work_is_refused_before_anything_is_trained(recipe,
         plan("split-digits", recipe, seed=0, settings=wrong)
 
 
-# an average that answers, a learning rate that falls ---------------------------------------------------------------
+# an average that predicts, a learning rate that falls --------------------------------------------------------------
 
 
 def test_what_was_added_since_does_not_move_the_results_of_before():
@@ -296,8 +309,8 @@ def test_the_label_says_so():
 @pytest.mark.parametrize(
     ("recipe", "more", "said"),
     [
-        ("mean-er", {"average": 0.9}, "the student's"),
-        ("icarl", {"average": 0.9}, "the student's"),
+        ("mean-er", {"average": 0.9}, "one of its own"),
+        ("tether", {"average": 0.9}, "one of its own"),
         ("er", {"average": 1.5}, "EMA decay"),
         ("er", {"lr_end": -1.0}, "end of the learning rate"),
         ("er", {"lr_end": 2.0}, "end of the learning rate"),

@@ -175,7 +175,7 @@ def test_each_method_is_tested_against_the_one_that_is_named_with_as_large_a_mem
     assert rows_of(better("er", 200, 0.0)[:5] + better("der", 200, 0.1), against="er")[1]["p (er)"] == "-"
 
 
-def test_methods_that_differ_only_in_a_setting_are_told_apart():
+def test_methods_that_differ_only_in_a_setting_have_labels_of_their_own():
     results = [result("der++", s, ONE, alpha=alpha) for alpha in (0.1, 0.2, 0.3) for s in range(2)]
     groups = by_method(results)
     assert list(groups) == ["der++, memory 200", "der++, memory 200 (2)", "der++, memory 200 (3)"]

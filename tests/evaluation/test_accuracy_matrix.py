@@ -32,7 +32,7 @@ def test_metric_is_the_one_worked_out_by_hand(metric):
     assert getattr(AccuracyMatrix(ROWS, INITIAL), metric)() == pytest.approx(BY_HAND[metric])
 
 
-def test_curve_is_the_mean_over_what_was_taught_so_far():
+def test_curve_is_the_mean_over_the_experiences_so_far():
     expected = [0.8, (0.9 + 0.7) / 2, (0.5 + 0.6 + 0.95) / 3]
     np.testing.assert_allclose(AccuracyMatrix(ROWS).average_accuracies(), expected)
 
@@ -81,7 +81,7 @@ def test_forward_transfer_needs_the_untrained_model():
 
 # what was not evaluated --------------------------------------------------------------------------------------------
 
-TAUGHT_ONLY = [[0.8, NAN, NAN], [0.9, 0.7, NAN], [0.5, 0.6, 0.95]]
+LEARNED_ONLY = [[0.8, NAN, NAN], [0.9, 0.7, NAN], [0.5, 0.6, 0.95]]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ TAUGHT_ONLY = [[0.8, NAN, NAN], [0.9, 0.7, NAN], [0.5, 0.6, 0.95]]
     ],
 )
 def test_metrics_of_the_past_need_no_evaluation_of_the_future(metric):
-    assert getattr(AccuracyMatrix(TAUGHT_ONLY), metric)() == pytest.approx(BY_HAND[metric])
+    assert getattr(AccuracyMatrix(LEARNED_ONLY), metric)() == pytest.approx(BY_HAND[metric])
 
 
 @pytest.mark.parametrize("metric", ["average_accuracy", "forgetting", "backward_transfer"])
@@ -107,7 +107,7 @@ def test_a_missing_final_accuracy_makes_the_metric_unknown(metric):
 
 
 @pytest.mark.parametrize("initial", [None, INITIAL, [0.1, NAN, 1 / 3]], ids=["none", "some", "nan"])
-@pytest.mark.parametrize("rows", [ROWS, TAUGHT_ONLY, ROWS[:1]], ids=["full", "nan", "joint"])
+@pytest.mark.parametrize("rows", [ROWS, LEARNED_ONLY, ROWS[:1]], ids=["full", "nan", "joint"])
 def test_json_round_trip_is_exact(rows, initial):
     matrix = AccuracyMatrix(rows, initial)
     again = AccuracyMatrix.from_json(matrix.to_json())
