@@ -225,11 +225,13 @@ def _noted(model: nn.Module) -> Iterator[dict[str, tuple[Tensor, Tensor, int]]]:
     calls: Counter[str] = Counter()
 
     def watch(path: str, layer: nn.Linear | nn.Conv2d) -> None:
-        def hook(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        def hook(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
             calls[path] += 1
-            if output.requires_grad:
-                inputs = _full(_unfolded(layer, args[0].detach()))
-                output.register_hook(lambda g: note(inputs, _full(g)))  # type: ignore[no-untyped-call]
+            if not output.requires_grad:
+                return output
+            inputs = _full(_unfolded(layer, args[0].detach()))
+            output.register_hook(lambda g: note(inputs, _full(g)))  # type: ignore[no-untyped-call]
+            return output.clone()  # what follows may work in place, and of a view the hook would see what came after
 
         def note(inputs: Tensor, gradient: Tensor) -> None:
             rows = gradient.flatten(2).mT if isinstance(layer, nn.Conv2d) else gradient  # (N, P, O)

@@ -5,17 +5,17 @@ import copy
 import numpy as np
 import pytest
 import torch
+from shared import assert_plain, classes_in, storages
 from torch import nn
 
 from ckd import Objective
 from ckd.anchors import Anchor, Diagonal, Kronecker
-from ckd.classes import ClassSet
 from ckd.errors import ConfigError
 from ckd.memory import Rows
 from ckd.part import Ending, Update
 from ckd.teachers import Snapshot
 
-TAUGHT = ClassSet({0: frozenset(range(3))})
+CLASSES = classes_in(range(3))
 CURVATURES = pytest.mark.parametrize(
     "curvature", [Diagonal, lambda: Kronecker(dtype=torch.float64)], ids=["diag", "kron"]
 )
@@ -36,7 +36,7 @@ def held(curvature, model, **settings):
     snapshot = Snapshot()
     anchor = Anchor(snapshot, curvature, **settings)
     rows = Rows(random(30, 4), *[torch.zeros(30).long()] * 3)
-    ending = Ending(model, TAUGHT, data=lambda: iter([rows]))
+    ending = Ending(model, CLASSES, data=lambda: iter([rows]))
     snapshot.end(ending)
     anchor.end(ending)
     return anchor
@@ -93,8 +93,8 @@ def test_it_is_a_proximal_step(curvature):
     before, was = vector(student), anchor.penalty(student).item()
     anchor.after_update(update(student, 0.7))
     assert anchor.penalty(student).item() < was
-    asked = (vector(student) - before).square().sum() / (2 * 0.7)
-    assert asked.item() + anchor.penalty(student).item() < was
+    moved_by = (vector(student) - before).square().sum() / (2 * 0.7)
+    assert moved_by.item() + anchor.penalty(student).item() < was
     slope = torch.cat(
         [
             g.flatten()
@@ -162,8 +162,8 @@ def test_before_an_experience_ends_nothing_is_held():
 
 def test_an_experience_without_data_leaves_it_as_it_was():
     anchor = Anchor(Snapshot(), Kronecker())
-    anchor.teacher.end(Ending(built(), TAUGHT))
-    anchor.end(Ending(built(), TAUGHT))
+    anchor.teacher.end(Ending(built(), CLASSES))
+    anchor.end(Ending(built(), CLASSES))
     anchor.after_update(update(moved(built()), 1.0))
     assert anchor.penalty(built()) == 0
 
