@@ -150,13 +150,13 @@ LAYERS = {
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
 @pytest.mark.parametrize("follows", FOLLOWS.values(), ids=FOLLOWS)
 @pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
-def test_what_works_in_place_behind_a_layer_does_not_change_its_factors(layer, follows, bias, exam_of, loss_of):
+def test_what_works_in_place_behind_a_layer_does_not_change_its_factors(layer, follows, bias, samples_of, loss_of):
     """A layer in rows puts out a view, which in-place work takes out of the graph."""
     make, shape = layer
     model = built(make(bias), follows(), nn.Flatten())
-    exam, curvature = exam_of(model, random(*shape), [0, 3, 2, 0, 1, 3]), Kronecker(**F64)
-    curvature.add(exam, 1.0)
-    equals(curvature, {"0": factors(exam, loss_of, "0")}, displacement_of(model))
+    samples, curvature = samples_of(model, random(*shape), [0, 3, 2, 0, 1, 3]), Kronecker(**F64)
+    curvature.add(samples, 1.0)
+    equals(curvature, {"0": factors(samples, loss_of, "0")}, displacement_of(model))
 
 
 class Overwriting(nn.Module):
@@ -174,11 +174,11 @@ class Overwriting(nn.Module):
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_an_input_that_is_overwritten_later_counts_as_it_was(bias, exam_of, loss_of):
+def test_an_input_that_is_overwritten_later_counts_as_it_was(bias, samples_of, loss_of):
     model = built(nn.Linear(3, 4), Overwriting(bias), nn.Linear(4, 4))
-    exam, curvature = exam_of(model, random(5, 3), [0, 3, 2, 0, 1]), Kronecker(**F64)
-    curvature.add(exam, 1.0)
-    wanted = {path: factors(exam, loss_of, path) for path in ("0", "1.layer", "2")}
+    samples, curvature = samples_of(model, random(5, 3), [0, 3, 2, 0, 1]), Kronecker(**F64)
+    curvature.add(samples, 1.0)
+    wanted = {path: factors(samples, loss_of, path) for path in ("0", "1.layer", "2")}
     equals(curvature, wanted, displacement_of(model))
 
 
