@@ -7,6 +7,7 @@ the factors are those of Martens & Grosse 2015 (KFAC), arXiv:1503.05671, and for
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -92,7 +93,7 @@ class Kronecker:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        self._layers = {path: Factors(**fields) for path, fields in state["layers"].items()}
+        self._layers = {path: Factors(**copy.deepcopy(fields)) for path, fields in state["layers"].items()}
         self._rest.load_state_dict(state["rest"])
 
     def nbytes(self) -> int:
