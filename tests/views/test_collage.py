@@ -135,7 +135,7 @@ def test_draws_come_from_the_generator_alone(shape, of):
     assert torch.equal(state, torch.random.get_rng_state())
 
 
-@pytest.mark.parametrize("view", [Collage(), Mixup(), Chain((Noise(0.1), Collage()))], ids=repr)
+@pytest.mark.parametrize("view", [Collage(), Mixup(), Chain((Noise(0.1), Collage()))], ids=range(3))
 @pytest.mark.parametrize(
     "target", [labels, stored_logits, best_teacher(("past",)), old_probabilities("past")], ids=repr
 )
