@@ -1,14 +1,19 @@
 """Every way in gives the same numbers: a plain loop around the engine, and the plugin in Avalanche, bit for bit."""
 
+import copy
+
 import pytest
 import torch
 from avalanche.core import SupervisedPlugin
+from avalanche.models import IncrementalClassifier, MultiHeadClassifier, MultiTaskModule
+from avalanche.models.utils import avalanche_model_adaptation
 from torch import nn
 
 from ckd import Adaptor, Ema, Engine, Ensemble, Fixed, SelfDistillation, Snapshot, Term, recipes, tap
 from ckd.heads import NearestMean
 from ckd.losses import cross_entropy, feature_distance, kd
 from ckd.objective import features, replay, stream, teacher, union
+from ckd.plugins.head_units import active_units
 from ckd.recipes import RECIPES
 from ckd.views import Mixup, Noise
 
@@ -104,6 +109,57 @@ def test_a_plain_loop_and_avalanche_end_with_the_same_numbers(
     for mine, its in ((one, other), (plugins.evaluation_model(one), engine.evaluation_model(other))):
         assert equal(mine.state_dict(), its.state_dict())
     assert equal(plugins.state_dict(), engine.state_dict())
+
+
+class Growing(nn.Module):
+    def __init__(self, masking):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(6, 8), nn.ReLU())
+        self.classifier = IncrementalClassifier(8, 2, masking=masking)
+
+    def forward(self, x):
+        return self.classifier(self.body(x))
+
+
+class MultiHead(MultiTaskModule):
+    def __init__(self, masking):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(6, 8), nn.ReLU())
+        self.classifier = MultiHeadClassifier(8, 2, masking=masking)
+
+    def forward(self, x, task_labels):
+        return self.classifier(self.body(x), task_labels)
+
+
+@pytest.mark.parametrize("name", ["der++", "lwf", "ser", "er-ace", "mean-er", "x-der"])
+@pytest.mark.parametrize("masking", [False, True])
+@pytest.mark.parametrize("head", [Growing, MultiHead])
+def test_so_do_heads_that_grow_and_heads_for_each_task(name, masking, head, blobs, benchmark_of, naive):
+    """Avalanche's own, adapted and masked in the plain loop as Avalanche does it."""
+    benchmark = benchmark_of(blobs(), "index" if head is MultiHead else "zero")
+    torch.manual_seed(0)
+    one = head(masking)
+    other = copy.deepcopy(one)
+    served, plugins = Served(), SelfDistillation(MAKE[name]())
+    strategy = naive(one, [served, plugins])
+    engine = Engine(MAKE[name]())
+    for experience, (x, y) in zip(benchmark.train_stream, blobs(), strict=True):
+        random = torch.get_rng_state()
+        strategy.train(experience)
+        torch.set_rng_state(random)
+        avalanche_model_adaptation(other, experience)
+        optimizer, task = torch.optim.SGD(other.parameters(), lr=0.1), experience.task_label
+        engine.begin({task: y.unique().tolist()}, per_task=head is MultiHead, active=active_units(other))
+        for bx, by, state in served.experiences[-1]:
+            torch.set_rng_state(state)
+            optimizer.zero_grad()
+            tasks = torch.full_like(by, task)
+            engine.loss(other, bx, by, tasks).backward()
+            optimizer.step()
+            engine.after_update(optimizer)
+        engine.end((x, y, torch.full_like(y, task)))
+    assert equal(one.state_dict(), other.state_dict())
+    assert equal(plugins.engine.state_dict(), engine.state_dict())
 
 
 def equal(one, other):

@@ -226,6 +226,56 @@ def test_active_units_and_the_moment_are_restored(blobs, network):
     assert other.engine.objective.memory.rows.logits[:, 4:].isnan().all()
 
 
+class Growing(nn.Module):
+    """A head that grows by two units with each experience."""
+
+    def __init__(self):
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.body, self.head = nn.Linear(6, 8), nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.head(self.body(x).relu())
+
+    def grow(self):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.head.out_features)
+            wider = nn.Linear(8, self.head.out_features + 2)
+        with torch.no_grad():
+            wider.weight[:-2], wider.bias[:-2] = self.head.weight, self.head.bias
+        self.head = wider
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_also_where_the_head_grows(name, blobs):
+    """Teachers with a narrower head than the student are restored in a copy of the student."""
+    experiences = blobs()
+    run = Run(built(name), Growing())
+    run.optimizer = torch.optim.SGD(run.student.parameters(), lr=0.1)
+    run.whole(*experiences[0])
+    run.student.grow()
+    run.optimizer = torch.optim.SGD(run.student.parameters(), lr=0.1)
+    run.begin(*experiences[1])
+    run.steps(*experiences[1], stop=2)
+    state, student, optimizer = saved(run)
+
+    def go_on(run):
+        found = run.steps(*experiences[1], start=2)
+        run.engine.end(experiences[1])
+        run.student.grow()
+        run.optimizer = torch.optim.SGD(run.student.parameters(), lr=0.1)
+        return [*found, *run.whole(*experiences[2])]
+
+    wanted = go_on(run)
+    for _ in range(2):
+        other = Run(built(name), copy.deepcopy(student))
+        other.optimizer = torch.optim.SGD(other.student.parameters(), lr=0.1)
+        other.optimizer.load_state_dict(optimizer)
+        other.engine.load_state_dict(state, other.student)
+        assert go_on(other) == wanted
+
+
 def test_a_state_before_the_first_step_can_be_taken_up_too(blobs, network):
     run = Run(built("mean-er"), network())
     state, student, optimizer = saved(run)
