@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ckd.classes import ClassSet
-from ckd.errors import DataError, ModelError
+from ckd.errors import DataError, ModelError, UnknownNameError
 from ckd.objective.class_axis import n_classes
 from ckd.rows import Rows
 
@@ -58,6 +58,14 @@ def rows_of(data: Any, experience: int) -> Iterator[Rows]:
     except (TypeError, ValueError) as error:
         expected, fix = "(inputs, labels), or batches of them", "Give engine.end tensors or a DataLoader."
         raise DataError("data of the experience", expected=expected, received=type(data), fix=fix) from error
+
+
+def check_head(student: nn.Module, head: str) -> None:
+    """Raise an UnknownNameError if `head` is no module of the student."""
+    modules = dict(student.named_modules())
+    if head not in modules:
+        linear = [path for path, module in modules.items() if isinstance(module, nn.Linear)]
+        raise UnknownNameError.of("head of the model", head, linear)
 
 
 def check_outputs(outputs: Any, seen: ClassSet) -> None:
