@@ -33,6 +33,9 @@ class Output:
     def __hash__(self) -> int:
         return self._hash  # type: ignore[attr-defined, no-any-return] # a step looks it up a dozen times
 
+    def __reduce__(self) -> tuple[type[Output], tuple[Any, ...]]:
+        return Output, (self.paths, self.inputs)  # another process hashes text in another way
+
     @property
     def is_logits(self) -> bool:
         """Whether it is what the network returns."""
@@ -96,7 +99,7 @@ class Capture:
         self._found: dict[tuple[str, bool], Tensor] = {}
         self._handles: list[Any] = []
         for output in wanted:
-            paths = [head if path is HEAD and head is not None else path for path in output.paths]
+            paths = [head if path == HEAD and head is not None else path for path in output.paths]
             for path in paths:
                 if path not in modules:
                     raise UnknownNameError.of("module path", path, [name for name in modules if name])

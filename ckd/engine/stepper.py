@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ckd.classes import ClassSet
-from ckd.engine.given import as_stored, check_outputs, rate_of, without_inactive
+from ckd.engine.given import as_stored, check_head, check_outputs, rate_of, without_inactive
 from ckd.engine.life_cycle import LifeCycle
 from ckd.engine.loss_record import LossRecord
 from ckd.engine.passes import Passes
@@ -139,6 +139,8 @@ class Stepper:
         if not len(self.moment.classes.current):
             fix = "Call engine.begin(classes) before each experience."
             raise ConfigError("engine.loss", expected="an experience that has begun", received="none", fix=fix)
+        if self.head is not None:
+            check_head(student, self.head)
         self._student = weakref.ref(student)
         if self._begun:
             self.parts.begin(student, self.moment.classes)

@@ -269,22 +269,6 @@ def test_the_memory_is_small_and_so_is_the_pickled_plugin(naive):
     assert len(pickle.dumps(plugin)) < 2_000_000
 
 
-def test_a_pickled_plugin_goes_on_as_if_nothing_had_happened(blobs, benchmark_of, network, naive):
-    experiences = list(benchmark_of(blobs()).train_stream)
-    ends = []
-    for interrupted in (False, True):
-        strategy = naive(network(), [SelfDistillation(memory_size=20)])
-        torch.manual_seed(0)
-        strategy.train(experiences[:2])
-        if interrupted:
-            plugin, model = pickle.loads(pickle.dumps((strategy.plugins[0], strategy.model)))
-            strategy = naive(model, [plugin])
-        torch.manual_seed(1)
-        strategy.train(experiences[2])
-        ends.append(state(strategy.model))
-    assert equal(*ends)
-
-
 def test_old_experiences_can_be_freed(naive):
     torch.manual_seed(0)
     plugin = SelfDistillation(memory_size=20)
