@@ -178,10 +178,13 @@ def find_head(model: nn.Module, inputs: Tensor, tasks: Tensor | None = None) -> 
     ]
     try:
         with eval_mode(model), torch.no_grad():
-            returned = call(model, inputs, tasks)
+            returned: Any = call(model, inputs, tasks)
     finally:
         for handle in handles:
             handle.remove()
+    if not isinstance(returned, Tensor):
+        expected, fix = "one tensor of logits", "Wrap the model so that its forward returns the logits alone."
+        raise ModelError("output of the model", expected=expected, received=type(returned), fix=fix)
     wide = {path: output for path, output in called.items() if output.shape == returned.shape}
     for fits in (
         [path for path, output in wide.items() if output.data_ptr() == returned.data_ptr()],

@@ -1,6 +1,6 @@
 """Small streams and models that the tests share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -9,7 +9,17 @@ from torch.utils.data import TensorDataset
 
 torch.set_num_threads(1)
 
+collect_ignore_glob = ["conftest.py", "*/conftest.py"]  # they hold no docstring examples
+
 FEATURES, CLASSES = 6, 6
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> Iterator[None]:
+    """The same random numbers for each test, whatever ran before it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
 
 
 def samples(n_per_class: int, classes: list[int], seed: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,10 +8,10 @@ from ckd.classes import Classes
 def classes_in(*experiences, per_task: bool = False) -> Classes:
     """The bookkeeping while the last of these experiences runs; each is its classes, or its classes by task label."""
     classes = Classes()
-    for i, brought in enumerate(experiences):
+    for i, current in enumerate(experiences):
         if i:
             classes.end()
-        by_task = brought if isinstance(brought, dict) else {0: brought}
+        by_task = current if isinstance(current, dict) else {0: current}
         classes.begin({task: frozenset(some) for task, some in by_task.items()}, per_task=per_task)
     return classes
 

@@ -215,7 +215,9 @@ def test_a_terminal_sees_who_is_measured_and_a_file_does_not(terminal, throughpu
         module.print_row(console, "naive", ["1.00"])
     written = file.getvalue()
     for i in (1, 2):
-        assert all((f"naive: {name}, round {i} of 2" in written) is terminal for name in ("plain", "tight", "engine", "ckd"))
+        assert all(
+            (f"naive: {name}, round {i} of 2" in written) is terminal for name in ("plain", "tight", "engine", "ckd")
+        )
     assert ("8/8" in written) is terminal
     assert "naive       1.00\n" in written
     assert terminal or written == "naive       1.00\n"

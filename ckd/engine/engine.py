@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ckd.classes import ClassSet
-from ckd.engine.given import classes_by_task, rows_of
+from ckd.engine.given import check_label, classes_by_task, mean_cross_entropy, rows_of
 from ckd.engine.rehearsal import Prepare
 from ckd.engine.stepper import Stepper
 from ckd.errors import ConfigError
@@ -51,7 +51,8 @@ class Engine(Stepper):
 
     Args:
         objective: a recipe, such as `recipes.der_plus_plus(memory_size=200)`, or an `Objective` of your own.
-        criterion: of the training loop, a mean over the batch; cross entropy with the labels unless given.
+        criterion: of the training loop, a mean over the batch, called with what the student returns and the labels;
+            cross entropy unless given.
         joint: whether the student sees stream and memory in one forward pass. Unless given, networks without batch
             statistics do, and for the others the objective says.
         unique: on a CPU, show a remembered sample that several draws took once, where that gives the same sum.
@@ -81,7 +82,7 @@ class Engine(Stepper):
         self,
         objective: Objective,
         *,
-        criterion: Criterion = F.cross_entropy,
+        criterion: Criterion = mean_cross_entropy,
         joint: bool | None = None,
         unique: bool = True,
         prepare: Prepare | None = None,
@@ -121,16 +122,16 @@ class Engine(Stepper):
 
         Args:
             data: the experience's own samples, as they are stored, where a part looks at them (anchors, herded
-                memory): a pair of tensors (inputs, labels), what iterates over such pairs (a `DataLoader`), or a
-                function that returns an iterator of `Rows`.
+                memory): a pair of tensors (inputs, labels), what iterates over such pairs (a `DataLoader`) or over
+                `Rows`, or a function that returns one of these.
 
         Raises:
-            ConfigError: before the first step, or without data that a part needs.
+            ConfigError: before a step of the experience, or without data that a part needs.
         """
         objective, moment, memory, student = self.objective, self.moment, self.objective.memory, self.student
-        if student is None:
-            fix = "Call engine.loss(student, inputs, labels) in the experience."
-            raise ConfigError("engine.end", expected="at least one step before it", received="none", fix=fix)
+        if student is None or self._begun or not len(moment.classes.current):
+            fix = "Call engine.begin(classes), and engine.loss(student, inputs, labels) for each batch."
+            raise ConfigError("engine.end", expected="an experience with a step", received="none", fix=fix)
         needy = [type(part).__name__ for part in objective.parts.values() if part.needs_data]
         if data is None and needy:
             received, fix = f"none, and {needy[0]} looks at it", "Call engine.end((inputs, labels))."
@@ -150,6 +151,7 @@ class Engine(Stepper):
         )
         self.parts.end(ending)
         moment.end_experience()
+        self._passes = None
 
     def evaluation_model(self, student: nn.Module, name: str | None = None) -> nn.Module:
         """The network that predicts at evaluation in the place of the student; by `name` where there are several."""
@@ -193,7 +195,11 @@ class Engine(Stepper):
             step.close()
             raise
         logits = self.receive(outputs)
-        criterion = total = step.criterion(self.criterion)
+        try:
+            criterion = total = step.criterion(self.criterion)
+        except IndexError:  # torch's own check of the labels, on the CPU
+            check_label(int(step.targets.max()), logits)
+            raise
         values = self.values(criterion)
         for weight, value in values.values():
             total = torch.add(total, value, alpha=weight)
@@ -204,6 +210,7 @@ class Engine(Stepper):
     def state_dict(self) -> dict[str, Any]:
         """The state of every part, and the moment: tensors and plain data. Take it between two steps."""
         return {
+            "objective": self.objective.name,
             "moment": self.moment.state_dict(),
             "parts": self.parts.state_dict(),
             "generator": self.objective.generator.get_state(),
@@ -215,12 +222,21 @@ class Engine(Stepper):
     def load_state_dict(self, state: Mapping[str, Any], student: nn.Module) -> None:
         """Restore what `state_dict` returned, into an engine with the same objective.
 
+        Args:
+            state: what was saved.
+            student: the network that goes on training, with its weights as they were then.
+
         Raises:
             ConfigError: the state of another objective.
         """
+        if state["objective"] != self.objective.name:
+            fix = "Build the engine with the recipe that the state was saved from."
+            expected, received = (repr(name) for name in (self.objective.name, state["objective"]))
+            raise ConfigError("state of an engine, objective", expected=expected, received=received, fix=fix)
         self.parts.load_state_dict(state["parts"], student)
         self.moment.load_state_dict(state["moment"])
         self.objective.generator.set_state(state["generator"])
         self._active = None if state["active"] is None else ClassSet.of_state(state["active"])
         self.head, self._begun, self.objective.used = state["head"], state["begun"], True
         self._passes = self._step = self._stored = None
+        self._student = weakref.ref(student)

@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ckd.classes import ClassSet
 from ckd.errors import DataError, ModelError, UnknownNameError
-from ckd.objective.class_axis import n_classes
+from ckd.objective.class_axis import beside, by_place, n_classes
 from ckd.rows import Rows
 
 
@@ -42,22 +43,29 @@ def classes_by_task(classes: Iterable[int] | Mapping[int, Iterable[int]]) -> dic
 
 
 def rows_of(data: Any, experience: int) -> Iterator[Rows]:
-    """An experience's samples: from a pair of tensors, what iterates over pairs, or a function that returns rows.
+    """An experience's samples: from a pair of tensors, what iterates over pairs or rows, or a function that returns it.
 
     Raises:
         DataError: anything else.
     """
-    if callable(data):
-        yield from data()
-        return
-    batches = [data] if isinstance(data, tuple | list) and isinstance(data[0], Tensor) else data
+    given = data() if callable(data) else data
+    one_batch = isinstance(given, tuple | list) and len(given) > 0 and isinstance(given[0], Tensor)
     try:
-        for inputs, labels, *tasks in () if batches is None else batches:
-            zeros = torch.zeros(len(labels), dtype=torch.int64, device=labels.device)
-            yield Rows(inputs, labels, tasks[0] if tasks else zeros, torch.full_like(zeros, experience))
-    except (TypeError, ValueError) as error:
+        for batch in [given] if one_batch else () if given is None else given:
+            yield batch if isinstance(batch, Rows) else _rows(*batch, experience=experience)
+    except (TypeError, ValueError, AttributeError) as error:
         expected, fix = "(inputs, labels), or batches of them", "Give engine.end tensors or a DataLoader."
-        raise DataError("data of the experience", expected=expected, received=type(data), fix=fix) from error
+        raise DataError("data of the experience", expected=expected, received=type(given), fix=fix) from error
+
+
+def _rows(inputs: Tensor, labels: Tensor, tasks: Tensor | None = None, *, experience: int) -> Rows:
+    zeros = torch.zeros(len(labels), dtype=torch.int64, device=labels.device)
+    return Rows(inputs, labels, zeros if tasks is None else tasks, torch.full_like(zeros, experience))
+
+
+def mean_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross entropy, a mean over the batch and all places: logits and labels as `Engine.loss` takes them."""
+    return F.cross_entropy(by_place(logits), targets if targets.is_floating_point() else targets.flatten())
 
 
 def check_head(student: nn.Module, head: str) -> None:
@@ -83,7 +91,12 @@ def check_outputs(outputs: Any, seen: ClassSet) -> None:
             received=shape,
             fix="Wrap the model so that its forward returns the logits alone.",
         )
-    highest, width = max(seen.indices, default=-1), n_classes(outputs)
+    check_label(max(seen.indices, default=-1), outputs)
+
+
+def check_label(highest: int, logits: Tensor) -> None:
+    """Raise a DataError for a label that is beyond the head."""
+    width = n_classes(logits)
     if highest >= width:
         raise DataError(
             "labels of the experience",
@@ -95,8 +108,8 @@ def check_outputs(outputs: Any, seen: ClassSet) -> None:
 
 def without_inactive(logits: Tensor, active: ClassSet | None, tasks: Tensor | None) -> Tensor:
     """Logits (B, C) with NaN for inactive units, which say nothing and must not be stored as if they did."""
-    mask = None if active is None else active.mask(logits.shape[1], tasks, logits.device)
-    return logits if mask is None else logits.masked_fill(~mask, torch.nan)
+    mask = None if active is None else active.mask(n_classes(logits), tasks, logits.device)
+    return logits if mask is None else logits.masked_fill(~beside(mask, logits), torch.nan)
 
 
 def rate_of(optimizer: torch.optim.Optimizer) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -18,7 +19,7 @@ class LifeCycle:
     """Calls every part at its moments, in the order in which they build on each other."""
 
     def __init__(self, objective: Objective) -> None:
-        self.parts = objective.parts
+        self.parts, self._objective = objective.parts, objective
         self._chains = tuple(objective.evaluation.values())
         following = [part for part in self.parts.values() if type(part).after_update is not Part.after_update]
         self._followers = sorted(following, key=lambda part: part is not objective.anchor)  # it moves the student
@@ -61,11 +62,13 @@ class LifeCycle:
             fix = "Build the engine with the recipe that the state was saved from."
             raise ConfigError("state of an engine", expected=expected, received=received, fix=fix)
         for name, part in self.parts.items():
-            part.load_state_dict(state[name], student)
+            of_evaluation = getattr(part, "of_evaluation_model", False)  # whose own states were restored before
+            copied = self._objective.evaluation_model(student) if of_evaluation else student
+            part.load_state_dict(state[name], copied)
 
     def _base_of(self, part: Part, student: nn.Module) -> nn.Module:
         """What an evaluation model builds on; the student for every other part."""
-        chain = next((chain for chain in self._chains if part in chain), ())
-        for earlier in chain[: chain.index(part)] if chain else ():
+        chain = next((chain for chain in self._chains if any(part is one for one in chain)), ())
+        for earlier in itertools.takewhile(lambda one: one is not part, chain):
             student = earlier.evaluation_model(student)
         return student

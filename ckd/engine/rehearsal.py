@@ -49,7 +49,7 @@ class Rehearsal:
 
     Args:
         memory: with at least one sample.
-        draws: all of this step.
+        draws: all of this step; there may be none.
         plain: those that the student is shown as they are.
         n: samples in a draw.
         prepare: see `Prepare`.
@@ -77,6 +77,9 @@ class Rehearsal:
         self._by_task, self._plain = by_task, plain
         self._places: Tensor | None = None
         self._shared: Batch | None = None
+        self.batches: dict[Replay, Batch] = {}
+        if not draws:
+            return
         slots = memory.draw(n, draws=len(draws))  # (draws · n,), on the CPU
         if not (unique and len(plain) > 1):
             there = slots.to(memory.rows.raw.device, non_blocking=True)

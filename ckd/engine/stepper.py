@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -62,8 +63,12 @@ class Stepper:
         return None if self._student is None else self._student()
 
     def check_student(self, student: nn.Module) -> None:
-        """Raise a ConfigError for another student than that of earlier steps."""
-        if self.student is not None and self.student is not student:
+        """Raise a ConfigError for another student than that of earlier steps.
+
+        One whose very first outputs were refused may be replaced, by the same model in a wrapper for one.
+        """
+        known, accepted = self.student, self.moment.iteration > 0 or not self._begun
+        if known is not None and known is not student and accepted:
             expected, received = "the student that it trained before", "another one"
             raise ConfigError(f"objective {self.objective.name!r}", expected=expected, received=received, fix=ONE_RUN)
 
@@ -90,10 +95,11 @@ class Stepper:
     def receive(self, outputs: Any) -> Tensor:
         """Take what the student returned for `step.inputs`; returns the stream's logits (B, C)."""
         assert self._step is not None
-        if self._begun:
-            check_outputs(outputs, self.moment.classes.seen)
-            self._begun = False
-        return self._step.receive(outputs)
+        with closing(self._step):
+            if self._begun:
+                check_outputs(outputs, self.moment.classes.seen)
+                self._begun = False
+            return self._step.receive(outputs)
 
     def values(self, criterion: Tensor) -> dict[str, tuple[float, Tensor]]:
         """Weight and value of every active term by name; noted beside the `criterion`'s value for `mean_losses`."""
@@ -130,7 +136,7 @@ class Stepper:
     def _decide(self, student: nn.Module, stream: Batch) -> Passes:
         """Which forward passes the steps of this experience take; at its first one the parts see the student."""
         self.check_student(student)
-        if not len(self.moment.classes.seen):
+        if not len(self.moment.classes.current):
             fix = "Call engine.begin(classes) before each experience."
             raise ConfigError("engine.loss", expected="an experience that has begun", received="none", fix=fix)
         if self.head is not None:

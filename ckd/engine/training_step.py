@@ -89,7 +89,7 @@ class TrainingStep:
     # what the student is shown ---------------------------------------------------------------------------------
 
     def open(self, student: nn.Module) -> None:
-        """Draw everything, and watch the modules of `student` that terms tap, until `receive`."""
+        """Draw everything, and watch the modules of `student` that terms tap, until `close`."""
         self._student = student
         if self._passes.joint and self.plan.shown:
             self._blocks = self._joint_blocks()
@@ -105,7 +105,7 @@ class TrainingStep:
     def receive(self, outputs: Tensor) -> Tensor:
         """Take what the student returned for `inputs`; returns the part that is the stream's, (B, C).
 
-        What is not in a joint pass is shown to the student now, one draw after the other.
+        What is not in a joint pass is shown to the student now, one draw after the other. `close` follows.
         """
         if self._passes.joint and self.plan.shown:
             sizes = [batch.inputs.shape[0] for batch, _ in self._blocks]
@@ -119,12 +119,11 @@ class TrainingStep:
                 own = call(self._student, batch.inputs, batch.tasks) if i else outputs
                 for output, value in self._found(own).items():
                     self._note(shown, output, value)
-        self.close()
         stream: Tensor = self._outputs[STREAM, logits]
         return stream
 
     def close(self) -> None:
-        """Stop watching, also after a forward pass that failed."""
+        """Stop watching, after `receive` or a forward pass that failed."""
         self._open.close()
 
     def _joint_blocks(self) -> list[tuple[Batch, tuple[Shown, ...]]]:
@@ -180,7 +179,8 @@ class TrainingStep:
         if term is not None and term.loss is not None:
             value = term.value(self, shown)
         else:
-            value = own(self.student(shown), self.batch(shown).targets)
+            targets = self.batch(shown).targets if term is None else term.target.values(self, shown)[0]
+            value = own(self.student(shown), targets)
         weight = 1 if term is None else term.weight_at(self.moment)
         return value if weight == 1 else weight * value
 

@@ -81,7 +81,7 @@ class Adaptor(Part):
         module = copy.deepcopy(self._given) if self._given is not None else _like(found["weight"])
         module.load_state_dict(found)
         self._use(module.to(next(iter(found.values()))))
-        self._optimiser.load_state_dict(state["optimiser"])  # type: ignore[attr-defined]
+        self._optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))  # type: ignore[attr-defined]
 
     def _use(self, module: nn.Module) -> None:
         self._module = module

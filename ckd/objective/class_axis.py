@@ -35,6 +35,13 @@ def mask_by_place(mask: Tensor | None, logits: Tensor) -> Tensor | None:
     return mask.repeat_interleave(places(logits), 0)
 
 
+def beside(mask: Tensor, logits: Tensor) -> Tensor:
+    """A mask of classes, bool (C,) or (B, C), in a shape that broadcasts to the `logits`."""
+    if logits.dim() == 4:
+        return mask[..., None, None]
+    return mask[:, None] if logits.dim() == 3 and mask.dim() == 2 else mask
+
+
 def batch_by_place(batch: Batch, logits: Tensor) -> Batch:
     """Labels and task labels (B·P,)."""
     if logits.dim() == 2:

@@ -153,8 +153,8 @@ class Objective:
         found += [(f"{what} of {term.name}", part) for term in self.all_terms for what, part in term.parts.items()]
         parts: dict[str, Part] = {}
         for name, part in found:
-            if isinstance(part, Part) and part not in parts.values():  # an Ema may be two of them
-                parts[name] = part
+            if isinstance(part, Part) and not any(part is known for known in parts.values()):
+                parts[name] = part  # under its first name: an Ema may be teacher and evaluation model
         return parts
 
     @functools.cached_property

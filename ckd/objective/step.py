@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+from ckd.errors import ConfigError
 from ckd.memory import Memory
 from ckd.objective.batch import Batch, View
 from ckd.objective.moment import Moment
@@ -44,9 +45,11 @@ class Step(Protocol):
         ...
 
 
-@dataclass(frozen=True)
 class Draw(ABC):
-    """A named source of samples. Two draws that are equal are one draw: drawn once and shown once a step."""
+    """A source of samples. Two draws that are equal are one draw: drawn once and shown once a step.
+
+    Where that depends on settings, make it a `dataclass(frozen=True)`; otherwise each object is a draw of its own.
+    """
 
     uses_memory: ClassVar[bool] = False
     """Whether the objective must have a memory."""
@@ -72,7 +75,11 @@ class Shown:
     view: View | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_hash", hash((self.draw, self.view)))
+        try:
+            object.__setattr__(self, "_hash", hash((self.draw, self.view)))
+        except TypeError as error:
+            received, fix = f"{self.draw!r} and {self.view!r}", "Write @dataclass(frozen=True) above your own."
+            raise ConfigError("what is shown", expected="hashable draw and view", received=received, fix=fix) from error
 
     def __hash__(self) -> int:
         return self._hash  # type: ignore[attr-defined, no-any-return] # a step looks it up a dozen times

@@ -105,7 +105,7 @@ class Term:
         """One for each tap, or none."""
         if self.adaptor is None:
             return ()
-        return (self.adaptor,) if isinstance(self.adaptor, Adaptor) else tuple(self.adaptor)
+        return tuple(self.adaptor) if isinstance(self.adaptor, Sequence) else (self.adaptor,)
 
     @property
     def parts(self) -> dict[str, Part]:

@@ -23,8 +23,9 @@ from ckd.plugins.conflicts import refuse_two
 from ckd.plugins.experience_data import rows_of
 from ckd.plugins.head_units import active_units, has_head_per_task
 from ckd.plugins.loader import LoaderWarning, TensorLoader
+from ckd.plugins.refusals import Trained, refuse_another_student, refuse_strategy, refuse_unmet_classes
 from ckd.plugins.replaced_criterion import ReplacedCriterion
-from ckd.plugins.step_hooks import check_minibatch
+from ckd.plugins.step_hooks import StepHooks, check_minibatch, check_outputs_of, others_would_see
 from ckd.recipes import self_distillation
 
 
@@ -79,6 +80,9 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         self._loader = TensorLoader() if resident else None
         self._boundaries = TaskBoundaries()
         self._criterion = ReplacedCriterion()
+        self._hooks = StepHooks()
+        self._joint = joint
+        self._trained: Trained | None = None
         self._student: nn.Module | None = None
         self._mbatch: list[Tensor] | None = None
         self._stores_raw = False
@@ -87,7 +91,7 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         self._step: TrainingStep | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, **dict.fromkeys(("_step", "_student", "_mbatch"))}
+        return {**self.__dict__, **dict.fromkeys(("_step", "_student", "_mbatch", "_trained"))}
 
     @property
     def objective(self) -> Objective:
@@ -109,7 +113,9 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
     def before_training(self, strategy: Any, **kwargs: Any) -> None:
         """Refuse a strategy whose plugins leave no room for this one, and another student than before."""
         self.after_eval(strategy)  # an evaluation that was interrupted left another network in the student's place
-        self.engine.check_student(strategy.model)
+        refuse_strategy(strategy, self.objective)
+        refuse_another_student(strategy, self.objective, self._trained)
+        self._trained = Trained(strategy)
         refuse_two(strategy.plugins, SelfDistillation, "Put all terms into one Objective.")
         if self._loader is not None and not any(isinstance(p, TensorLoader) for p in strategy.plugins):
             self._loader.before_training(strategy)
@@ -117,15 +123,21 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Meet the experience's classes and the model's head."""
         experience, model = strategy.experience, strategy.model
+        refuse_another_student(strategy, self.objective, self._trained)
         check_experience(self.objective, experience)
         if not self.engine.moment.iteration:
             warn_of_boundaries(self.objective, experience)
         classes, per_task = labels_by_task(experience), has_head_per_task(model)
         self.engine.begin(classes, per_task=per_task, active=active_units(model))
+        refuse_unmet_classes(strategy, self.objective, self.engine.moment.classes.seen)
         self._tells_tasks = hasattr(experience, "task_labels")
+        self._hooks.start()
+        if self._joint is None and others_would_see(strategy, self):
+            self.engine.joint = False
 
     def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
         """Serve the mini-batches from tensors, once every plugin has set its loader."""
+        self._hooks.start()
         if self._loader is not None:
             self._loader.before_training_epoch(strategy)
         memory, loader = self.objective.memory, strategy.dataloader
@@ -169,6 +181,7 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Cross the task boundary, if there is one here."""
+        self._hooks.check_experience(strategy, self.objective.name)
         if self._boundaries.ends_task(strategy.experience):
             self.engine.end(lambda: rows_of(strategy, self._stores_raw, self.engine.moment.experience))
 
@@ -176,6 +189,7 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
 
     def before_forward(self, strategy: Any, **kwargs: Any) -> None:
         """Draw what the terms need, and put what the student is to be shown in the place of the mini-batch."""
+        self._hooks.meet("before_forward", strategy, self.objective.name)
         self._criterion.restore(strategy)  # if the last step failed half-way
         mbatch, loader = strategy.mbatch, strategy.dataloader
         raw = loader.raw_of(mbatch[0]) if self._stores_raw and isinstance(loader, ResidentLoader) else None
@@ -191,6 +205,8 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
 
     def after_forward(self, strategy: Any, **kwargs: Any) -> None:
         """Give the strategy its own mini-batch and output back."""
+        self._hooks.meet("after_forward", strategy, self.objective.name)
+        check_outputs_of(strategy, self.objective.name, self._current().inputs.shape[0])
         if self._mbatch is not None:
             strategy.mbatch, self._mbatch = self._mbatch, None
         strategy.mb_output = self.engine.receive(strategy.mb_output)
@@ -199,19 +215,26 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
 
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
         """Add the terms to the loss."""
+        self._hooks.meet("before_backward", strategy, self.objective.name)
         self._criterion.check_called(strategy, self.objective.name)
         for weight, value in self.engine.values(strategy.loss).values():
             strategy.loss.add_(value, alpha=weight)
 
     def after_update(self, strategy: Any, **kwargs: Any) -> None:
         """Let memory and teachers follow the step."""
+        self._hooks.meet("after_update", strategy, self.objective.name)
         self.engine.after_update(strategy.optimizer)
         self._step = None
         if self.log_every is not None and self.engine.moment.iteration % self.log_every == 0:
             self._publish(strategy)
 
+    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        """Refuse a training loop that leaves out hooks."""
+        self._hooks.check(strategy, self.objective.name)
+
     def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
         """Publish the named losses."""
+        self._hooks.check(strategy, self.objective.name)
         self._publish(strategy)
 
     def _current(self) -> TrainingStep:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 
+from ckd.errors import ConfigError
 from ckd.objective.batch import Batch
 from ckd.views.partners import Partners, same_experience
 
@@ -19,6 +20,9 @@ class Mixup:
         partners: which sample x' is.
         labels: mix the labels too, so that the target `labels` gives λ y + (1 - λ) y' as probabilities. Without it
             labels stay the first's, and only a teacher can be the target.
+
+    Raises:
+        ConfigError: labels to be mixed where there is one for each place of a sample.
     """
 
     mixes: ClassVar[bool] = True
@@ -34,6 +38,16 @@ class Mixup:
         mixed = replace(batch, inputs=torch.lerp(batch.inputs[partner], batch.inputs, share), logits=None)
         if not self.labels:
             return mixed
-        both = torch.stack([batch.targets, batch.targets[partner]], 1)
-        shares = torch.stack([share.flatten(), 1 - share.flatten()], 1)
-        return replace(mixed, mixed_labels=both, mixed_shares=shares)
+        if batch.targets.dim() != 1:
+            expected, received = "one label for each sample, (B,)", f"labels of shape {tuple(batch.targets.shape)}"
+            fix = "Leave labels=True out, and take a teacher as target."
+            raise ConfigError("mixup of labels", expected=expected, received=received, fix=fix)
+        labels, shares = batch.mixed_labels, batch.mixed_shares
+        if labels is None or shares is None:  # no view before this one mixed them
+            labels, shares = batch.targets[:, None], torch.ones_like(share.view(-1, 1))
+        own = share.view(-1, 1)
+        return replace(
+            mixed,
+            mixed_labels=torch.cat([labels, labels[partner]], 1),
+            mixed_shares=torch.cat([own * shares, (1 - own) * shares[partner]], 1),
+        )

@@ -1,21 +1,22 @@
 """The pull against the minimiser that it is said to be, and its place in a training step."""
 
 import copy
+import io
 
 import numpy as np
 import pytest
 import torch
+from shared import assert_plain, classes_in, storages
 from torch import nn
 
 from ckd import Objective
 from ckd.anchors import Anchor, Diagonal, Kronecker
-from ckd.classes import ClassSet
 from ckd.errors import ConfigError
 from ckd.memory import Rows
 from ckd.part import Ending, Update
 from ckd.teachers import Snapshot
 
-TAUGHT = ClassSet({0: frozenset(range(3))})
+CLASSES = classes_in(range(3))
 CURVATURES = pytest.mark.parametrize(
     "curvature", [Diagonal, lambda: Kronecker(dtype=torch.float64)], ids=["diag", "kron"]
 )
@@ -36,7 +37,7 @@ def held(curvature, model, **settings):
     snapshot = Snapshot()
     anchor = Anchor(snapshot, curvature, **settings)
     rows = Rows(random(30, 4), *[torch.zeros(30).long()] * 3)
-    ending = Ending(model, TAUGHT, data=lambda: iter([rows]))
+    ending = Ending(model, CLASSES, data=lambda: iter([rows]))
     snapshot.end(ending)
     anchor.end(ending)
     return anchor
@@ -93,8 +94,8 @@ def test_it_is_a_proximal_step(curvature):
     before, was = vector(student), anchor.penalty(student).item()
     anchor.after_update(update(student, 0.7))
     assert anchor.penalty(student).item() < was
-    asked = (vector(student) - before).square().sum() / (2 * 0.7)
-    assert asked.item() + anchor.penalty(student).item() < was
+    moved_by = (vector(student) - before).square().sum() / (2 * 0.7)
+    assert moved_by.item() + anchor.penalty(student).item() < was
     slope = torch.cat(
         [
             g.flatten()
@@ -162,10 +163,118 @@ def test_before_an_experience_ends_nothing_is_held():
 
 def test_an_experience_without_data_leaves_it_as_it_was():
     anchor = Anchor(Snapshot(), Kronecker())
-    anchor.teacher.end(Ending(built(), TAUGHT))
-    anchor.end(Ending(built(), TAUGHT))
+    anchor.teacher.end(Ending(built(), CLASSES))
+    anchor.end(Ending(built(), CLASSES))
     anchor.after_update(update(moved(built()), 1.0))
     assert anchor.penalty(built()) == 0
+
+
+# state -------------------------------------------------------------------------------------------------------------
+
+EVERY = pytest.mark.parametrize(
+    "curvature",
+    [Diagonal, Kronecker, lambda: Kronecker(rank=2), lambda: Kronecker(dtype=torch.float64)],
+    ids=["diagonal", "bfloat16", "rank 2", "float64"],
+)
+
+
+def mixed(seed=0):
+    """A network with factors and, for BatchNorm, a diagonal."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 3)).double()
+
+
+def through_file(state):
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+def twin_of(anchor, curvature, **settings):
+    """Another anchor, and its teacher, restored from the states of this one's."""
+    snapshot, home = Snapshot(), anchor.teacher.model.module
+    twin = Anchor(snapshot, curvature, seed=99, **settings)
+    snapshot.load_state_dict(through_file(anchor.teacher.state_dict()), copy.deepcopy(home))
+    twin.load_state_dict(through_file(anchor.state_dict()), copy.deepcopy(home))
+    return twin
+
+
+@EVERY
+def test_restored_it_gives_the_same_next_pull_bit_for_bit_and_measures_alike(curvature):
+    home, settings = mixed(), {"weight": 3.0, "decay": 0.5, "samples": 20}
+    anchor = held(curvature(), home, **settings)
+    twin = twin_of(anchor, curvature(), **settings)
+    one, other = moved(home), moved(home)
+    for step in range(3):
+        for an_anchor, student in ((anchor, one), (twin, other)):
+            an_anchor.after_update(update(student, 0.3 / (step + 1)))
+        assert torch.equal(vector(one), vector(other))
+        assert torch.equal(anchor.penalty(one), twin.penalty(other))
+        assert not torch.equal(vector(one), vector(moved(home)))
+        rows = Rows(random(30, 4, seed=step + 1), *[torch.zeros(30).long()] * 3)
+        for an_anchor, student in ((anchor, one), (twin, other)):  # which samples, and their labels, are drawn
+            ending = Ending(student, CLASSES, data=lambda rows=rows: iter([rows]))
+            an_anchor.teacher.end(ending)
+            an_anchor.end(ending)
+        one, other = moved(one, seed=step), moved(other, seed=step)
+    assert twin.nbytes() == anchor.nbytes()
+
+
+@EVERY
+def test_its_state_is_plain_and_a_copy(curvature):
+    blank, anchor = Anchor(Snapshot(), curvature()), held(curvature(), mixed())
+    assert_plain(blank.state_dict())
+    state = anchor.state_dict()
+    assert_plain(state)
+    assert len(storages(state)) > 3
+    assert not storages(state) & storages(anchor.state_dict())
+    before = through_file(state)
+    twin = Anchor(Snapshot(), curvature())
+    for one in (anchor, twin):
+        one.load_state_dict(state, mixed())
+        assert not storages(state) & held_by(one.curvature)
+    assert_same(state, before)
+
+
+def held_by(curvature):
+    """Addresses of the tensors that a curvature holds."""
+    kept = list(getattr(curvature, "_rest", curvature)._fisher.values())
+    for layer in getattr(curvature, "_layers", {}).values():
+        kept += [layer.g_vectors, layer.g_values, layer.a_vectors, layer.a_values]
+    return storages(kept)
+
+
+def assert_same(one, other):
+    assert type(one) is type(other)
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for name, value in one.items():
+            assert_same(value, other[name])
+    else:
+        assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+
+
+@EVERY
+def test_before_an_experience_ends_it_is_restored_as_that(curvature):
+    anchor, student = held(curvature(), mixed()), moved(mixed())
+    before = vector(student)
+    anchor.load_state_dict(Anchor(Snapshot(), curvature()).state_dict(), mixed())
+    anchor.after_update(update(student, 1.0))
+    assert torch.equal(before, vector(student))
+    assert anchor.penalty(student) == 0
+    assert anchor.nbytes() == {"curvature": 0}
+
+
+def test_it_needs_task_boundaries_and_the_data_of_the_experience():
+    anchor = Anchor(Snapshot(), Diagonal())
+    assert anchor.needs_boundaries
+    assert anchor.needs_data
+    assert not anchor.needs_head
+
+
+# what is refused ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from avalanche.training import Naive
 from torch import nn
 
 from ckd import AccuracyRecorder, Objective, SelfDistillation
-from ckd.anchors import Anchor, Diagonal, Exam, Kronecker
+from ckd.anchors import Anchor, Diagonal, FisherSamples, Kronecker
 from ckd.plugins import BoundaryWarning
 from ckd.teachers import Ema, Snapshot
 
@@ -57,16 +57,16 @@ def test_it_measures_its_teacher_on_each_experience_as_it_ends(isotropic, blobs,
     for experience in benchmark_of(experiences).train_stream:
         strategy.train(experience)
         ends.append(weights(plugin.objective.teachers["old"].model.module))
-    assert [decay for _, decay in isotropic.exams] == [0.3] * 3
-    for i, (exam, _) in enumerate(isotropic.exams):
-        assert equal(weights(exam.model), ends[i])
-        assert not equal(weights(exam.model), weights(strategy.model))
-        assert len(exam) == 25
+    assert [decay for _, decay in isotropic.measured] == [0.3] * 3
+    for i, (samples, _) in enumerate(isotropic.measured):
+        assert equal(weights(samples.model), ends[i])
+        assert not equal(weights(samples.model), weights(strategy.model))
+        assert len(samples) == 25
         rows = {tuple(row) for row in experiences[i][0].tolist()}
-        assert {tuple(row) for row in exam.inputs.tolist()} <= rows
-        assert set(exam.labels.tolist()) <= set(range(2 * i + 2))
-        assert exam.classes is None if i == 2 else exam.classes.tolist() == [c < 2 * i + 2 for c in range(6)]
-    assert plugin.objective.nbytes()["curvature"] == 17
+        assert {tuple(row) for row in samples.inputs.tolist()} <= rows
+        assert set(samples.labels.tolist()) <= set(range(2 * i + 2))
+        assert samples.classes is None if i == 2 else samples.classes.tolist() == [c < 2 * i + 2 for c in range(6)]
+    assert plugin.engine.nbytes()["curvature"] == 17
 
 
 def test_each_update_is_followed_by_one_pull_at_its_learning_rate(isotropic, blobs, benchmark_of, network):
@@ -127,23 +127,23 @@ def test_of_weight_zero_it_costs_nothing(curvature, blobs, benchmark_of, network
     def never(*arguments, **keywords):
         raise AssertionError("nothing is to be measured or pulled")
 
-    for name in ("add", "taken_off"):
+    for name in ("add", "correction"):
         monkeypatch.setattr(curvature, name, never)
-    monkeypatch.setattr(Exam, "of", never)
-    objective = anchored(curvature(), weight=0.0)
-    idle = train(naive(network(batchnorm=True), [SelfDistillation(objective)]), benchmark_of(blobs()))
+    monkeypatch.setattr(FisherSamples, "of", never)
+    plugin = SelfDistillation(anchored(curvature(), weight=0.0))
+    idle = train(naive(network(batchnorm=True), [plugin]), benchmark_of(blobs()))
     assert same(idle, train(naive(network(batchnorm=True)), benchmark_of(blobs())))
-    assert objective.nbytes()["curvature"] == 0
+    assert plugin.engine.nbytes()["curvature"] == 0
 
 
 @BOTH
 @pytest.mark.parametrize("batchnorm", [False, True])
 def test_measuring_leaves_the_run_as_it_was(curvature, batchnorm, blobs, benchmark_of, network, naive, train, same):
     """A pull too weak for float32 to notice: everything else about the anchor is without effect."""
-    objective = anchored(curvature(), weight=1e-30)
-    weak = train(naive(network(batchnorm=batchnorm), [SelfDistillation(objective)]), benchmark_of(blobs()))
+    plugin = SelfDistillation(anchored(curvature(), weight=1e-30))
+    weak = train(naive(network(batchnorm=batchnorm), [plugin]), benchmark_of(blobs()))
     assert same(weak, train(naive(network(batchnorm=batchnorm)), benchmark_of(blobs())))
-    assert objective.nbytes()["curvature"] > 0
+    assert plugin.engine.nbytes()["curvature"] > 0
 
 
 @BOTH
@@ -169,7 +169,7 @@ def test_pickled_between_experiences_it_goes_on_bit_for_bit(curvature, batchnorm
 def test_a_trained_plugin_can_be_copied(batchnorm, blobs, benchmark_of, network, naive):
     plugin = SelfDistillation(anchored(Kronecker()))
     naive(network(batchnorm=batchnorm), [plugin]).train(benchmark_of(blobs()).train_stream[:1])
-    assert copy.deepcopy(plugin.objective.anchor).curvature.nbytes() == plugin.objective.nbytes()["curvature"]
+    assert copy.deepcopy(plugin.objective.anchor).curvature.nbytes() == plugin.engine.nbytes()["curvature"]
 
 
 def test_the_same_seed_is_the_same_run_and_another_is_not(blobs, benchmark_of, network, naive, train, same):

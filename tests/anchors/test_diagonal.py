@@ -1,34 +1,24 @@
 """The diagonal against a loop over samples with one backward pass each, and against dense linear algebra."""
 
 import copy
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from avalanche.models import IncrementalClassifier, MultiHeadClassifier, MultiTaskModule
+from avalanche.models import IncrementalClassifier
+from models import MultiHead, adapt
 from scipy.special import softmax
 from torch import nn
 
 from ckd.anchors import Diagonal, diagonal
-from ckd.plugins.heads import ask
 
 
-class MultiHead(MultiTaskModule):
-    def __init__(self, tasks):
-        super().__init__()
-        self.features = nn.Sequential(nn.Linear(5, 6), nn.BatchNorm1d(6), nn.ReLU(inplace=True))
-        self.classifier = MultiHeadClassifier(6, 4)
-        for task in tasks:
-            adapt(self.classifier, [0, 1, 3], task)
-
-    def forward(self, x, task_labels):
-        return self.classifier(self.features(x), task_labels)
-
-
-def adapt(head, classes, task=0):
-    """Show Avalanche's head an experience."""
-    head.train().adaptation(SimpleNamespace(classes_in_this_experience=classes, task_labels=[task]))
+def multi_head():
+    """Heads for the tasks 0 and 2."""
+    model = MultiHead(nn.Sequential(nn.Linear(5, 6), nn.BatchNorm1d(6), nn.ReLU(inplace=True)), 6, 4)
+    for task in (0, 2):
+        adapt(model.classifier, [0, 1, 3], task)
+    return model
 
 
 def mlp():
@@ -66,7 +56,7 @@ def equals(curvature, fisher, displacement, strength=3.0):
     delta = flat({name: displacement[name] for name in fisher})
     dense = np.diag(flat(fisher))
     assert curvature.penalty(displacement).item() == pytest.approx(delta @ dense @ delta / 2, rel=1e-9)
-    off = curvature.taken_off(displacement, strength)
+    off = curvature.correction(displacement, strength)
     assert off.keys() == fisher.keys()
     assert all(off[name].shape == displacement[name].shape for name in off)
     wanted = delta - np.linalg.solve(np.eye(len(delta)) + strength * dense, delta)
@@ -76,43 +66,43 @@ def equals(curvature, fisher, displacement, strength=3.0):
 @pytest.mark.parametrize("make", [mlp, convnet])
 @pytest.mark.parametrize("classes", [None, "shared", "each"])
 @pytest.mark.parametrize("elements", [1, 400, 2**24], ids=["one at a time", "a few", "all at once"])
-def test_it_is_the_mean_of_squared_gradients(make, classes, elements, exam_of, squares, monkeypatch):
+def test_it_is_the_mean_of_squared_gradients(make, classes, elements, samples_of, squares, monkeypatch):
     monkeypatch.setattr(diagonal, "ELEMENTS", elements)
     model, labels = built(make), [0, 3, 3, 0, 0, 3, 0]
     x = random(7, 5) if make is mlp else random(7, 2, 6, 5)
     each = torch.rand(7, 4, generator=torch.Generator().manual_seed(0)) < 0.5
     each[torch.arange(7), torch.tensor(labels)] = True
     mask = {None: None, "shared": torch.tensor([True, False, True, True]), "each": each}[classes]
-    exam, curvature = exam_of(model, x, labels, classes=mask), Diagonal()
-    curvature.add(exam, 1.0)
-    fisher = squares(exam)
+    samples, curvature = samples_of(model, x, labels, classes=mask), Diagonal()
+    curvature.add(samples, 1.0)
+    fisher = squares(samples)
     assert all(value.any() for value in fisher.values())
     equals(curvature, fisher, displacement_of(model))
 
 
-def test_of_a_linear_layer_it_is_the_closed_form(exam_of):
+def test_of_a_linear_layer_it_is_the_closed_form(samples_of):
     """∂ -log p(y) / ∂W = (p - 1_y) xᵀ."""
     model, x, y = built(nn.Linear, 3, 4), random(9, 3), np.arange(9) % 4
     curvature = Diagonal()
-    curvature.add(exam_of(model, x, y), 1.0)
+    curvature.add(samples_of(model, x, y), 1.0)
     gaps = softmax(x.numpy() @ model.weight.detach().numpy().T + model.bias.detach().numpy(), axis=1) - np.eye(4)[y]
     wanted = {"weight": (gaps**2).T @ x.numpy() ** 2 / 9, "bias": (gaps**2).mean(0)}
     equals(curvature, wanted, displacement_of(model))
 
 
-def test_a_model_with_a_head_for_each_task(float64, exam_of, squares):
-    model, tasks = built(MultiHead, [0, 2]), [0, 2, 2, 0, 2, 2]
-    taught = torch.tensor([True, True, False, True]).expand(6, -1)
-    exam = exam_of(model, random(6, 5), [0, 1, 3, 3, 0, 1], tasks, taught, ask, per_task=True)
-    curvature, fisher = Diagonal(), squares(exam)
-    curvature.add(exam, 1.0)
+def test_a_model_with_a_head_for_each_task(float64, samples_of, squares):
+    model, tasks = built(multi_head), [0, 2, 2, 0, 2, 2]
+    known = torch.tensor([True, True, False, True]).expand(6, -1)
+    samples = samples_of(model, random(6, 5), [0, 1, 3, 3, 0, 1], tasks, known, per_task=True)
+    curvature, fisher = Diagonal(), squares(samples)
+    curvature.add(samples, 1.0)
     assert all(fisher[f"classifier.classifiers.{task}.classifier.weight"].any() for task in (0, 2))
-    assert not fisher["classifier.classifiers.0.classifier.weight"][2].any()  # never taught
+    assert not fisher["classifier.classifiers.0.classifier.weight"][2].any()  # not among the classes
     equals(curvature, fisher, displacement_of(model))
 
 
 @pytest.mark.parametrize("decay", [1.0, 0.3, 0.0])
-def test_old_matrices_are_decayed_and_a_head_may_grow(decay, exam_of, squares):
+def test_old_matrices_are_decayed_and_a_head_may_grow(decay, samples_of, squares):
     """F = d (d F₁ + F₂) + F₃, the head 2, 3 and then 6 wide; in the end it is 7 wide."""
     model, curvature, wanted = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), IncrementalClassifier(6, 2)), Diagonal(), {}
     for i, classes in enumerate(([0, 1], [1, 2], [3, 5], [6])):
@@ -120,11 +110,13 @@ def test_old_matrices_are_decayed_and_a_head_may_grow(decay, exam_of, squares):
         model = model.double().eval()
         if i < 3:
             labels = [classes[k % 2] for k in range(8)]
-            exam = exam_of(copy.deepcopy(model), random(8, 5, seed=i), labels, classes=model[2].active_units.bool())
-            fresh = squares(exam)
+            samples = samples_of(
+                copy.deepcopy(model), random(8, 5, seed=i), labels, classes=model[2].active_units.bool()
+            )
+            fresh = squares(samples)
             for name, old in wanted.items():
                 fresh[name] += decay * widened(old, fresh[name].shape)
-            curvature.add(exam, decay)
+            curvature.add(samples, decay)
             wanted = fresh
     assert wanted["2.classifier.weight"].shape == (6, 6)
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
@@ -137,37 +129,37 @@ def widened(array, shape):
     return np.pad(array, [(0, n - m) for n, m in zip(shape, array.shape, strict=True)])
 
 
-def test_only_some_weights_are_looked_at_if_it_says_so(exam_of, squares):
+def test_only_some_weights_are_looked_at_if_it_says_so(samples_of, squares):
     model = built(mlp)
-    exam, curvature = exam_of(model, random(4, 5), [0, 1, 2, 3]), Diagonal(["0.bias", "3.weight"])
-    curvature.add(exam, 1.0)
-    fisher = squares(exam)
+    samples, curvature = samples_of(model, random(4, 5), [0, 1, 2, 3]), Diagonal(["0.bias", "3.weight"])
+    curvature.add(samples, 1.0)
+    fisher = squares(samples)
     equals(curvature, {name: fisher[name] for name in ("0.bias", "3.weight")}, displacement_of(model))
     assert curvature.nbytes() == 8 * (7 + 4 * 7)
 
 
-def test_no_graph_is_kept(exam_of):
+def test_no_graph_is_kept(samples_of):
     model, curvature = built(mlp), Diagonal(["0.bias", "3.weight"])
-    curvature.add(exam_of(model, random(4, 5), [0, 1, 2, 3]), 1.0)
-    assert not any(off.requires_grad for off in curvature.taken_off(displacement_of(model), 1.0).values())
+    curvature.add(samples_of(model, random(4, 5), [0, 1, 2, 3]), 1.0)
+    assert not any(off.requires_grad for off in curvature.correction(displacement_of(model), 1.0).values())
     assert not curvature.penalty(displacement_of(model)).requires_grad
 
 
-def test_of_nothing_it_is_nothing(exam_of):
+def test_of_nothing_it_is_nothing(samples_of):
     model = built(mlp)
     for curvature in (Diagonal(), Diagonal([])):
         if curvature.only is not None:
-            curvature.add(exam_of(model, random(4, 5), [0, 1, 2, 3]), 1.0)
+            curvature.add(samples_of(model, random(4, 5), [0, 1, 2, 3]), 1.0)
         assert curvature.penalty(displacement_of(model)) == 0
-        assert curvature.taken_off(displacement_of(model), 1.0) == {}
+        assert curvature.correction(displacement_of(model), 1.0) == {}
         assert curvature.nbytes() == 0
 
 
-def test_the_pull_never_overshoots_however_strong(exam_of):
+def test_the_pull_never_overshoots_however_strong(samples_of):
     model, curvature = built(mlp), Diagonal()
-    curvature.add(exam_of(model, random(4, 5), [0, 1, 2, 3]), 1.0)
+    curvature.add(samples_of(model, random(4, 5), [0, 1, 2, 3]), 1.0)
     delta = displacement_of(model)
-    weak, strong = curvature.taken_off(delta, 1e-3), curvature.taken_off(delta, 1e12)
+    weak, strong = curvature.correction(delta, 1e-3), curvature.correction(delta, 1e12)
     for name, value in delta.items():
         assert (weak[name].abs() <= strong[name].abs()).all()
         assert (strong[name].abs() <= value.abs()).all()
@@ -185,10 +177,10 @@ class Recurrent(nn.Module):
         return self.head(self.gru(x)[0][:, -1])
 
 
-def test_what_cannot_be_vectorised_is_asked_one_by_one(exam_of, squares):
+def test_what_cannot_be_vectorised_is_computed_one_by_one(samples_of, squares):
     torch.manual_seed(0)
     model = Recurrent().double()
-    exam = exam_of(model, torch.randn(5, 6, 3, dtype=torch.float64), [0, 1, 2, 3, 0])
+    samples = samples_of(model, torch.randn(5, 6, 3, dtype=torch.float64), [0, 1, 2, 3, 0])
     curvature = Diagonal()
-    curvature.add(exam, 1.0)
-    equals(curvature, squares(exam), displacement_of(model))
+    curvature.add(samples, 1.0)
+    equals(curvature, squares(samples), displacement_of(model))

@@ -18,14 +18,14 @@ def displacement_of(model, seed=1):
     return {name: random(*p.shape, seed=seed + i) for i, (name, p) in enumerate(model.named_parameters())}
 
 
-def measured(exam, curvature=None):
+def measured(samples, curvature=None):
     curvature = curvature or Kronecker(dtype=torch.float64)
-    curvature.add(exam, 1.0)
+    curvature.add(samples, 1.0)
     return curvature
 
 
 class Twice(nn.Module):
-    """Asks one layer twice."""
+    """Calls one layer twice."""
 
     def __init__(self):
         super().__init__()
@@ -35,14 +35,14 @@ class Twice(nn.Module):
         return self.layer(torch.tanh(self.layer(x)))
 
 
-def test_a_layer_that_is_asked_twice_has_a_diagonal(exam_of):
+def test_a_layer_that_is_called_twice_has_a_diagonal(samples_of):
     """The sum of outer products of two calls is no product of sums."""
     torch.manual_seed(0)
     model = Twice().double()
-    exam = exam_of(model, random(3, 4), [2, 0, 1])
+    samples = samples_of(model, random(3, 4), [2, 0, 1])
     delta = displacement_of(model)
-    diagonal = measured(exam, Diagonal())
-    assert measured(exam).penalty(delta).item() == pytest.approx(diagonal.penalty(delta).item(), rel=1e-9)
+    diagonal = measured(samples, Diagonal())
+    assert measured(samples).penalty(delta).item() == pytest.approx(diagonal.penalty(delta).item(), rel=1e-9)
 
 
 class Tied(nn.Module):
@@ -90,13 +90,13 @@ UNUSUAL = {
 
 
 @pytest.mark.parametrize("make", UNUSUAL.values(), ids=UNUSUAL)
-def test_layers_used_in_other_ways_are_held_or_refused(make, exam_of):
+def test_layers_used_in_other_ways_are_held_or_refused(make, samples_of):
     torch.manual_seed(0)
-    exam = exam_of(make().double(), random(5, 4), [0, 1, 2, 3, 0])
+    samples = samples_of(make().double(), random(5, 4), [0, 1, 2, 3, 0])
     try:
-        curvature = measured(exam)
+        curvature = measured(samples)
     except ModelError:
         return
-    delta, diagonal = displacement_of(exam.model), measured(exam, Diagonal())
-    held = {name for name, off in diagonal.taken_off(delta, 1.0).items() if off.any()}
-    assert {name for name, off in curvature.taken_off(delta, 1.0).items() if off.any()} == held
+    delta, diagonal = displacement_of(samples.model), measured(samples, Diagonal())
+    held = {name for name, off in diagonal.correction(delta, 1.0).items() if off.any()}
+    assert {name for name, off in curvature.correction(delta, 1.0).items() if off.any()} == held

@@ -23,7 +23,7 @@ def order(pixels=72, seed=0):
 
 
 class Brighter:
-    """Adds a number to every value, and counts how often it is asked."""
+    """Adds a number to every value, and counts how often it is called."""
 
     def __init__(self, by):
         self.by, self.calls = by, 0

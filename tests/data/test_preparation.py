@@ -169,19 +169,8 @@ def test_per_sample_is_the_batch_version_of_one():
     assert all(torch.equal(transform(image), row) for image, row in zip(images(), batch, strict=True))
 
 
-def test_still_leaves_out_what_is_drawn():
+def test_the_deterministic_one_leaves_out_what_is_drawn():
     steps = (RandomCrop(2), Scale(), RandomFlip(), Normalise(MEAN, STD))
-    assert Preparation(steps).still == Preparation((Scale(), Normalise(MEAN, STD)))
-    assert not Preparation(steps).still.random
-
-
-@pytest.mark.parametrize("steps", [(Scale(),), (Scale(), Normalise(MEAN, STD)), (RandomCrop(2), RandomFlip(), Scale())])
-def test_a_preparation_can_write_where_it_is_told(steps):
-    preparation = Preparation(steps)
-    whole = torch.full((len(images()) + 3, *images().shape[1:]), 7.0)
-    out = whole[2:-1]
-    written = preparation(images(), generator(), out=out)
-    assert written.data_ptr() == out.data_ptr()
-    assert torch.equal(out, preparation(images(), generator()))
-    assert (whole[:2] == 7).all()
-    assert (whole[-1:] == 7).all()
+    assert Preparation(steps).deterministic == Preparation((Scale(), Normalise(MEAN, STD)))
+    assert not Preparation(steps).deterministic.random
+    assert Preparation((Scale(),)).deterministic == Preparation((Scale(),))

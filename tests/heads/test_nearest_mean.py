@@ -8,7 +8,7 @@ from sklearn.neighbors import NearestCentroid
 from sklearn.preprocessing import normalize
 from torch import nn
 
-from ckd import SelfDistillation, recipes
+from ckd import Engine, Memory, Objective, SelfDistillation, recipes
 from ckd.heads import NearestMean
 from ckd.heads.nearest_mean import NearestMeanClassifier, class_means
 from ckd.memory import Rows
@@ -166,6 +166,29 @@ def test_on_an_average_means_and_features_are_those_of_the_average():
     assert np.array_equal(predicts(torch.tensor(shown)).argmax(1), centroids(features, y).predict(normalize(seen)))
     of_student = part.evaluation_model(student)(torch.tensor(shown))
     assert not torch.allclose(of_student, predicts(torch.tensor(shown)))
+
+
+def test_in_a_run_the_means_are_those_of_the_averages_features(network):
+    ema, part, memory = Ema(0.9), NearestMean(), Memory(20)
+    engine = Engine(Objective("means", memory=memory, evaluation=[ema, part]))
+    student, (x, y) = network(), samples()
+    x = torch.tensor(x).float()
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.5)
+    for new in ([0, 1], [2, 3, 4]):
+        engine.begin(new)
+        mine = torch.tensor(np.isin(y, new))
+        for _ in range(5):
+            optimizer.zero_grad()
+            engine.loss(student, x[mine], torch.tensor(y)[mine]).backward()
+            optimizer.step()
+            engine.after_update(optimizer)
+        engine.end()
+    average, stored = ema.model.module, memory.rows
+    wanted = centroids(average[:2](stored.raw).numpy(), stored.targets.numpy())
+    found = engine.evaluation_model(student)(x).argmax(1).numpy()
+    assert np.array_equal(found, wanted.predict(normalize(average[:2](x).numpy())))
+    assert len(set(found)) > 2
+    assert not torch.allclose(average[0].weight, student[0].weight)
 
 
 # state -------------------------------------------------------------------------------------------------------------

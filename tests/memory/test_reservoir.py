@@ -16,7 +16,7 @@ def numbered(start, stop):
 
 
 def random_numbers(n, batch, seed):
-    """The numbers that a memory's own generator gives when it is asked for a batch of them at a time."""
+    """The numbers that a memory's own generator gives, a batch of them at a time."""
     generator = torch.Generator().manual_seed(seed)
     sizes = [min(batch, n - i) for i in range(0, n, batch)]
     return torch.cat([torch.rand(size, generator=generator, dtype=torch.float64) for size in sizes]).tolist()

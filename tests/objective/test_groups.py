@@ -1,4 +1,4 @@
-"""The groups of SS-IL against a loop over samples and classes."""
+"""Over which classes a loss runs, against a loop over samples and classes."""
 
 from functools import partial
 
@@ -6,9 +6,21 @@ import pytest
 import torch
 from torch import nn
 
-from ckd import Objective, Snapshot, Term
+from ckd import Engine, Objective, Snapshot, Term
 from ckd.losses import cross_entropy, kd
-from ckd.objective import STREAM, Batch, Context, each_old_experience, old_or_current, stream, teacher
+from ckd.objective import (
+    Batch,
+    Moment,
+    all_classes,
+    current,
+    each_old_experience,
+    old,
+    old_or_current,
+    present,
+    seen,
+    stream,
+    teacher,
+)
 
 STREAMS = {
     "first experience": [{0: {0, 1, 2}}],
@@ -30,16 +42,14 @@ EVERY = pytest.mark.parametrize("name", STREAMS)
 EVERY_PER_TASK = pytest.mark.parametrize("name", HEADS_PER_TASK)
 
 
-def begun(experiences, batch, terms=(), *, per_task=False, width=6):
-    """A step in the last of the experiences, each a dictionary of classes by task label."""
-    teachers = {"past": Snapshot()} if terms and terms[0].target.teachers else {}
-    objective = Objective("x", terms, teachers=teachers)
+def moment_in(experiences, *, per_task=False):
+    """A moment in the last of the experiences, each a dictionary of classes by task label."""
+    moment = Moment()
     for i, by_task in enumerate(experiences):
-        objective.begin(nn.Linear(3, width), {t: frozenset(c) for t, c in by_task.items()}, per_task=per_task)
+        moment.classes.begin({t: frozenset(c) for t, c in by_task.items()}, per_task=per_task)
         if i < len(experiences) - 1:
-            objective.end(nn.Linear(3, width))
-    context = Context(len(experiences) - 1, 0, objective.classes, lambda m, x, t: m(x), lambda raw, g: raw)
-    return objective.step(batch, context)
+            moment.end_experience()
+    return moment
 
 
 def samples(experiences, *, per_task):
@@ -80,8 +90,7 @@ def one_by_one(experiences, task, every_task):
 
 def assert_separated(experiences, *, per_task, width=6):
     batch = samples(experiences, per_task=per_task)
-    step = begun(experiences, batch, per_task=per_task, width=width)
-    (mask,) = old_or_current(step, batch, width)
+    (mask,) = old_or_current(moment_in(experiences, per_task=per_task), batch, width)
     tasks = batch.tasks.tolist() if per_task else [None] * len(batch.targets)
     wanted = [separated(experiences, y, t) for y, t in zip(batch.targets.tolist(), tasks, strict=True)]
     assert sets(mask, batch, width) == wanted
@@ -90,7 +99,7 @@ def assert_separated(experiences, *, per_task, width=6):
 
 def assert_one_by_one(experiences, *, per_task, width=6):
     batch = samples(experiences, per_task=per_task)
-    masks = each_old_experience(begun(experiences, batch, per_task=per_task, width=width), batch, width)
+    masks = each_old_experience(moment_in(experiences, per_task=per_task), batch, width)
     tasks = batch.tasks.tolist() if per_task else [None] * len(batch.targets)
     wanted = [one_by_one(experiences, t, set(tasks)) for t in tasks]
     groups = [sets(mask, batch, width) for mask in masks]
@@ -147,8 +156,7 @@ def test_no_softmax_runs_over_both():
     """A logit of a current class moves no loss of an old sample, and the other way round."""
     experiences = STREAMS["third"]
     batch = samples(experiences, per_task=False)
-    step = begun(experiences, batch)
-    (mask,) = old_or_current(step, batch, 6)
+    (mask,) = old_or_current(moment_in(experiences), batch, 6)
     logits = torch.randn(len(batch.targets), 6, requires_grad=True)
     cross_entropy(logits, batch.targets, classes=mask).sum().backward()
     is_current = torch.isin(batch.targets, torch.tensor([3, 4]))
@@ -158,25 +166,51 @@ def test_no_softmax_runs_over_both():
     assert logits.grad[~is_current][:, :3].all()
 
 
+@pytest.mark.parametrize(
+    ("group", "wanted"),
+    [(old, [0, 1, 2]), (current, [3, 4, 5]), (present, [3, 5]), (seen, None), (all_classes, None)],
+)
+def test_the_other_groups_against_brute_force(group, wanted):
+    moment, batch = moment_in(STREAMS["all classes seen"]), Batch(torch.randn(2, 3), torch.tensor([5, 3]), None)
+    (mask,) = group(moment, batch, 6)
+    assert (mask is None) if wanted is None else mask.nonzero()[:, 0].tolist() == wanted
+    if group is seen:
+        (wider,) = group(moment, batch, 8)
+        assert wider.tolist() == [True] * 6 + [False] * 2
+
+
+def learnt(term, experiences, student, teachers=None):
+    """An engine with this one term, in the last of the experiences."""
+    engine = Engine(Objective("x", [term], teachers=teachers))
+    for i, by_task in enumerate(experiences):
+        engine.begin(by_task)
+        if i < len(experiences) - 1:
+            engine.loss(student, torch.randn(2, 3), torch.zeros(2, dtype=torch.int64))
+            engine.end()
+    return engine
+
+
 def test_each_past_experience_is_distilled_by_itself():
     term = Term("kd", stream, teacher("past"), partial(kd, temperature=2.0), groups=each_old_experience)
-    experiences = [{0: {0, 3}}, {0: {1, 2, 3}}, {0: {4}}]
-    batch = Batch(torch.randn(4, 3), torch.full((4,), 4), None)
-    step = begun(experiences, batch, [term])
-    student = nn.Linear(3, 6)
-    step.answer(STREAM, student(batch.inputs))
-    answer = step.objective.teachers["past"].model(batch.inputs)
+    student, x = nn.Linear(3, 6), torch.randn(4, 3)
+    engine = learnt(term, [{0: {0, 3}}, {0: {1, 2, 3}}, {0: {4}}], student, {"past": Snapshot()})
+    before = student(x).detach()
+    nn.init.normal_(student.weight)
+    found = engine.loss(student, x, torch.full((4,), 4))
     wanted = 0.0
     for columns in ([0, 3], [1, 2]):
-        log_q = (student(batch.inputs)[:, columns] / 2).log_softmax(1)
-        log_p = (answer[:, columns] / 2).log_softmax(1)
+        log_q = (student(x)[:, columns] / 2).log_softmax(1)
+        log_p = (before[:, columns] / 2).log_softmax(1)
         wanted += 4 * (log_p.exp() * (log_p - log_q)).sum(1).mean().item()
-    assert step.losses()["kd"].item() == pytest.approx(wanted, rel=1e-5)
+    assert wanted > 0.01
+    assert found.parts["kd"].item() == pytest.approx(wanted, rel=1e-5)
 
 
 def test_a_term_without_any_group_is_worth_nothing():
     term = Term("labels", stream, loss=cross_entropy, groups=each_old_experience)
-    batch = Batch(torch.randn(4, 3), torch.tensor([0, 1, 2, 0]), None)
-    step = begun([{0: {0, 1, 2}}], batch, [term])
-    step.answer(STREAM, nn.Linear(3, 6)(batch.inputs))
-    assert step.losses()["labels"].item() == 0
+    student = nn.Linear(3, 6)
+    engine = learnt(term, [{0: {0, 1, 2}}], student)
+    found = engine.loss(student, torch.randn(4, 3), torch.tensor([0, 1, 2, 0]))
+    assert found.parts["labels"].item() == 0
+    found.backward()
+    assert student.weight.grad.isfinite().all()

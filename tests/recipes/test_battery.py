@@ -96,7 +96,8 @@ def test_it_works_or_is_refused(name, head, labels, kind, blobs, benchmark_of, n
     objective = plugin.objective
     assert objective.memory is None or len(objective.memory) <= 20
     again = pickle.loads(pickle.dumps(plugin)).objective
-    for part, copy in zip(objective.parts, again.parts, strict=True):
+    assert list(objective.parts) == list(again.parts)
+    for part, copy in zip(objective.parts.values(), again.parts.values(), strict=True):
         if hasattr(part, "rows"):
             mine, its = dict(part.rows.items()), dict(copy.rows.items())
             assert all(torch.equal(mine[key].nan_to_num(), its[key].nan_to_num()) for key in mine)

@@ -21,13 +21,13 @@ def float64():
 
 
 @pytest.fixture
-def exams(monkeypatch):
-    """The samples and labels that Fisher matrices are measured on, as arrays; what these are, test_exam.py says."""
+def measured(monkeypatch):
+    """The samples and labels of Fisher matrices, as arrays; what these are, test_fisher_samples.py says."""
     seen, add = [], Diagonal.add
 
-    def noted(self, exam, decay):
-        seen.append((exam.inputs.numpy().copy(), exam.labels.numpy().copy(), exam.classes))
-        return add(self, exam, decay)
+    def noted(self, samples, decay):
+        seen.append((samples.inputs.numpy().copy(), samples.labels.numpy().copy(), samples.classes))
+        return add(self, samples, decay)
 
     monkeypatch.setattr(Diagonal, "add", noted)
     return seen
@@ -41,16 +41,16 @@ def gradient(w, x, y, classes):
     return (p - np.eye(len(w))[y])[:, :, None] * np.append(x, np.ones((len(x), 1)), 1)[:, None]
 
 
-def reference(w, experiences, exams, *, weight, decay, lr, batch, epochs):
+def reference(w, experiences, measured, *, weight, decay, lr, batch, epochs):
     """The weights after each experience."""
     home, fisher, path = w, np.zeros_like(w), []
-    for (x, y), (asked, answered, _) in zip(experiences, exams, strict=True):
+    for (x, y), (inputs, labels, _) in zip(experiences, measured, strict=True):
         loader = DataLoader(TensorDataset(x, y), batch_size=batch, shuffle=True)
         for bx, by in (pair for _ in range(epochs) for pair in loader):
             w = w - lr * gradient(w, bx.numpy(), by.numpy(), np.arange(6)).mean(0)
             w = home + (w - home) / (1 + lr * weight * fisher)
-        taught = np.arange(2 * len(path) + 2)
-        home, fisher = w, decay * fisher + (gradient(w, asked, answered, taught) ** 2).mean(0)
+        known = np.arange(2 * len(path) + 2)
+        home, fisher = w, decay * fisher + (gradient(w, inputs, labels, known) ** 2).mean(0)
         path.append(w)
     return path
 
@@ -61,7 +61,7 @@ def joined(state):
 
 @pytest.mark.parametrize(("weight", "decay"), [(40.0, 1.0), (300.0, 0.4)])
 @pytest.mark.parametrize("resident", [True, False])
-def test_it_is_sgd_and_an_exact_pull(float64, weight, decay, resident, exams, blobs, benchmark_of, naive):
+def test_it_is_sgd_and_an_exact_pull(float64, weight, decay, resident, measured, blobs, benchmark_of, naive):
     experiences, model = blobs(dtype=float64), nn.Linear(6, 6)
     start = joined({name: value.clone() for name, value in model.state_dict().items()})
     objective = recipes.ewc(anchor_weight=weight, anchor_decay=decay, anchor_samples=30, seed=3)
@@ -71,13 +71,13 @@ def test_it_is_sgd_and_an_exact_pull(float64, weight, decay, resident, exams, bl
     for experience in benchmark_of(experiences).train_stream:
         strategy.train(experience)
         found.append(joined({name: value.clone() for name, value in model.state_dict().items()}))
-    assert [len(y) for _, y, _ in exams] == [30] * 3
+    assert [len(y) for _, y, _ in measured] == [30] * 3
     settings = {"lr": 0.3, "batch": 8, "epochs": 2}
     torch.manual_seed(4)
-    wanted = reference(start, experiences, exams, weight=weight, decay=decay, **settings)
+    wanted = reference(start, experiences, measured, weight=weight, decay=decay, **settings)
     np.testing.assert_allclose(found, wanted, rtol=1e-10, atol=1e-12)
     torch.manual_seed(4)
-    free = reference(start, experiences, exams, weight=0.0, decay=decay, **settings)
+    free = reference(start, experiences, measured, weight=0.0, decay=decay, **settings)
     np.testing.assert_allclose(found[0], free[0], rtol=1e-10, atol=1e-12)
     assert np.abs(found[1] - free[1]).max() > 0.01
 
@@ -113,9 +113,10 @@ def test_it_keeps_a_snapshot_and_a_diagonal_and_no_memory(blobs, benchmark_of, n
     assert objective.terms == ()
     assert isinstance(objective.anchor.teacher, Snapshot)
     model = network()
-    naive(model, [SelfDistillation(objective)]).train(benchmark_of(blobs()).train_stream[:1])
+    plugin = SelfDistillation(objective)
+    naive(model, [plugin]).train(benchmark_of(blobs()).train_stream[:1])
     size = 4 * sum(p.numel() for p in model.parameters())
-    assert objective.nbytes() == {"inputs": 0, "labels": 0, "logits": 0, "teachers": size, "curvature": size}
+    assert plugin.engine.nbytes() == {"inputs": 0, "labels": 0, "logits": 0, "teachers": size, "curvature": size}
 
 
 @pytest.mark.parametrize("wrong", [{"anchor_weight": -1.0}, {"anchor_decay": 1.5}, {"anchor_samples": 0}])

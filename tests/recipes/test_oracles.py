@@ -13,9 +13,8 @@ from scipy.special import expit, log_softmax, logsumexp, softmax
 from torch import nn
 from torch.nn import functional as F
 
-from ckd import recipes
-from ckd.objective import STREAM, Batch, Context, memory
-from ckd.part import Update
+from ckd import Engine, recipes
+from ckd.objective import replay
 
 WIDTH = 7
 ALL = list(range(WIDTH))
@@ -45,42 +44,48 @@ def samples(n, experience, seed):
     return x, torch.tensor(own(experience)).repeat(n)[:n]
 
 
+def become(student, seed):
+    """Give the student the weights of linear(seed)."""
+    student.load_state_dict(linear(seed).state_dict())
+
+
 def learnt(objective, past):
-    """The objective in the experience after `past` others, all of them in its memory.
+    """The engine in the experience after `past` others, all of them in its memory, and the student.
 
     The network is linear(10 + e) when it meets experience e, linear(20 + e) when that ends.
     """
+    engine, student = Engine(objective), linear(0)
     for experience in range(past + 1):
         x, y = samples(12, experience, experience)
-        classes = {0: frozenset(own(experience))}
-        objective.begin(linear(10 + experience), classes, per_task=False)
-        seen = linear(10 + experience)(x).detach()
-        objective.after_update(Update(linear(10 + experience), x, y, None, seen, experience))
+        become(student, 10 + experience)
+        engine.begin(own(experience))
+        engine.loss(student, x, y)
+        engine.after_update()
         if experience < past:
-            objective.end(linear(20 + experience))
-    return objective
+            become(student, 20 + experience)
+            engine.end((x, y))
+    return engine, student
 
 
-def step_of(objective, past, n=8):
+def step_of(learner, past, n=8):
     """One step: its criterion and its terms in sum, and all that the sum is of, as arrays."""
-    student = linear(99)
+    engine, student = learner
+    become(student, 99)
     x, y = samples(n, past, 50)
-    context = Context(past, 0, objective.classes, lambda m, x, t: m(x), lambda raw, g: raw)
-    step = objective.step(Batch(x, y, None), context)
-    for question in (STREAM, *step.questions):
-        step.answer(question, student(step.batch(question).inputs))
+    step = engine.step(student, x, y)
+    engine.receive(student(step.inputs))
     criterion = step.criterion(F.cross_entropy).item()
 
     def drawn(name):
-        batch = step.batch(memory(name))
+        batch = step.batch(replay(name))
         assert set(batch.experiences.tolist()) == set(range(past + 1))
         return of(batch.inputs, batch.targets, batch.experiences)
 
     def of(x, y, experiences):
         x = x.numpy()
-        return SimpleNamespace(x=x, y=y.numpy(), z=ask(student, x), e=experiences.numpy(), n=len(y))
+        return SimpleNamespace(x=x, y=y.numpy(), z=logits_of(student, x), e=experiences.numpy(), n=len(y))
 
-    terms = {name: value.item() for name, value in step.losses().items()}
+    terms = {name: weight * value.item() for name, (weight, value) in step.values().items()}
     return SimpleNamespace(
         total=criterion + sum(terms.values()),
         criterion=criterion,
@@ -90,7 +95,7 @@ def step_of(objective, past, n=8):
     )
 
 
-def ask(model, x):
+def logits_of(model, x):
     return x @ model.weight.detach().numpy().T + model.bias.detach().numpy()
 
 
@@ -107,8 +112,8 @@ def cross_entropy(batch, classes=ALL):
 
 
 def when_seen(batch):
-    """The answers given when the samples came."""
-    return np.array([ask(linear(10 + e), x) for x, e in zip(batch.x, batch.e, strict=True)])
+    """The logits given when the samples came."""
+    return np.array([logits_of(linear(10 + e), x) for x, e in zip(batch.x, batch.e, strict=True)])
 
 
 def equal(found, wanted):
@@ -122,26 +127,45 @@ def test_fdr(past):
     a, distances = step.drawn("a"), []
     for x, z, e in zip(a.x, a.z, a.e, strict=True):
         if e < past:
-            gap = softmax(z) - softmax(ask(linear(20 + e), x))
+            gap = softmax(z) - softmax(logits_of(linear(20 + e), x))
             distances.append(np.sqrt((gap**2).sum()))
     assert equal(step.total, cross_entropy(step.stream) + 0.7 * sum(distances) / a.n)
 
 
+class Given(nn.Module):
+    """A network whose logits for the rows of its last forward pass can be changed and differentiated."""
+
+    def __init__(self, model, change):
+        super().__init__()
+        self.model, self.change = model, change
+
+    def forward(self, x):
+        self.logits = self.change(x, self.model(x).detach()).requires_grad_()
+        return self.logits
+
+
 @pytest.mark.parametrize("new", own(1))
 def test_fdr_pulls_down_a_class_that_came_later_where_it_rose(new):
-    """Old samples are answered as when their experience ended, but for one class of the next, whose logit rose by 2."""
-    objective = learnt(recipes.fdr(**SIZES), 1)
-    context = Context(1, 0, objective.classes, lambda m, x, t: m(x), lambda raw, g: raw)
-    step = objective.step(Batch(*samples(8, 1, 50), None), context)
-    (question,) = step.questions
-    batch = step.batch(question)
+    """Old samples have the logits of when their experience ended, but for one class of the next, whose rose by 2."""
+    student = Given(linear(0), lambda x, z: z)
+    engine = Engine(recipes.fdr(**SIZES))
+    for e, (at_first, at_last) in enumerate(((10, 20), (11, 20))):
+        x, y = samples(12, e, e)
+        become(student.model, at_first)
+        engine.begin(own(e))
+        engine.loss(student, x, y)
+        engine.after_update()
+        become(student.model, at_last)
+        if e == 0:
+            engine.end()
+    student.change = lambda x, z: z.index_add(1, torch.tensor([new]), torch.full((len(z), 1), 2.0, dtype=z.dtype))
+    step = engine.step(student, *samples(8, 1, 50))
+    engine.receive(student(step.inputs))
+    batch = step.batch(replay("a"))
     old = (batch.experiences == 0).numpy()
-    z = linear(20)(batch.inputs).detach()
-    z[:, new] += 2
-    step.answer(question, z.requires_grad_())
-    step.losses()["distance"].backward()
-    found, z = z.grad.numpy(), z.detach().numpy()
-    q, p = softmax(ask(linear(20), batch.inputs.numpy()), axis=1), softmax(z, axis=1)
+    (gradient,) = torch.autograd.grad(step.values()["distance"][1], student.logits)
+    found, z = gradient[8:].numpy(), student.logits[8:].detach().numpy()
+    q, p = softmax(logits_of(linear(20), batch.inputs.numpy()), axis=1), softmax(z, axis=1)
     towards = (p - q) / np.linalg.norm(p - q, axis=1, keepdims=True)
     wanted = p * (towards - (p * towards).sum(1, keepdims=True)) / len(p)
     assert 0 < old.sum() < len(old)
@@ -149,6 +173,7 @@ def test_fdr_pulls_down_a_class_that_came_later_where_it_rose(new):
     assert (found[old, new] > 0).all()
     assert (softmax(z - found, axis=1)[old, new] < p[old, new]).all()
     assert (found[~old] == 0).all()
+    assert (gradient[:8] == 0).all()
 
 
 @PAST
@@ -157,7 +182,7 @@ def test_ser(past):
     step = step_of(learnt(recipes.ser(backward_weight=0.3, forward_weight=0.4, **SIZES), past), past)
     a, known = step.drawn("a"), until(past)
     backward = np.square(a.z - when_seen(a)).mean()
-    forward = np.square(step.stream.z - ask(linear(20 + past - 1), step.stream.x))[:, known].mean()
+    forward = np.square(step.stream.z - logits_of(linear(20 + past - 1), step.stream.x))[:, known].mean()
     assert equal(step.total, cross_entropy(step.stream) + cross_entropy(a) + 0.3 * backward + 0.4 * forward)
 
 
@@ -167,7 +192,7 @@ def test_ss_il(past):
     step = step_of(learnt(recipes.ss_il(distill_weight=0.6, temperature=3.0, **SIZES), past), past)
     everything = both(step.stream, step.drawn("a"))
     separated = cross_entropy(everything, own(past)) + cross_entropy(everything, until(past))
-    before, distillation = ask(linear(20 + past - 1), everything.x), 0.0
+    before, distillation = logits_of(linear(20 + past - 1), everything.x), 0.0
     for experience in range(past):
         log_p, log_q = (log_softmax(z[:, own(experience)] / 3, axis=1) for z in (before, everything.z))
         distillation += 9 * (np.exp(log_p) * (log_p - log_q)).sum() / everything.n
@@ -198,35 +223,35 @@ def test_lode_with_equal_weights_is_cross_entropy_over_the_classes_seen(past):
     assert equal(step.total - rehearsed(step, 0.5, 0.5), cross_entropy(step.stream, until(past + 1)))
 
 
-def bounded(answers, truth, classes, gamma):
-    """Answers by class, scaled by γ · truth / the largest where that exceeds the truth; and the factor."""
-    largest = answers[classes].max()
+def bounded(logits, truth, classes, gamma):
+    """Logits by class, scaled by γ · truth / the largest where that exceeds the truth; and the factor."""
+    largest = logits[classes].max()
     factor = min(1.0, max(0.0, gamma * truth / largest)) if largest > truth else 1.0
-    return {c: factor * answers[c] for c in classes}, factor
+    return {c: factor * logits[c] for c in classes}, factor
 
 
 @PAST
 def test_x_der(past):
-    """Stored answers, a softmax for old and for current classes, a margin.
+    """Stored logits, a softmax for old and for current classes, a margin.
 
-    A stored answer is bounded by the true class about the classes before those of its own experience, and about those
-    of every later one.
+    Stored logits are bounded by that of the true class, those of classes before its own experience and those of every
+    later one.
     """
-    objective = recipes.x_der(alpha=0.3, beta=0.7, gamma=0.8, priority_weight=0.2, margin=0.4, **SIZES)
+    objective = recipes.x_der(alpha=0.3, beta=0.7, gamma=0.8, priority_weight=0.2, margin=0.4, seed=1, **SIZES)
     step = step_of(learnt(objective, past), past)
     a, b, new = step.drawn("a"), step.drawn("b"), own(past)
     matched, factors = 0.0, {"earlier": [], "later": []}
     for x, y, z, e in zip(a.x, a.y, a.z, a.e, strict=True):
         if e == past:
             continue
-        then = ask(linear(20 + e), x)
+        then = logits_of(linear(20 + e), x)
         target = {c: then[c] for c in own(e)}
         if e > 0:
             values, factor = bounded(then, then[y], until(e), 0.8)
             target.update(values)
             factors["earlier"].append(factor)
         for later in range(e + 1, past + 1):
-            now = z if later == past else ask(linear(20 + later), x)
+            now = z if later == past else logits_of(linear(20 + later), x)
             values, factor = bounded(now, then[y], own(later), 0.8)
             target.update(values)
             factors["later"].append(factor)
@@ -259,11 +284,11 @@ def test_er_las(past):
 
 @PAST
 def test_lwf_mc(past):
-    """Binary cross entropy of every class seen: with the label where it is new, with the old answer where not."""
+    """Binary cross entropy of every class seen: with the label where it is new, with the old sigmoid where not."""
     step = step_of(learnt(recipes.lwf_mc(), past), past)
     total = 0.0
     for x, y, z in zip(step.stream.x, step.stream.y, step.stream.z, strict=True):
-        before = expit(ask(linear(20 + past - 1), x))
+        before = expit(logits_of(linear(20 + past - 1), x))
         for c in until(past + 1):
             q, p = expit(z[c]), before[c] if c in until(past) else float(c == y)
             total -= (p * np.log(q) + (1 - p) * np.log(1 - q)) / step.stream.n
@@ -322,6 +347,7 @@ def test_with_an_empty_memory_er_las_counts_the_stream():
 
 
 def begun(objective):
-    """In its first experience, before the first sample."""
-    objective.begin(linear(0), {0: frozenset(own(0))}, per_task=False)
-    return objective
+    """In its first experience, before the first sample, and the student."""
+    engine = Engine(objective)
+    engine.begin(own(0))
+    return engine, linear(0)

@@ -53,8 +53,8 @@ def test_every_recipe_runs_on_every_stream(name, task_labels, same_classes, blob
     train(strategy, stream, evaluate=True)
     assert all(p.isfinite().all() for p in strategy.model.parameters())
     assert recorder.matrix().values.shape == (3, 3)
-    held = plugin.objective.nbytes()
-    assert set(held) - {"answers", "curvature"} == {"inputs", "labels", "logits", "teachers"}
+    held = plugin.engine.nbytes()
+    assert set(held) - {"heads", "curvature", "adaptors"} == {"inputs", "labels", "logits", "teachers"}
     assert (held["teachers"] > 0) == bool(plugin.objective.teachers)
     assert (held["inputs"] > 0) == (plugin.objective.memory is not None)
     assert (held.get("curvature", 0) > 0) == (plugin.objective.anchor is not None)
@@ -73,7 +73,7 @@ def test_an_unknown_recipe_or_setting_is_answered_with_near_names():
 
 
 @pytest.mark.parametrize("same_classes", [False, True])
-def test_the_default_asks_its_snapshot_where_the_classes_stay(same_classes, blobs, benchmark_of, network, naive):
+def test_the_default_distils_its_snapshot_where_the_classes_stay(same_classes, blobs, benchmark_of, network, naive):
     recorder = AccuracyRecorder()
     strategy = naive(network(), [SelfDistillation(memory_size=20)], evaluator=recorder)
     torch.manual_seed(0)

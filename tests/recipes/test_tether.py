@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ckd import Objective, SelfDistillation, Snapshot, recipes
-from ckd.anchors import Anchor, Exam, Kronecker
+from ckd.anchors import Anchor, FisherSamples, Kronecker
 from ckd.errors import ConfigError
 
 DER = {"distill_weight": 0.0, "anchor_weight": 0.0, "decay": 0.0}  # what is left is der++
@@ -30,7 +30,7 @@ def ends(blobs, benchmark_of, network, naive, train):
 def test_without_the_old_self_it_is_der_plus_plus_bit_for_bit(settings, batchnorm, ends, same):
     tether = recipes.tether(logit_weight=0.3, rehearsal_weight=0.7, **DER, **settings)
     der = recipes.der_plus_plus(alpha=0.3, beta=0.7, **settings)
-    assert tether.parts == [tether.memory]
+    assert tether.parts == {"memory": tether.memory}
     assert same(ends(tether, batchnorm), ends(der, batchnorm))
 
 
@@ -39,11 +39,11 @@ def test_without_any_weight_it_is_plain_sgd(ends, same):
     assert same(ends(nothing, batchnorm=True), ends(batchnorm=True))
 
 
-def test_an_average_that_only_answers_leaves_the_student_as_it_is(ends, network, same):
+def test_an_average_that_only_predicts_leaves_the_student_as_it_is(ends, network, same):
     objective = recipes.tether(memory_size=20, **{**DER, "decay": 0.9})
     averaged = ends(objective)
     assert same(averaged, ends(recipes.tether(memory_size=20, **DER)))
-    assert not torch.equal(objective.answering(network())[0].weight, averaged[0]["0.weight"])
+    assert not torch.equal(objective.evaluation_model(network())[0].weight, averaged[0]["0.weight"])
 
 
 def test_the_anchor_alone_is_an_anchor_at_a_snapshot(ends, same):
@@ -67,18 +67,19 @@ def test_without_memory_the_anchor_remains(ends, same):
 
 
 def test_the_old_self_is_the_average_and_the_anchor_lies_there(blobs, benchmark_of, network, naive, monkeypatch):
-    measured, of = [], Exam.of
+    measured, of = [], FisherSamples.of
 
     def noted(model, *arguments):
         measured.append(model)
         return of(model, *arguments)
 
-    monkeypatch.setattr(Exam, "of", noted)
+    monkeypatch.setattr(FisherSamples, "of", noted)
     objective = recipes.tether(memory_size=20, decay=0.9)
     strategy, stream = naive(network(), [SelfDistillation(objective)]), benchmark_of(blobs()).train_stream
     for i in range(2):
         strategy.train(stream[i])
-        average, snapshot = objective.answers.model.module, objective.teachers["snapshot"].model.module
+        (ema,) = objective.chain()
+        average, snapshot = ema.model.module, objective.teachers["snapshot"].model.module
         assert measured[i] is snapshot
         assert all(torch.equal(v, average.state_dict()[n]) for n, v in snapshot.state_dict().items())
         assert not torch.equal(snapshot[0].weight, strategy.model[0].weight)
@@ -86,7 +87,7 @@ def test_the_old_self_is_the_average_and_the_anchor_lies_there(blobs, benchmark_
         assert objective.anchor.penalty(strategy.model) > 0
 
 
-def test_the_anchor_holds_the_answers_among_the_classes_taught(blobs, benchmark_of, network, naive):
+def test_the_anchor_holds_the_predictions_among_the_classes_known(blobs, benchmark_of, network, naive):
     changes, x = [], blobs()[0][0]
     for weight in (0.0, 1e4):
         objective = recipes.tether(memory_size=0, anchor_weight=weight)
@@ -99,29 +100,31 @@ def test_the_anchor_holds_the_answers_among_the_classes_taught(blobs, benchmark_
     assert changes[1] < 0.2 * changes[0]
 
 
-def test_the_average_answers_at_evaluation(blobs, benchmark_of, network, naive):
-    answered = []
+def test_the_average_predicts_at_evaluation(blobs, benchmark_of, network, naive):
+    predicted = []
 
     class Watch:
         def after_eval_forward(self, strategy, **kwargs):
-            answered.append(strategy.model)
+            predicted.append(strategy.model)
 
     objective = recipes.tether(memory_size=20, decay=0.9)
     strategy, benchmark = naive(network(), [SelfDistillation(objective), Watch()]), benchmark_of(blobs())
     strategy.train(benchmark.train_stream[0])
     strategy.eval(benchmark.test_stream)
-    assert len(answered) > 0
-    assert all(torch.equal(m[0].weight, objective.answers.model.module[0].weight) for m in answered)
-    assert not torch.equal(answered[0][0].weight, strategy.model[0].weight)
+    assert len(predicted) > 0
+    (ema,) = objective.chain()
+    assert all(torch.equal(m[0].weight, ema.model.module[0].weight) for m in predicted)
+    assert not torch.equal(predicted[0][0].weight, strategy.model[0].weight)
 
 
 def test_its_state_is_counted(blobs, benchmark_of, network, naive):
     objective, model = recipes.tether(memory_size=20, anchor_rank=4), network()
-    naive(model, [SelfDistillation(objective)]).train(benchmark_of(blobs()).train_stream[:1])
+    plugin = SelfDistillation(objective)
+    naive(model, [plugin]).train(benchmark_of(blobs()).train_stream[:1])
     size = 4 * sum(p.numel() for p in model.parameters())
     vectors, values = 16 * 16 + 7 * 4 + 6 * 6 + 17 * 4, 16 + 4 + 6 + 4
     counted = {"inputs": 20 * 6 * 4, "labels": 20 * 3 * 8, "logits": 20 * 6 * 4, "teachers": 2 * size}
-    assert objective.nbytes() == {**counted, "curvature": 2 * vectors + 4 * values}
+    assert plugin.engine.nbytes() == {**counted, "curvature": 2 * vectors + 4 * values}
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,8 @@ from scipy.special import log_softmax, logsumexp
 from torch import nn
 from torch.nn import functional as F
 
-from ckd import recipes
-from ckd.objective import STREAM, Batch, Context, Question, memory
-from ckd.part import Update
+from ckd import Engine, recipes
+from ckd.objective import Shown, replay
 from ckd.views import Collage
 
 
@@ -24,18 +23,31 @@ def samples(n, experience, seed):
     return torch.randn(n, 3, generator=generator, dtype=torch.float64), 2 * experience + torch.arange(n) % 2
 
 
-def learnt(objective, past):
-    """The objective in the experience after `past` others; the network ends experience e as linear(20 + e)."""
+def become(student, seed):
+    """Give the student the weights of linear(seed)."""
+    student.load_state_dict(linear(seed).state_dict())
+
+
+def learnt(objective, past, student):
+    """The engine in the experience after `past` others.
+
+    The network is linear(10 + e) when it meets experience e, linear(20 + e) when that ends.
+    """
+    engine = Engine(objective)
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.0)
     for e in range(past + 1):
         x, y = samples(12, e, e)
-        objective.begin(linear(10), {0: frozenset({2 * e, 2 * e + 1})}, per_task=False)
-        objective.after_update(Update(linear(20 + e), x, y, None, linear(10 + e)(x).detach(), e))
+        engine.begin([2 * e, 2 * e + 1])
+        become(student, 10 + e)
+        engine.loss(student, x, y)
+        become(student, 20 + e)
+        engine.after_update(optimizer)
         if e < past:
-            objective.end(linear(20 + e))
-    return objective
+            engine.end((x, y))
+    return engine
 
 
-def ask(model, x):
+def logits_of(model, x):
     return (x @ model.weight.T + model.bias).detach().numpy()
 
 
@@ -47,32 +59,33 @@ def cross_entropy(z, labels):
 @pytest.mark.parametrize("collage_of", [1, 2, 3])
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
 def test_a_step_is_its_formula(past, collage_of, temperature):
-    """Der++ on two draws, and λ T² KL(snapshot ‖ student) over old classes on collages of old samples."""
+    """DER++ on two draws, and λ T² KL(snapshot ‖ student) over old classes on collages of old samples."""
     weights = {"logit_weight": 0.2, "rehearsal_weight": 0.3, "distill_weight": 0.7, "decay": 0.0}
     sizes = {"memory_size": 40, "memory_batch_size": 20}
     objective = recipes.tether(temperature=temperature, collage_of=collage_of, **weights, **sizes)
-    student, (x, y), known = linear(99), samples(8, past, 50), 2 * past
-    learnt(objective, past)
-    context = Context(past, 0, objective.classes, lambda m, x, t: m(x), lambda raw, g: raw)
-    step = objective.step(Batch(x, y, None), context)
+    student, (x, y), known = linear(0), samples(8, past, 50), 2 * past
+    engine = learnt(objective, past, student)
+    become(student, 99)
+    step = engine.step(student, x, y)
     view = Collage(collage_of) if collage_of > 1 else None
-    assert step.questions == [Question(memory("a")), Question(memory("b")), Question(memory("c"), view)]
-    for question in (STREAM, *step.questions):
-        step.answer(question, student(step.batch(question).inputs))
-    a, b, c = map(step.batch, step.questions)
-    losses = step.losses()
+    assert step.plan.shown == [Shown(replay("a")), Shown(replay("b")), Shown(replay("c"), view)]
+    engine.receive(student(step.inputs))
+    a, b, c = map(step.batch, step.plan.shown)
+    losses = {name: weight * value for name, (weight, value) in step.values().items()}
 
-    assert step.criterion(F.cross_entropy).item() == pytest.approx(cross_entropy(ask(student, x), y), rel=1e-10)
-    stored = [ask(linear(10 + e), row) for row, e in zip(a.inputs, a.experiences.tolist(), strict=True)]
-    wanted = 0.2 * np.square(ask(student, a.inputs) - np.array(stored)).mean()
+    assert step.criterion(F.cross_entropy).item() == pytest.approx(cross_entropy(logits_of(student, x), y), rel=1e-10)
+    stored = [logits_of(linear(10 + e), row) for row, e in zip(a.inputs, a.experiences.tolist(), strict=True)]
+    wanted = 0.2 * np.square(logits_of(student, a.inputs) - np.array(stored)).mean()
     assert losses["logits"].item() == pytest.approx(wanted, rel=1e-10)
-    wanted = 0.3 * cross_entropy(ask(student, b.inputs), b.targets)
+    wanted = 0.3 * cross_entropy(logits_of(student, b.inputs), b.targets)
     assert losses["labels"].item() == pytest.approx(wanted, rel=1e-10)
     wanted = 0.0
-    for row, old, e in zip(ask(student, c.inputs), ask(linear(20 + past - 1), c.inputs), c.experiences, strict=True):
+    for row, old, e in zip(
+        logits_of(student, c.inputs), logits_of(linear(20 + past - 1), c.inputs), c.experiences, strict=True
+    ):
         if e < past:
             q, p = log_softmax(row[:known] / temperature), log_softmax(old[:known] / temperature)
             wanted += 0.7 * temperature**2 * (np.exp(p) * (p - q)).sum() / 20
     assert set(c.experiences.tolist()) == set(range(past + 1))
-    assert torch.equal(c.inputs, step.batch(memory("c")).inputs) == (collage_of == 1)
+    assert torch.equal(c.inputs, step.batch(replay("c")).inputs) == (collage_of == 1)
     assert losses["distillation"].item() == pytest.approx(wanted, rel=1e-10)

@@ -7,11 +7,12 @@ import pytest
 import torch
 from scipy.stats import kstest
 
-from ckd import Memory, Objective, Snapshot, Term
+from ckd import Engine, Memory, Objective, Snapshot, Term
 from ckd.data.preparation import RandomCrop, RandomFlip
+from ckd.errors import ConfigError
 from ckd.losses import cross_entropy, kd, soft_cross_entropy
 from ckd.memory import Rows
-from ckd.objective import STREAM, Batch, Context, Question, memory, stream, teacher
+from ckd.objective import Batch, Shown, replay, stream, teacher
 from ckd.views import Augmented, Chain, Collage, Mixup, Noise, anyone, patches, rectangle, same_class
 
 VIEWS = [
@@ -19,6 +20,7 @@ VIEWS = [
     partial(Collage, 3, patches(2), same_class),
     partial(Collage, mask=rectangle),
     partial(Mixup, anyone),
+    partial(Mixup, labels=True),
     partial(Augmented, RandomCrop(2)),
     partial(Noise, 0.3),
     lambda: Chain((Augmented(RandomFlip()), Collage(3))),
@@ -87,38 +89,46 @@ def test_views_are_values(make):
 
 
 @EVERY_VIEW
-def test_equal_views_of_a_draw_are_one_question_and_the_teacher_sees_what_the_student_saw(make):
+def test_equal_views_of_a_draw_are_shown_once_and_the_teacher_sees_what_the_student_saw(make):
     rows = Memory(20)
     n = torch.arange(20)
     rows.add(Rows(batch_of(20).inputs, n % 3, n * 0, n % 2))
     soft = partial(soft_cross_entropy, temperature=1.0)
     terms = [
-        Term("one", memory("a"), target=teacher("past"), loss=soft, view=make()),
-        Term("plain", memory("a"), loss=cross_entropy),
-        Term("same", memory("a"), target=teacher("past"), loss=kd, view=make()),
-        Term("another", memory("a"), loss=cross_entropy, view=Noise(0.7)),
+        Term("one", replay("a"), target=teacher("past"), loss=soft, view=make()),
+        Term("plain", replay("a"), loss=cross_entropy),
+        Term("same", replay("a"), target=teacher("past"), loss=kd, view=make()),
+        Term("another", replay("a"), loss=cross_entropy, view=Noise(0.7)),
         Term("of the stream", stream, target=teacher("past"), loss=soft, view=make()),
     ]
-    objective = Objective("x", terms, memory=rows, teachers={"past": Snapshot()})
+    past = Snapshot()
+    engine = Engine(Objective("x", terms, memory=rows, teachers={"past": past}))
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(108, 3))
-    objective.begin(model, {0: frozenset(range(3))}, per_task=False)
-    objective.end(model)
+    inputs, labels = batch_of().inputs, n[:8] % 3
+    engine.begin(range(3))
+    engine.loss(model, inputs, labels)
+    engine.end()
     seen = []
-
-    def ask(model, x, tasks):
-        seen.append(x)
-        return model(x)
-
-    context = Context(1, 0, objective.classes, ask, lambda raw, g: raw)
-    step = objective.step(Batch(batch_of().inputs, n[:8] % 3, None), context)
-    a = memory("a")
-    assert step.questions == [Question(a, make()), Question(a), Question(a, Noise(0.7)), Question(stream, make())]
-    for question in (STREAM, *step.questions):
-        step.answer(question, model(step.batch(question).inputs))
-    losses = step.losses()
-    asked, _ = seen  # the draw, once for two terms; and the stream
-    assert asked is step.batch(Question(a, make())).inputs
-    assert not torch.equal(asked, step.batch(a).inputs)
-    wanted = -(model(asked).softmax(1) * model(asked).log_softmax(1)).sum(1).mean()
+    past.model.module.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    engine.begin([])
+    step = engine.step(model, inputs, labels)
+    a = replay("a")
+    assert step.plan.shown == [Shown(a), Shown(a, make()), Shown(a, Noise(0.7)), Shown(stream, make())]
+    engine.receive(model(step.inputs))
+    losses = {name: value for name, (_, value) in step.values().items()}
+    found, _ = seen  # the draw, once for two terms; and the stream
+    assert found is step.batch(Shown(a, make())).inputs
+    assert not torch.equal(found, step.batch(a).inputs)
+    wanted = -(model(found).softmax(1) * model(found).log_softmax(1)).sum(1).mean()
     assert losses["one"].item() == pytest.approx(wanted.item(), rel=1e-6)
     assert np.isclose(losses["same"].item(), 0, atol=1e-6)  # the teacher is the student here
+    assert losses["another"].item() == pytest.approx(
+        torch.nn.functional.cross_entropy(model(step.batch(Shown(a, Noise(0.7))).inputs), step.batch(a).targets).item(),
+        rel=1e-6,
+    )
+
+
+@pytest.mark.parametrize("views", [(Noise(0.1), None), [Noise(0.1)], Noise(0.1), (Noise(0.1), "flip")], ids=range(4))
+def test_what_is_no_tuple_of_views_makes_no_chain(views):
+    with pytest.raises(ConfigError, match="chain: expected a tuple of views"):
+        Chain(views)

@@ -9,7 +9,7 @@ import torch
 from ckd import Memory, Objective, Snapshot, Term
 from ckd.errors import ConfigError
 from ckd.losses import cross_entropy
-from ckd.objective import Batch, best_teacher, labels, memory, old_answers, stored_logits
+from ckd.objective import Batch, best_teacher, labels, old_probabilities, replay, stored_logits
 from ckd.views import Chain, Collage, Mixup, Noise, anyone, patches, pixels, rectangle, same_class, same_experience
 
 TARGETS, EXPERIENCES = [3, 1, 3, 3, 0, 1, 3, 2], [2, 0, 2, 0, 1, 0, 2, 5]
@@ -77,13 +77,13 @@ def test_each_further_sample_takes_half_of_what_there_is_on_average(of, mask):
 
 
 @pytest.mark.parametrize("of", [2, 3])
-def test_masks_and_partners_are_asked_once_for_each_further_sample(of):
+def test_masks_and_partners_are_drawn_once_for_each_further_sample(of):
     """Against loops: where the k-th mask is true, the k-th partner as it was."""
     batch, g = batch_of((5, 4, 4)), generator()
     partners = [torch.randperm(8, generator=g) for _ in range(of - 1)]
     masks = [torch.rand(8, 1, 4, 4, generator=g) < 0.5 for _ in range(of - 1)]
-    asked_partners, asked_masks = iter(partners), iter(masks)
-    view = Collage(of, mask=lambda x, g: next(asked_masks), partners=lambda b, g: next(asked_partners))
+    next_partners, next_masks = iter(partners), iter(masks)
+    view = Collage(of, mask=lambda x, g: next(next_masks), partners=lambda b, g: next(next_partners))
     found = view(batch, generator()).inputs
     for i, c, y, x in itertools.product(range(8), range(5), range(4), range(4)):
         wanted = batch.inputs[i, c, y, x]
@@ -95,7 +95,7 @@ def test_masks_and_partners_are_asked_once_for_each_further_sample(of):
 
 @SHAPES
 @pytest.mark.parametrize("mask", [pixels, patches(3), rectangle])
-def test_what_is_known_stays_the_first_samples_but_for_its_answers(shape, mask):
+def test_what_is_known_stays_the_first_samples_but_for_its_logits(shape, mask):
     batch, same = batch_of(shape), batch_of(shape)
     if len(shape) == 1 and mask is not pixels:
         with pytest.raises(ConfigError, match="Use mask=pixels"):
@@ -135,10 +135,12 @@ def test_draws_come_from_the_generator_alone(shape, of):
     assert torch.equal(state, torch.random.get_rng_state())
 
 
-@pytest.mark.parametrize("view", [Collage(), Mixup(), Chain((Noise(0.1), Collage()))], ids=repr)
-@pytest.mark.parametrize("target", [labels, stored_logits, best_teacher("past"), old_answers("past")], ids=repr)
+@pytest.mark.parametrize("view", [Collage(), Mixup(), Chain((Noise(0.1), Collage()))], ids=range(3))
+@pytest.mark.parametrize(
+    "target", [labels, stored_logits, best_teacher(("past",)), old_probabilities("past")], ids=repr
+)
 def test_what_is_known_of_one_sample_is_no_target_for_a_mixture(view, target):
-    term = Term("mixed", memory("a"), target=target, loss=cross_entropy, view=view)
+    term = Term("mixed", replay("a"), target=target, loss=cross_entropy, view=view)
     with pytest.raises(ConfigError, match=r"mixed samples.*teacher\("):
         Objective("x", [term], memory=Memory(10), teachers={"past": Snapshot()})
     noisy = replace(term, view=Noise(0.1))

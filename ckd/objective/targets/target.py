@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -16,7 +15,6 @@ Wish = tuple[str, Shown, Output]
 """A teacher by name, what it is shown, and which of its outputs is wanted."""
 
 
-@dataclass(frozen=True)
 class Target(ABC):
     """A function over a step. What it needs is declared up front, so that a term without it is not even drawn."""
 
