@@ -347,6 +347,13 @@ def test_joint_training_is_refused_where_later_classes_are_among_the_first():
         learn("JointTraining", Checked(objective("er")))
 
 
+@pytest.mark.parametrize("recipe", [recipes.naive, recipes.joint])
+def test_an_objective_without_terms_accompanies_joint_training(recipe):
+    plugin = Checked(recipe())
+    learn("JointTraining", plugin)
+    assert plugin.engine.moment.iteration == 15
+
+
 # strategies of one's own -------------------------------------------------------------------------------------------
 
 
