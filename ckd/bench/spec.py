@@ -77,6 +77,7 @@ class RunSpec:
         }  # added since, no new folder
         decided = {k: v for k, v in asdict(self).items() if k not in ("seed", "source") and usual.get(k, ...) != v}
         decided["benchmark"] = Path(self.benchmark).stem
+        decided["recipe"] = Path(self.recipe).name
         digest = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:8]
         memory = f"-{self.memory_size}" if self.memory_size else ""
         recipe = Path(self.recipe).name.replace(":", "-")

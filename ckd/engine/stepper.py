@@ -62,6 +62,11 @@ class Stepper:
         """The student of the last step; None before it, or once that model is gone."""
         return None if self._student is None else self._student()
 
+    @property
+    def stepped(self) -> bool:
+        """Whether a step was taken since the experience began; one without is joined with the next."""
+        return not self._begun
+
     def check_student(self, student: nn.Module) -> None:
         """Raise a ConfigError for another student than that of earlier steps.
 

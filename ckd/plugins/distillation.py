@@ -182,7 +182,7 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Cross the task boundary, if there is one here."""
         self._hooks.check_experience(strategy, self.objective.name)
-        if self._boundaries.ends_task(strategy.experience):
+        if self._boundaries.ends_task(strategy.experience) and self.engine.stepped:
             self.engine.end(lambda: rows_of(strategy, self._stores_raw, self.engine.moment.experience))
 
     # one training step -----------------------------------------------------------------------------------------

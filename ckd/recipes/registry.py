@@ -95,10 +95,12 @@ def recipe(
     """Register a builder under `name`; returns the builder unchanged.
 
     Raises:
-        ConfigError: an argument without a default.
+        ConfigError: an argument without a default, or the name of one of ckd's own recipes.
     """
 
     def register(build: B) -> B:
+        if name in RECIPES and RECIPES[name].build.__module__.startswith("ckd.") and build is not RECIPES[name].build:
+            raise ConfigError(f"recipe {name!r}", expected="a new name", received="one of ckd's own", fix="Rename it.")
         RECIPES[name] = _recipe(name, build, paper=paper, stores=stores, cost=cost, use=use, strategy=strategy)
         return build
 
@@ -131,15 +133,14 @@ def source_file(name: str) -> Path | None:
 def _found(name: str, where: str) -> Recipe:
     """The recipe at `package.module:function`, `file.py:function`, or the only one of a file or module."""
     module_name, _, function = where.rpartition(":") if not where.endswith(".py") else (where, "", "")
-    known = set(RECIPES)
     try:
         module = _file(Path(module_name)) if module_name.endswith(".py") else importlib.import_module(module_name)
         build = getattr(module, function) if function else None
     except (ImportError, AttributeError, OSError, SyntaxError) as error:
         expected, fix = "a function of a module or file", "Write package.module:function, or file.py:function."
         raise ConfigError(f"recipe {name!r}", expected=expected, received=error, fix=fix) from error
-    new = [recipe for key, recipe in RECIPES.items() if key not in known or recipe.build is build]
-    registered = next((recipe for recipe in new if build is None or recipe.build is build), None)
+    own = [recipe for recipe in RECIPES.values() if recipe.build.__module__ == module.__name__]
+    registered = next((recipe for recipe in own if build is None or recipe.build is build), None)
     if registered is None and build is None:
         expected, fix = "a function under @recipe", "Decorate one, or name a function: file.py:function."
         raise ConfigError(f"recipe {name!r}", expected=expected, received="none", fix=fix)

@@ -194,7 +194,7 @@ def test_of_a_network_with_other_layers_too(blobs, network):
     run = Run(built("lwf"), network())
     run.whole(*blobs()[0])
     other = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Sequential(nn.Linear(4, 6)))
-    with pytest.raises(CkdError, match="student of the kind that the state was saved with"):
+    with pytest.raises(CkdError, match="student of the kind that the teacher is a copy of"):
         Engine(recipes.lwf()).load_state_dict(run.engine.state_dict(), other)
 
 

@@ -203,7 +203,7 @@ class Watch:
 
 def test_three_experiences_of_icarl(blobs, benchmark_of, network, naive):
     """The contents against the greedy loop over the features of the model as it was; nothing moves in between."""
-    plugin = SelfDistillation(recipes.icarl(memory_size=20))
+    plugin = SelfDistillation(recipes.icarl(memory_size=20), joint=True)
     memory, experiences = plugin.objective.memory, blobs(dtype=torch.float64)
     watch, wanted = Watch(memory), {}
     strategy = naive(network(dtype=torch.float64), [plugin, watch])

@@ -228,7 +228,7 @@ def test_multi_head_models_train_in_it(recipe, blobs, benchmark_of, naive, train
     strategy = naive(MultiHead(), [plugin, MixedPrecision()])
     train(strategy, benchmark_of(blobs(), "index"), evaluate=True)
     assert all(p.isfinite().all() for p in strategy.model.parameters())
-    assert pickle.loads(pickle.dumps(plugin)).objective.experience == 3
+    assert pickle.loads(pickle.dumps(plugin)).engine.moment.experience == 3
 
 
 def test_a_model_is_equipped_once(network):

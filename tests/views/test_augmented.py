@@ -110,7 +110,7 @@ def test_equal_views_of_a_draw_are_shown_once_and_the_teacher_sees_what_the_stud
     engine.end()
     seen = []
     past.model.module.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    engine.begin([])
+    engine.begin(range(3))
     step = engine.step(model, inputs, labels)
     a = replay("a")
     assert step.plan.shown == [Shown(a), Shown(a, make()), Shown(a, Noise(0.7)), Shown(stream, make())]
