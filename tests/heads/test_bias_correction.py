@@ -12,7 +12,6 @@ from torch import nn
 
 from ckd import Engine, SelfDistillation, recipes
 from ckd.classes import ClassSet
-from ckd.errors import ModelError
 from ckd.heads import BiasCorrection
 from ckd.heads.bias_correction import PENALTY, Corrected, fit
 from ckd.memory import Rows
