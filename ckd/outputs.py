@@ -101,8 +101,7 @@ class Capture:
         for output in wanted:
             paths = [head if path == HEAD and head is not None else path for path in output.paths]
             for path in paths:
-                if path not in modules:
-                    raise UnknownNameError.of("module path", path, [name for name in modules if name])
+                check_path(modules, path)
             self._places[output] = [(path, output.inputs) for path in paths]
         self._modules = {place: modules[place[0]] for places in self._places.values() for place in places}
 
@@ -136,6 +135,12 @@ class Capture:
             keep(value)
 
         return module.register_forward_pre_hook(before) if place[1] else module.register_forward_hook(after)
+
+
+def check_path(modules: Mapping[str, nn.Module], path: str) -> None:
+    """Raise an UnknownNameError, with the nearest paths, unless there is a module at this one."""
+    if path not in modules:
+        raise UnknownNameError.of("module path", path, filter(None, modules))
 
 
 def collect(

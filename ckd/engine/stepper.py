@@ -21,7 +21,7 @@ from ckd.errors import ConfigError
 from ckd.objective.batch import Batch
 from ckd.objective.moment import Moment
 from ckd.objective.objective import Objective
-from ckd.outputs import find_head
+from ckd.outputs import check_path, find_head
 from ckd.part import Update
 
 ONE_RUN = "Build a new one for each run: its memory and teachers belong to one student."
@@ -149,8 +149,10 @@ class Stepper:
         self._student = weakref.ref(student)
         if self._begun:
             self.parts.begin(student, self.moment.classes)
-        if self.objective.needs_head and self.head is None:
-            self.head = find_head(student, stream.inputs[:2], None if stream.tasks is None else stream.tasks[:2])
+        if self.objective.needs_head:
+            tasks = None if stream.tasks is None else stream.tasks[:2]
+            self.head = self.head or find_head(student, stream.inputs[:2], tasks)
+            check_path(dict(student.named_modules()), self.head)
         random, cpu = getattr(self.prepare, "random", self.prepare is not as_stored), stream.inputs.device.type == "cpu"
         passes = Passes.of(student, self.objective, joint=self.joint, unique=self.unique, random=random, cpu=cpu)
         passes.head = self.head

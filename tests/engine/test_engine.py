@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from ckd import Engine, Memory, Objective, Snapshot, Term, recipes
-from ckd.errors import CkdError, ConfigError, DataError, ModelError, NonFiniteLossError
+from ckd.errors import CkdError, ConfigError, DataError, ModelError, NonFiniteLossError, UnknownNameError
 from ckd.losses import cross_entropy, kd
 from ckd.objective import replay, stream, teacher
 from ckd.rows import Rows
@@ -359,6 +359,20 @@ def test_a_model_that_returns_a_tuple_until_it_is_wrapped_as_the_message_says(re
         engine.after_update(optimizer)
     engine.end((X, Y))
     assert engine.evaluation_model(wrapped)(X).shape == (8, 4)
+
+
+@pytest.mark.parametrize("recipe", ["wa", "icarl", "bfp"])
+def test_a_head_that_is_not_there(recipe):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.classifier = nn.Linear(3, 4)
+
+        def forward(self, x):
+            return self.classifier(x)
+
+    engine, student = begun(recipes.get(recipe).build(), Net(), head="clasifier")
+    refused(UnknownNameError, "Did you mean 'classifier'", lambda: engine.loss(student, X, Y), student)
 
 
 @pytest.mark.parametrize("criterion", [None, nn.CrossEntropyLoss()])
