@@ -102,10 +102,11 @@ class Trained:
 def refuse_unmet_classes(strategy: Any, objective: Objective, seen: ClassSet) -> None:
     """Raise a DataError if the strategy trains on classes that are not the experience's, nor of an earlier one.
 
-    For before_training_exp, after the classes of the experience were met.
+    For before_training_exp, after the classes of the experience were met. An objective without terms or memory does
+    not look at classes, and may accompany joint training.
     """
-    if not (objective.all_terms or objective.parts):
-        return  # nothing looks at classes, as in the recipe joint
+    if not objective.all_terms and objective.memory is None:
+        return
     unmet = sorted({int(c) for c in strategy.adapted_dataset.targets.uniques} - set(seen.indices))
     if unmet:
         raise DataError(
