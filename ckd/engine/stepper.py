@@ -92,7 +92,8 @@ class Stepper:
         stream = Batch(inputs, labels, tasks if self.moment.classes.seen.per_task else None)
         if self._passes is None or self.student is not student:
             self._passes = self._decide(student, stream)
-        self._stored = inputs if raw is None else raw, tasks
+        stored = inputs if raw is None else raw
+        self._stored = stored.detach() if stored.requires_grad else stored, tasks
         self._step = TrainingStep(self.objective, self.moment, stream, self._passes, self.prepare)
         self._step.open(student)
         return self._step
