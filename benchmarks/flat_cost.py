@@ -59,7 +59,7 @@ def main() -> None:
             before, start = strategy.clock.train_iterations, time.perf_counter()
             strategy.train(experience)
             step[recipe].append(1000 * (time.perf_counter() - start) / (strategy.clock.train_iterations - before))
-            held[recipe].append(sum(strategy.plugins[0].objective.nbytes().values()))
+            held[recipe].append(sum(strategy.plugins[0].engine.nbytes().values()))
         resident.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     fifth = max(1, chosen.experiences // 5)
     for recipe in RECIPES:

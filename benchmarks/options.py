@@ -21,7 +21,7 @@ def options(description: str | None, *, choices: bool = True, **flags: str) -> a
     if choices:
         parser.add_argument("--memory-size", type=int, nargs="+", default=[200], metavar="N", help="(default: 200)")
         parser.add_argument("--recipe", nargs="+", metavar="R", help="some of the recipes (default: all of the suite)")
-        parser.add_argument("--average", type=float, default=0.0, metavar="A", help="answer with an average of decay A")
+        parser.add_argument("--average", type=float, default=0.0, metavar="A", help="predict by an average of decay A")
         parser.add_argument(
             "--lr-end", type=float, default=1.0, metavar="S", help="lower the rate to S times its value"
         )

@@ -124,38 +124,38 @@ class Person:
         s, n = self.settings, self.settings.batch_size
         x = self.prepare(raw)
         self.optimizer.zero_grad()
-        answers = self.model(x)
+        outputs = self.model(x)
         if s.method == "er" and not self.buffer.empty:
             samples, targets = self.buffer.draw(n)
             memory_logits = self.model(self.prepare(samples))
-            loss = F.cross_entropy(torch.cat([answers, memory_logits]), torch.cat([y, targets]))
+            loss = F.cross_entropy(torch.cat([outputs, memory_logits]), torch.cat([y, targets]))
         else:
-            loss = F.cross_entropy(answers, y)
+            loss = F.cross_entropy(outputs, y)
         if s.method == "der++" and not self.buffer.empty:
             samples, _, logits = self.buffer.draw(n)
             loss = loss + s.alpha * F.mse_loss(self.model(self.prepare(samples)), logits)
             samples, targets, _ = self.buffer.draw(n)
             loss = loss + s.beta * F.cross_entropy(self.model(self.prepare(samples)), targets)
         if s.method == "lwf" and self.teacher is not None:
-            loss = loss + self.distillation(answers, x)
+            loss = loss + self.distillation(outputs, x)
         loss.backward()
         self.optimizer.step()
-        self.remember(raw, y, answers)
+        self.remember(raw, y, outputs)
 
-    def remember(self, samples: Tensor, y: Tensor, answers: Tensor) -> None:
+    def remember(self, samples: Tensor, y: Tensor, outputs: Tensor) -> None:
         """Into the memory, if the method has one."""
         if self.settings.method == "er":
             self.buffer.add(samples, y)
         elif self.settings.method == "der++":
-            self.buffer.add(samples, y, answers.detach())
+            self.buffer.add(samples, y, outputs.detach())
 
-    def distillation(self, answers: Tensor, x: Tensor) -> Tensor:
+    def distillation(self, outputs: Tensor, x: Tensor) -> Tensor:
         """T² · KL over old classes."""
         assert self.teacher is not None
         t = self.settings.temperature
         with torch.no_grad():
             old = F.log_softmax(self.teacher(x)[:, self.old] / t, 1)
-        now = F.log_softmax(answers[:, self.old] / t, 1)
+        now = F.log_softmax(outputs[:, self.old] / t, 1)
         return t * t * F.kl_div(now, old, reduction="batchmean", log_target=True)
 
     @torch.no_grad()
@@ -211,14 +211,14 @@ class Tight(Person):
         n_draws = 0 if self.buffer.empty else {"er": 1, "der++": 2}.get(s.method, 0)
         draws = [self.buffer.draw(n) for _ in range(n_draws)]
         x = self.prepare(torch.cat([raw, *(samples for samples, *_ in draws)]) if draws else raw)
-        answers = self.model(x)
-        own = answers[: len(y)]
+        outputs = self.model(x)
+        own = outputs[: len(y)]
         if s.method == "er" and draws:
-            loss = F.cross_entropy(answers, torch.cat([y, draws[0][1]]))
+            loss = F.cross_entropy(outputs, torch.cat([y, draws[0][1]]))
         else:
             loss = F.cross_entropy(own, y)
         if s.method == "der++" and draws:
-            _, one, other = answers.split([len(y), len(draws[0][1]), len(draws[1][1])])
+            _, one, other = outputs.split([len(y), len(draws[0][1]), len(draws[1][1])])
             loss = loss + s.alpha * F.mse_loss(one, draws[0][2]) + s.beta * F.cross_entropy(other, draws[1][1])
         if s.method == "lwf" and self.teacher is not None:
             loss = loss + self.distillation(own, x)
@@ -228,15 +228,15 @@ class Tight(Person):
         """An update of DER++ that shows a remembered sample once, though both draws took it."""
         s = self.settings
         samples, places, (_, logits), (targets, _) = self.buffer.draw_twice(s.batch_size)
-        answers = self.model(self.prepare(torch.cat([raw, samples])))
-        own = answers[: len(y)]
-        one, other = answers.index_select(0, places + len(y)).chunk(2)
+        outputs = self.model(self.prepare(torch.cat([raw, samples])))
+        own = outputs[: len(y)]
+        one, other = outputs.index_select(0, places + len(y)).chunk(2)
         loss = F.cross_entropy(own, y) + s.alpha * F.mse_loss(one, logits) + s.beta * F.cross_entropy(other, targets)
         self.update(loss, raw, y, own)
 
-    def update(self, loss: Tensor, raw: Tensor, y: Tensor, answers: Tensor) -> None:
+    def update(self, loss: Tensor, raw: Tensor, y: Tensor, outputs: Tensor) -> None:
         """Take the step, and remember the batch."""
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        self.remember(raw, y, answers)
+        self.remember(raw, y, outputs)

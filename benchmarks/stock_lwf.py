@@ -3,8 +3,8 @@
     python benchmarks/stock_lwf.py --seeds 5                                       # split MNIST, an MLP
     python benchmarks/stock_lwf.py --benchmark split-cifar10 --seeds 3 --epochs 1  # a ConvNet with BatchNorm
 
-Avalanche's plugin leaves out the factor T² of the loss, and its teacher stays in train mode: with BatchNorm it answers
-with the statistics of the new batch. Without BatchNorm its alpha of T² is therefore ckd's weight of 1.
+Avalanche's plugin leaves out the factor T² of the loss, and its teacher stays in train mode: with BatchNorm it
+normalises by the statistics of the new batch. Without BatchNorm its alpha of T² is therefore ckd's weight of 1.
 """
 
 import argparse

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ckd.classes import ClassSet
-from ckd.errors import DataError, ModelError, UnknownNameError
+from ckd.errors import DataError, ModelError
 from ckd.objective.class_axis import beside, by_place, n_classes
 from ckd.rows import Rows
 
@@ -66,14 +66,6 @@ def _rows(inputs: Tensor, labels: Tensor, tasks: Tensor | None = None, *, experi
 def mean_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Cross entropy, a mean over the batch and all places: logits and labels as `Engine.loss` takes them."""
     return F.cross_entropy(by_place(logits), targets if targets.is_floating_point() else targets.flatten())
-
-
-def check_head(student: nn.Module, head: str) -> None:
-    """Raise an UnknownNameError if `head` is no module of the student."""
-    modules = dict(student.named_modules())
-    if head not in modules:
-        linear = [path for path, module in modules.items() if isinstance(module, nn.Linear)]
-        raise UnknownNameError.of("head of the model", head, linear)
 
 
 def check_outputs(outputs: Any, seen: ClassSet) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ckd.classes import ClassSet
-from ckd.engine.given import as_stored, check_head, check_outputs, rate_of, without_inactive
+from ckd.engine.given import as_stored, check_outputs, rate_of, without_inactive
 from ckd.engine.life_cycle import LifeCycle
 from ckd.engine.loss_record import LossRecord
 from ckd.engine.passes import Passes
@@ -146,14 +146,12 @@ class Stepper:
             fix = "Call engine.begin(classes) before each experience."
             raise ConfigError("engine.loss", expected="an experience that has begun", received="none", fix=fix)
         if self.head is not None:
-            check_head(student, self.head)
+            check_path(dict(student.named_modules()), self.head)
         self._student = weakref.ref(student)
         if self._begun:
             self.parts.begin(student, self.moment.classes)
-        if self.objective.needs_head:
-            tasks = None if stream.tasks is None else stream.tasks[:2]
-            self.head = self.head or find_head(student, stream.inputs[:2], tasks)
-            check_path(dict(student.named_modules()), self.head)
+        if self.objective.needs_head and self.head is None:
+            self.head = find_head(student, stream.inputs[:2], None if stream.tasks is None else stream.tasks[:2])
         random, cpu = getattr(self.prepare, "random", self.prepare is not as_stored), stream.inputs.device.type == "cpu"
         passes = Passes.of(student, self.objective, joint=self.joint, unique=self.unique, random=random, cpu=cpu)
         passes.head = self.head

@@ -394,3 +394,15 @@ def test_units_that_a_masked_head_leaves_inactive_are_not_stored_at_the_end_eith
     stored = plugin.objective.memory.rows.logits
     assert stored[:, :4].isnan().all()
     assert stored[:, 4:].isfinite().all()
+
+
+def test_an_experience_without_a_mini_batch_is_part_of_the_next(blobs, benchmark_of, network, naive):
+    experiences = blobs()
+    experiences[1] = tuple(column[:3] for column in experiences[1])
+    plugin = SelfDistillation(recipes.self_distillation(memory_size=20))
+    strategy, seen = naive(network(), [plugin]), []
+    for experience in benchmark_of(experiences).train_stream:
+        strategy.train(experience, drop_last=True)
+        seen.append((plugin.engine.moment.experience, plugin.objective.teachers["snapshot"].classes.indices))
+    skipped = experiences[1][1].unique().tolist()
+    assert seen == [(1, [0, 1]), (1, [0, 1]), (2, [0, 1, *skipped, 4, 5])]
