@@ -156,10 +156,12 @@ def print_line(console: Console, text: str) -> None:
 @contextmanager
 def progress(console: Console, pieces: int) -> Iterator[Callable[[str, str], None]]:
     """A bar of so many pieces of work where there is a terminal; each is told, by method, as it begins."""
+    if not console.is_terminal:
+        yield lambda *_: None
+        return
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    hidden = not console.is_terminal
     # drawn between what is timed, not by a thread beside it
-    with Progress(*columns, console=console, auto_refresh=False, transient=True, disable=hidden) as bar:
+    with Progress(*columns, console=console, auto_refresh=False, transient=True) as bar:
         task = bar.add_task("", total=pieces)
 
         def tell(method: str, what: str) -> None:

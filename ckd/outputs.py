@@ -70,6 +70,16 @@ def call(model: nn.Module, inputs: Tensor, tasks: Tensor | None = None) -> Tenso
     return outputs
 
 
+def class_axis(logits: Tensor) -> int:
+    """Where the classes are: 1 for dense logits (B, C, H, W), else the last axis."""
+    return 1 if logits.dim() == 4 else -1
+
+
+def full_precision(outputs: Tensor) -> Tensor:
+    """Half and bfloat16 outputs as float32; others as they are."""
+    return outputs.float() if outputs.dtype in (torch.float16, torch.bfloat16) else outputs
+
+
 class Capture:
     """Within the context, each forward pass of `model` leaves the wanted outputs in it.
 
@@ -125,8 +135,8 @@ class Capture:
             if not isinstance(value, Tensor):
                 fix = "Tap a module that gives one tensor."
                 raise ModelError(f"module {place[0]!r}", expected="a tensor", received=type(value), fix=fix)
-            half = value.dtype in (torch.float16, torch.bfloat16)
-            self._found[place] = value.float() if half else value.clone()
+            whole = full_precision(value)
+            self._found[place] = value.clone() if whole is value else whole
 
         def before(_module: nn.Module, args: tuple[Any, ...]) -> None:
             keep(args[0] if args else None)

@@ -98,6 +98,14 @@ class Part:
     needs_head = False
     """Whether it looks at the head of the model or at what the head takes in."""
 
+    needs_one_label = False
+    """Whether each sample must have one label, so that logits (B, T, C) and (B, C, H, W) are refused."""
+
+    @property
+    def members(self) -> dict[str, Part]:
+        """The parts that it is made of, by name; each has a life cycle of its own."""
+        return {}
+
     def begin(self, model: nn.Module, classes: Classes) -> None:
         """An experience (or online sub-experience) begins; `model` has its head for it."""
 

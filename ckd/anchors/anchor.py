@@ -47,6 +47,7 @@ class Anchor(Part):
 
     needs_boundaries = True
     needs_data = True
+    needs_one_label = True
 
     def __init__(
         self,
@@ -62,6 +63,9 @@ class Anchor(Part):
             if not isinstance(part, kind):
                 fix = "For example Anchor(snapshot, Kronecker())."
                 raise ConfigError(f"{name} of the anchor", expected=f"a {kind.__name__}", received=repr(part), fix=fix)
+        if teacher.members:
+            fix = "Tie the student to one of its teachers."
+            raise ConfigError("teacher of the anchor", expected="one network", received="several", fix=fix)
         for name, value in (("weight", weight), ("decay", decay), ("samples", samples)):
             if not isinstance(value, int | float):
                 raise ConfigError(

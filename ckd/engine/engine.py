@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,6 +136,7 @@ class Engine(Stepper):
         if data is None and needy:
             received, fix = f"none, and {needy[0]} looks at it", "Call engine.end((inputs, labels))."
             raise ConfigError("engine.end", expected="the experience's data", received=received, fix=fix)
+        data = list(data) if isinstance(data, Iterator) else data  # several parts may read it
         prepare = getattr(self.prepare, "deterministic", self.prepare)
         ending = Ending(
             student,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -68,11 +68,17 @@ def mean_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(by_place(logits), targets if targets.is_floating_point() else targets.flatten())
 
 
-def check_outputs(outputs: Any, seen: ClassSet) -> None:
+def check_outputs(outputs: Any, seen: ClassSet, needs_one_label: Sequence[str] = ()) -> None:
     """Raise unless the student returned logits wide enough for the classes seen.
 
+    Args:
+        outputs: what it returned.
+        seen: the classes.
+        needs_one_label: parts that do with logits (B, C) only, by name.
+
     Raises:
-        ModelError: not a tensor (B, C), (B, T, C) or (B, C, H, W).
+        ModelError: not a tensor (B, C), (B, T, C) or (B, C, H, W); or several labels for a sample, where a part cannot
+            do with them.
         DataError: a class beyond the head.
     """
     if not isinstance(outputs, Tensor) or outputs.dim() not in (2, 3, 4):
@@ -82,6 +88,13 @@ def check_outputs(outputs: Any, seen: ClassSet) -> None:
             expected="one tensor of logits, (batch, classes)",
             received=shape,
             fix="Wrap the model so that its forward returns the logits alone.",
+        )
+    if outputs.dim() > 2 and needs_one_label:
+        raise ModelError(
+            "output of the model",
+            expected=f"logits (batch, classes): {needs_one_label[0]} works with one label for each sample",
+            received=f"a tensor of shape {tuple(outputs.shape)}",
+            fix="Use a recipe that works with many, such as er, der++, lwf or self-distillation.",
         )
     check_label(max(seen.indices, default=-1), outputs)
 

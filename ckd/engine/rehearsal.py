@@ -8,8 +8,7 @@ off. It is the same sum, to rounding.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -18,30 +17,62 @@ from torch import Tensor
 from ckd.memory import Memory
 from ckd.objective.batch import Batch, join
 from ckd.objective.draws import Replay
-from ckd.rows import Rows
+from ckd.rows import Rows, on
 
 Prepare = Callable[[Tensor, torch.Generator], Tensor]
 """Stored samples (B, ...) and a generator for augmentation, to network inputs."""
 
 
-def _gathered_later(name: str) -> Any:
-    """A column of a batch that may be given as a function, which is called when the column is first looked at."""
-    hidden = f"_{name}"
-
-    def get(batch: Batch) -> Any:
-        value = batch.__dict__[hidden]
-        if callable(value):
-            value = batch.__dict__[hidden] = value()
-        return value
-
-    return property(get, lambda batch, value: batch.__dict__.__setitem__(hidden, value))
-
-
 class ReplayBatch(Batch):
     """Remembered samples; a column is gathered when it is first looked at, as a step reads only some of them."""
 
-    inputs, targets, tasks = map(_gathered_later, ("inputs", "targets", "tasks"))
-    logits, experiences = map(_gathered_later, ("logits", "experiences"))
+    _rows: Rows
+    _slots: Tensor
+    _device: torch.device
+    _by_task: bool
+    _prepared: Callable[[], Tensor]
+
+    @classmethod
+    def of(
+        cls, rows: Rows, slots: Tensor, device: torch.device, *, by_task: bool, inputs: Tensor | Callable[[], Tensor]
+    ) -> ReplayBatch:
+        """Those in `slots` (n,) of the memory's `rows`, on `device`; `inputs` is shown, or returns what is."""
+        batch = cls.__new__(cls)
+        batch._rows, batch._slots, batch._device, batch._by_task = rows, slots, device, by_task
+        if isinstance(inputs, Tensor):
+            batch.inputs = inputs
+        else:
+            batch._prepared = inputs
+        batch.samples = slots.shape[0]
+        return batch
+
+    @cached_property
+    def inputs(self) -> Tensor:  # type: ignore[override]
+        """Network inputs."""
+        return self._prepared()
+
+    @cached_property
+    def targets(self) -> Tensor:  # type: ignore[override]
+        """Labels."""
+        return self._column(self._rows.targets)
+
+    @cached_property
+    def tasks(self) -> Tensor | None:  # type: ignore[override]
+        """Task labels."""
+        return self._column(self._rows.tasks) if self._by_task else None
+
+    @cached_property
+    def logits(self) -> Tensor | None:  # type: ignore[override]
+        """As they were stored."""
+        return None if self._rows.logits is None else self._column(self._rows.logits)
+
+    @cached_property
+    def experiences(self) -> Tensor | None:  # type: ignore[override]
+        """Indices of the experiences."""
+        return self._column(self._rows.experiences)
+
+    def _column(self, column: Tensor) -> Tensor:
+        return on(self._device, column.index_select(0, self._slots))
 
 
 class Rehearsal:
@@ -80,24 +111,22 @@ class Rehearsal:
         self.batches: dict[Replay, Batch] = {}
         if not draws:
             return
-        slots = memory.draw(n, draws=len(draws))  # (draws · n,), on the CPU
+        slots, stored = memory.draw(n, draws=len(draws)), self._rows.raw.device  # (draws · n,), on the CPU
         if not (unique and len(plain) > 1):
-            there = slots.to(memory.rows.raw.device, non_blocking=True)
-            inputs = self._inputs(there).chunk(len(draws))
-            found = zip(draws, there.chunk(len(draws)), inputs, strict=True)
+            there = on(stored, slots)
+            inputs = self._inputs(there)
+            found = zip(draws, there.chunk(len(draws)), inputs.chunk(len(draws)), strict=True)
             self.batches = {draw: self._batch(own, mine) for draw, own, mine in found}
             return
-        stored = memory.rows.raw.device
         own = dict(zip(draws, slots.chunk(len(draws)), strict=True))
         drawn = slots if len(plain) == len(draws) else torch.cat([own[draw] for draw in plain])
-        rows, places = (index.to(stored, non_blocking=True) for index in unique_slots(drawn, len(memory)))
+        rows, places = (on(stored, index) for index in unique_slots(drawn, len(memory)))
         self._places = places
         where = dict(zip(plain, places.chunk(len(plain)), strict=True))
         once = self._inputs(rows)
         self._shared = self._batch(rows, once)
-        self.batches = {}
         for draw, index in own.items():
-            there = index.to(stored, non_blocking=True)
+            there = on(stored, index)
             gather = partial(once.index_select, 0, where[draw]) if draw in where else partial(self._inputs, there)
             self.batches[draw] = self._batch(there, gather)
 
@@ -114,24 +143,11 @@ class Rehearsal:
         return every.chunk(len(self._plain))
 
     def _inputs(self, slots: Tensor) -> Tensor:
-        return self._prepare(self._rows.raw.index_select(0, slots).to(self._device), self._generator)
+        return self._prepare(on(self._device, self._rows.raw.index_select(0, slots)), self._generator)
 
     def _batch(self, slots: Tensor, inputs: Tensor | Callable[[], Tensor]) -> Batch:
         """The samples in these slots, which lie on the memory's device."""
-        rows, later = self._rows, partial(_column, self._rows, slots, self._device)
-        return ReplayBatch(
-            inputs,  # type: ignore[arg-type]
-            partial(later, "targets"),  # type: ignore[arg-type]
-            partial(later, "tasks") if self._by_task else None,  # type: ignore[arg-type]
-            None if rows.logits is None else partial(later, "logits"),  # type: ignore[arg-type]
-            partial(later, "experiences"),  # type: ignore[arg-type]
-            samples=slots.shape[0],
-        )
-
-
-def _column(rows: Rows, slots: Tensor, device: torch.device, name: str) -> Tensor:
-    column: Tensor = getattr(rows, name)
-    return column.index_select(0, slots).to(device)
+        return ReplayBatch.of(self._rows, slots, self._device, by_task=self._by_task, inputs=inputs)
 
 
 def unique_slots(drawn: Tensor, n: int) -> tuple[Tensor, Tensor]:

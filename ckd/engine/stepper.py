@@ -23,6 +23,7 @@ from ckd.objective.moment import Moment
 from ckd.objective.objective import Objective
 from ckd.outputs import check_path, find_head
 from ckd.part import Update
+from ckd.teachers import Fixed, Teacher
 
 ONE_RUN = "Build a new one for each run: its memory and teachers belong to one student."
 
@@ -103,7 +104,7 @@ class Stepper:
         assert self._step is not None
         with closing(self._step):
             if self._begun:
-                check_outputs(outputs, self.moment.classes.seen)
+                check_outputs(outputs, self.moment.classes.seen, self.objective.needs_one_label)
                 self._begun = False
             return self._step.receive(outputs)
 
@@ -152,6 +153,9 @@ class Stepper:
             self.parts.begin(student, self.moment.classes)
         if self.objective.needs_head and self.head is None:
             self.head = find_head(student, stream.inputs[:2], None if stream.tasks is None else stream.tasks[:2])
+        for part in self.parts.parts.values():
+            if isinstance(part, Teacher) and not isinstance(part, Fixed):
+                part.head = self.head  # it is a copy of the student
         random, cpu = getattr(self.prepare, "random", self.prepare is not as_stored), stream.inputs.device.type == "cpu"
         passes = Passes.of(student, self.objective, joint=self.joint, unique=self.unique, random=random, cpu=cpu)
         passes.head = self.head

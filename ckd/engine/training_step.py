@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -29,7 +28,7 @@ class TrainingStep:
 
     Attributes:
         inputs: what the student is to be shown: the stream, and in a joint pass everything else behind it.
-        targets, tasks: the labels and task labels of `inputs`.
+        tasks, targets: the task labels and labels of `inputs`.
     """
 
     def __init__(self, objective: Objective, moment: Moment, stream: Batch, passes: Passes, prepare: Prepare) -> None:
@@ -43,22 +42,21 @@ class TrainingStep:
         self._weights = [weight for weight, is_active in zip(weights, active, strict=True) if is_active]
         self._rehearsal: Rehearsal | None = None
         self._batches: dict[Shown, Batch] = {STREAM: stream}
-        self._outputs: dict[tuple[Shown, Output], Any] = {}
+        self._outputs: dict[Output, dict[Shown, Any]] = {logits: {}}
         self._teacher_outputs: dict[tuple[str, Shown], dict[Output, Any]] = {}
-        self._open = ExitStack()
-        self.inputs, self.targets, self.tasks = stream.inputs, stream.targets, stream.tasks
+        self._capture: Capture | None = None
 
     # what is drawn ---------------------------------------------------------------------------------------------
 
     def batch(self, shown: Draw | Shown) -> Batch:
         """The samples of a draw, as the networks see them."""
         shown = shown if isinstance(shown, Shown) else Shown(shown)
-        if shown not in self._batches:
-            if shown.view is None:
-                self._batches[shown] = shown.draw.realise(self)
-            else:
-                self._batches[shown] = shown.view(self.batch(shown.draw), self.objective.generator)
-        return self._batches[shown]
+        batch = self._batches.get(shown)
+        if batch is None:
+            drawn = shown.draw.realise(self) if shown.view is None else self.batch(shown.draw)
+            batch = drawn if shown.view is None else shown.view(drawn, self.objective.generator)
+            self._batches[shown] = batch
+        return batch
 
     def replay(self, draw: Draw) -> Batch:
         """A draw from memory; those of all terms are gathered and prepared together."""
@@ -94,13 +92,18 @@ class TrainingStep:
         if self._passes.joint and self.plan.shown:
             self._blocks = self._joint_blocks()
             union = self.plan.union
-            together = self.batch(union) if union else join([batch for batch, _ in self._blocks])
+            self._together = self.batch(union) if union else join([batch for batch, _ in self._blocks])
         else:
             self._blocks = [(self.batch(shown), (shown,)) for shown in (STREAM, *self.plan.shown)]
-            together = self.stream
-        self.inputs, self.targets, self.tasks = together.inputs, together.targets, together.tasks
+            self._together = self.stream
+        self.inputs, self.tasks = self._together.inputs, self._together.tasks
         if self.plan.taps:
-            self._capture = self._open.enter_context(Capture(student, self.plan.taps, self._passes.head))
+            self._capture = Capture(student, self.plan.taps, self._passes.head).__enter__()
+
+    @property
+    def targets(self) -> Tensor:
+        """The labels of `inputs`, joined when they are asked for."""
+        return self._together.targets
 
     def receive(self, outputs: Tensor) -> Tensor:
         """Take what the student returned for `inputs`; returns the part that is the stream's, (B, C).
@@ -111,7 +114,7 @@ class TrainingStep:
             sizes = [batch.inputs.shape[0] for batch, _ in self._blocks]
             for output, value in self._found(outputs).items():
                 if self.plan.union is not None:
-                    self._outputs[self.plan.union, output] = value
+                    self._outputs.setdefault(output, {})[self.plan.union] = value
                 for (_, shown), part in zip(self._blocks, _split(value, sizes), strict=True):
                     self._note(shown, output, part)
         else:
@@ -119,12 +122,13 @@ class TrainingStep:
                 own = call(self._student, batch.inputs, batch.tasks) if i else outputs
                 for output, value in self._found(own).items():
                     self._note(shown, output, value)
-        stream: Tensor = self._outputs[STREAM, logits]
+        stream: Tensor = self._outputs[logits][STREAM]
         return stream
 
     def close(self) -> None:
         """Stop watching, after `receive` or a forward pass that failed."""
-        self._open.close()
+        if self._capture is not None:
+            self._capture.__exit__()
 
     def _joint_blocks(self) -> list[tuple[Batch, tuple[Shown, ...]]]:
         """The batches of a joint pass, each with its draws: the stream, all plain draws from memory, the others."""
@@ -134,28 +138,31 @@ class TrainingStep:
 
     def _found(self, outputs: Tensor) -> dict[Output, Any]:
         """Every output of the last forward pass."""
+        if self._capture is None:
+            return {logits: outputs}
         return {logits: outputs, **{tapped: self._capture[tapped] for tapped in self.plan.taps}}
 
     def _note(self, shown: tuple[Shown, ...], output: Output, value: Any) -> None:
         """Note an output for a draw, or for the draws that share its rows."""
+        found = self._outputs.setdefault(output, {})
         if len(shown) == 1:
-            self._outputs[shown[0], output] = value
+            found[shown[0]] = value
             return
         spread = self._rehearse().by_draw
         parts = zip(*map(spread, value), strict=True) if isinstance(value, tuple) else spread(value)
-        for one, part in zip(shown, parts, strict=True):
-            self._outputs[one, output] = part
+        found.update(zip(shown, parts, strict=True))
 
     # what the networks return ----------------------------------------------------------------------------------
 
     def student(self, shown: Shown, output: Output = logits) -> Any:
         """An output of the student, with its graph."""
-        key = (shown, output)
-        if key not in self._outputs:
-            parts = [self._outputs[Shown(part), output] for part in shown.draw.parts(self)]
+        found = self._outputs[output]
+        value = found.get(shown)
+        if value is None:
+            parts = [found[Shown(part)] for part in shown.draw.parts(self)]
             several = isinstance(parts[0], tuple)
-            self._outputs[key] = tuple(map(torch.cat, zip(*parts, strict=True))) if several else torch.cat(parts)
-        return self._outputs[key]
+            value = found[shown] = tuple(map(torch.cat, zip(*parts, strict=True))) if several else torch.cat(parts)
+        return value
 
     def teacher(self, name: str) -> Teacher:
         """The objective's teacher called `name`."""

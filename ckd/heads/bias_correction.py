@@ -32,6 +32,7 @@ class BiasCorrection(Part):
     """
 
     needs_boundaries = True
+    needs_one_label = True
 
     def __init__(self, steps: int = 50) -> None:
         self.steps = steps

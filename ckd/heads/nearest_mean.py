@@ -21,6 +21,7 @@ class NearestMean(Part):
     """Evaluates with the negative distance to each class's mean feature in memory; features are the head's input."""
 
     needs_boundaries = True
+    needs_one_label = True
     needs_head = True
 
     def __init__(self) -> None:

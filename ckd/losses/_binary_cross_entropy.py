@@ -9,7 +9,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from ckd.losses._masking import check_same_shape, full_precision
+from ckd.losses._masking import check_same_shape
+from ckd.outputs import full_precision
 
 
 def binary_cross_entropy(student: Tensor, target: Tensor, *, classes: Tensor | None = None) -> Tensor:
@@ -37,7 +38,8 @@ def binary_cross_entropy(student: Tensor, target: Tensor, *, classes: Tensor | N
         tensor([1.3863])
     """
     check_same_shape(student, target)
-    student, target = full_precision(student), full_precision(target)
+    student = full_precision(student)
+    target = target.to(student.dtype)
     if classes is None:
         return F.binary_cross_entropy_with_logits(student, target, reduction="none").sum(-1)
     student, target = student.masked_fill(~classes, 0), target.masked_fill(~classes, 0)

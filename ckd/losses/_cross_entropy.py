@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ckd.errors import DataError
-from ckd.losses._masking import only
+from ckd.losses._masking import check_same_shape, only
 
 
 def cross_entropy(student: Tensor, targets: Tensor, *, classes: Tensor | None = None) -> Tensor:
@@ -28,6 +28,7 @@ def cross_entropy(student: Tensor, targets: Tensor, *, classes: Tensor | None = 
         (B,), in nats; float32 for half-precision logits.
 
     Raises:
+        ConfigError: probabilities that are not (B, C).
         DataError: a label below 0 or above C - 1. Checked on the CPU only, where it costs nothing.
 
     Example:
@@ -43,6 +44,7 @@ def cross_entropy(student: Tensor, targets: Tensor, *, classes: Tensor | None = 
         tensor([1.3863, 1.3863])
     """
     if targets.is_floating_point():
+        check_same_shape(student, targets)
         log_p = only(student, classes).log_softmax(-1)
         return -(targets if classes is None else targets.masked_fill(~classes, 0)).mul(log_p).sum(-1)
     losses = _with_labels(only(student, classes), targets)

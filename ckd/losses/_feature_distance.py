@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ckd.errors import ConfigError
-from ckd.losses._masking import full_precision
+from ckd.outputs import full_precision
 
 
 def feature_distance(student: Tensor, target: Tensor) -> Tensor:

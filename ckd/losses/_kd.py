@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ckd.losses._masking import check_same_shape, check_temperature, full_precision, only
+from ckd.losses._masking import check_same_shape, check_temperature, only
+from ckd.outputs import full_precision
 
 
 def kd(student: Tensor, teacher: Tensor, *, temperature: float = 2.0, classes: Tensor | None = None) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ckd.errors import ConfigError, DataError
 from ckd.losses._cross_entropy import cross_entropy
-from ckd.losses._masking import full_precision
+from ckd.outputs import full_precision
 
 
 def logit_adjusted_cross_entropy(
@@ -61,7 +61,8 @@ def logit_adjusted_cross_entropy(
             "prior", expected=f"one number a class, ({width},)", received=tuple(prior.shape), fix="Count all classes."
         )
     there = prior > 0
-    offset = strength * torch.where(there, prior, 1).to(student.dtype).log()
+    prior = prior if prior.is_floating_point() else prior.to(student.dtype)
+    offset = strength * torch.where(there, prior, 1).log().to(student.dtype)
     allowed = there if classes is None else there & classes
     return cross_entropy(student + offset, targets, classes=allowed)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from ckd.losses._masking import check_same_shape, full_precision
+from ckd.losses._masking import check_same_shape
+from ckd.outputs import full_precision
 
 
 def logit_mse(student: Tensor, target: Tensor, *, classes: Tensor | None = None) -> Tensor:

@@ -8,11 +8,7 @@ import torch
 from torch import Tensor
 
 from ckd.errors import ConfigError
-
-
-def full_precision(logits: Tensor) -> Tensor:
-    """Half and bfloat16 logits as float32; others as they are."""
-    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+from ckd.outputs import full_precision
 
 
 def only(logits: Tensor, classes: Tensor | None) -> Tensor:

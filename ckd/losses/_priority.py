@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ckd.losses._masking import full_precision
+from ckd.outputs import full_precision
 
 
 def priority(student: Tensor, _: Tensor, *, margin: float = 0.3, classes: Tensor | None = None) -> Tensor:

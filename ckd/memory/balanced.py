@@ -28,6 +28,8 @@ class Balanced:
         by: "class", "task" (the experience a sample came from) or "both".
     """
 
+    needs_one_label = True
+
     def __init__(self, by: By = "class") -> None:
         if by not in ("class", "task", "both"):
             raise ConfigError(

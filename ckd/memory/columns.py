@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ckd.errors import DataError
+from ckd.outputs import class_axis
 from ckd.rows import Rows
 
 
@@ -38,14 +39,16 @@ def write(table: Rows, slots: Tensor, rows: Rows) -> Rows:
     A wider head widens the logits column: older rows get NaN for the classes that were not there.
     """
     if table.logits is not None and rows.logits is not None:
-        width = max(table.logits.shape[1], rows.logits.shape[1])
-        table = replace(table, logits=_widen(table.logits, width))
-        rows = replace(rows, logits=_widen(rows.logits, width))
+        axis = class_axis(rows.logits)
+        width = max(table.logits.shape[axis], rows.logits.shape[axis])
+        table = replace(table, logits=_widen(table.logits, width, axis))
+        rows = replace(rows, logits=_widen(rows.logits, width, axis))
     for name, column in table.items():
         column.index_copy_(0, slots, getattr(rows, name).to(column))
     return table
 
 
-def _widen(logits: Tensor, width: int) -> Tensor:
-    missing = width - logits.shape[1]
-    return torch.nn.functional.pad(logits, (0, missing), value=torch.nan) if missing else logits
+def _widen(logits: Tensor, width: int, axis: int) -> Tensor:
+    missing = list(logits.shape)
+    missing[axis] = width - logits.shape[axis]
+    return torch.cat([logits, logits.new_full(missing, torch.nan)], axis) if missing[axis] else logits

@@ -29,6 +29,7 @@ class HerdedMemory(Memory):
     can_keep_logits = False  # nothing is stored while the student trains on it
     needs_whole_experience = True
     needs_data = True
+    needs_one_label = True
     needs_head = True
 
     def __init__(self, size: int, **options: Any) -> None:

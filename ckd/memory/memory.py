@@ -13,8 +13,9 @@ from ckd.errors import ConfigError, DataError
 from ckd.memory.columns import allocate, check_kind, write
 from ckd.memory.policy import Policy
 from ckd.memory.reservoir import Reservoir
+from ckd.outputs import class_axis
 from ckd.part import Part, Update, tensor_bytes
-from ckd.rows import Rows
+from ckd.rows import Rows, on
 
 
 class Memory(Part):
@@ -68,6 +69,7 @@ class Memory(Part):
         self.size = size
         self.stride = round(1 / held_out) if held_out else 0
         self.policy = policy or Reservoir()
+        self.needs_one_label = self.needs_one_label or getattr(self.policy, "needs_one_label", False)
         self.keep_logits = keep_logits
         self.device = torch.device(device) if device is not None else None
         self.generator = torch.Generator().manual_seed(seed)
@@ -120,8 +122,8 @@ class Memory(Part):
             return
         self._all_known &= all_known and _width(self._table) == _width(incoming)
         device = self._table.raw.device
-        chosen = incoming.take(rows.to(incoming.raw.device, non_blocking=True)).to(device)
-        self._table = write(self._table, slots.to(device, non_blocking=True), chosen)
+        chosen = incoming.take(on(incoming.raw.device, rows)).to(device)
+        self._table = write(self._table, on(device, slots), chosen)
         self._filled = max(self._filled, int(slots.max()) + 1)
 
     def after_update(self, update: Update) -> None:
@@ -142,7 +144,7 @@ class Memory(Part):
         With several `draws`, independent ones, the rows of one after those of the other.
         """
         rows = self.rows
-        return rows.take(self.draw(n, draws=draws).to(rows.raw.device, non_blocking=True))
+        return rows.take(on(rows.raw.device, self.draw(n, draws=draws)))
 
     def draw(self, n: int, *, draws: int = 1) -> Tensor:
         """The slots of the rows that `sample` copies, (draws · n,), int64 on the CPU."""
@@ -209,4 +211,4 @@ class Memory(Part):
 
 
 def _width(rows: Rows) -> int | None:
-    return None if rows.logits is None else rows.logits.shape[1]
+    return None if rows.logits is None else rows.logits.shape[class_axis(rows.logits)]

@@ -37,6 +37,7 @@ class RefreshedMemory(Memory):
     """
 
     needs_boundaries = True
+    needs_one_label = True
 
     def __init__(self, size: int, *, implant: float | None = None, **options: Any) -> None:
         super().__init__(size, **options)

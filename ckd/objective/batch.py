@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -49,13 +50,35 @@ View = Callable[[Batch, torch.Generator], Batch]
 """Changes what the networks are shown of a draw (mixes, augments); the generator is the memory's own."""
 
 
-def join(batches: list[Batch]) -> Batch:
+class JoinedBatch(Batch):
+    """One batch after the other: inputs, targets and tasks, each joined when it is first looked at."""
+
+    _batches: Sequence[Batch]
+
+    @classmethod
+    def of(cls, batches: Sequence[Batch]) -> JoinedBatch:
+        """The rows of these batches, without their stored logits."""
+        joined = cls.__new__(cls)
+        joined._batches, joined.samples = batches, sum(batch.inputs.shape[0] for batch in batches)
+        return joined
+
+    @cached_property
+    def inputs(self) -> Tensor:  # type: ignore[override]
+        """Network inputs."""
+        return torch.cat([batch.inputs for batch in self._batches])
+
+    @cached_property
+    def targets(self) -> Tensor:  # type: ignore[override]
+        """Labels."""
+        return torch.cat([batch.targets for batch in self._batches])
+
+    @cached_property
+    def tasks(self) -> Tensor | None:  # type: ignore[override]
+        """Task labels, where all have them."""
+        tasks = [batch.tasks for batch in self._batches if batch.tasks is not None]
+        return torch.cat(tasks) if len(tasks) == len(self._batches) else None
+
+
+def join(batches: Sequence[Batch]) -> Batch:
     """One batch after the other (inputs, targets and tasks; not the stored logits)."""
-    if len(batches) == 1:
-        return batches[0]
-    tasks = [b.tasks for b in batches if b.tasks is not None]
-    return Batch(
-        torch.cat([b.inputs for b in batches]),
-        torch.cat([b.targets for b in batches]),
-        torch.cat(tasks) if len(tasks) == len(batches) else None,
-    )
+    return batches[0] if len(batches) == 1 else JoinedBatch.of(batches)

@@ -11,11 +11,12 @@ from dataclasses import replace
 from torch import Tensor
 
 from ckd.objective.batch import Batch
+from ckd.outputs import class_axis
 
 
 def n_classes(logits: Tensor) -> int:
     """C."""
-    return logits.shape[1 if logits.dim() == 4 else -1]
+    return logits.shape[class_axis(logits)]
 
 
 def by_place(logits: Tensor) -> Tensor:

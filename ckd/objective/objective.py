@@ -12,6 +12,7 @@ from torch import nn
 from ckd.anchors import Anchor
 from ckd.memory import Memory
 from ckd.objective.check import Check
+from ckd.objective.targets import Target
 from ckd.objective.term import Term
 from ckd.outputs import HEAD
 from ckd.part import EvaluationModel, Part
@@ -152,9 +153,11 @@ class Objective:
         found += [("anchor", self.anchor)]
         found += [(f"{what} of {term.name}", part) for term in self.all_terms for what, part in term.parts.items()]
         parts: dict[str, Part] = {}
-        for name, part in found:
+        while found:
+            name, part = found.pop(0)
             if isinstance(part, Part) and not any(part is known for known in parts.values()):
                 parts[name] = part  # under its first name: an Ema may be teacher and evaluation model
+                found = [(f"{what} of {name}", member) for what, member in part.members.items()] + found
         return parts
 
     @functools.cached_property
@@ -162,6 +165,12 @@ class Objective:
         """Whether a term or part uses what the head takes in."""
         tapped = any(HEAD in term.output.paths for term in self.all_terms)
         return tapped or any(part.needs_head for part in self.parts.values())
+
+    @functools.cached_property
+    def needs_one_label(self) -> list[str]:
+        """The parts and targets that can do with one label for each sample only."""
+        users: list[Part | Target] = [*self.parts.values(), *(term.target for term in self.all_terms)]
+        return [type(one).__name__ for one in users if one.needs_one_label]
 
     def evaluation_model(self, student: nn.Module, name: str | None = None) -> nn.Module:
         """The network that predicts at evaluation in the place of the student."""

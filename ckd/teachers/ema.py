@@ -51,7 +51,7 @@ class Ema(Teacher):
         self.classes = classes.seen
         known = {} if self._frozen is None else self._frozen.module.state_dict()
         shapes = {name: value.shape for name, value in model.state_dict().items()}
-        if shapes == {name: value.shape for name, value in known.items()}:
+        if self.ready and shapes == {name: value.shape for name, value in known.items()}:
             return
         fresh = copy.deepcopy(model)
         for name, value in fresh.state_dict().items():
@@ -69,7 +69,7 @@ class Ema(Teacher):
         if self.rate < 1 and float(torch.rand((), generator=self.generator)) >= self.rate:
             return
         alpha = min(self.decay, 1 - 1 / (self.steps + 1))
-        mine, its = ([*m.parameters(), *m.buffers()] for m in (self.model.module, update.model))
+        mine, its = map(_tensors, (self.model.module, update.model))
         floating = [(a, b.detach()) for a, b in zip(mine, its, strict=True) if a.is_floating_point()]
         with torch.no_grad():
             torch._foreach_lerp_([a for a, _ in floating], [b for _, b in floating], 1 - alpha)
@@ -93,3 +93,14 @@ def _carry_over(known: Tensor, fresh: Tensor) -> None:
     if known.dim() == fresh.dim():
         corner = tuple(slice(0, min(a, b)) for a, b in zip(known.shape, fresh.shape, strict=True))
         fresh[corner] = known[corner]
+
+
+def _tensors(model: nn.Module) -> list[Tensor]:
+    """Weights and statistics: parameters, buffers, and the plain tensors of layers like Avalanche's BatchRenorm."""
+    plain = [
+        value
+        for module in model.modules()
+        for name, value in vars(module).items()
+        if name.startswith("running_") and isinstance(value, Tensor)
+    ]
+    return [*model.parameters(), *model.buffers(), *plain]

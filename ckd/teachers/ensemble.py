@@ -13,10 +13,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ckd.classes import Classes
 from ckd.errors import ConfigError
-from ckd.outputs import Output, logits
-from ckd.part import Ending, Update
+from ckd.outputs import Output, class_axis, logits
+from ckd.part import Part
 from ckd.teachers.teacher import Teacher
 
 Weights = Sequence[float] | Callable[[Tensor], Tensor]
@@ -66,6 +65,11 @@ class Ensemble(Teacher):
         self.needs_boundaries = any(teacher.needs_boundaries for teacher in self.teachers)
 
     @property
+    def members(self) -> dict[str, Part]:
+        """The teachers, by number."""
+        return {f"member {i}": teacher for i, teacher in enumerate(self.teachers)}
+
+    @property
     def ready(self) -> bool:
         """Whether all of them are."""
         return all(teacher.ready for teacher in self.teachers)
@@ -78,7 +82,7 @@ class Ensemble(Teacher):
             fix = "Take features from one of its teachers, named on its own."
             raise ConfigError("ensemble", expected="logits to be wanted", received="features", fix=fix)
         each = [teacher.outputs(inputs, tasks)[logits] for teacher in self.teachers]
-        axis = 1 if each[0].dim() == 4 else -1
+        axis = class_axis(each[0])
         width = min(one.shape[axis] for one in each)
         return {logits: self._mean(torch.stack([one.narrow(axis, 0, width) for one in each]))}
 
@@ -99,38 +103,9 @@ class Ensemble(Teacher):
         masks = [mask for t in self.teachers if (mask := t.valid(width, tasks, device)) is not None]
         return functools.reduce(torch.logical_and, masks) if masks else None
 
-    def begin(self, model: nn.Module, classes: Classes) -> None:
-        """Pass it on."""
-        for teacher in self.teachers:
-            teacher.begin(model, classes)
-
-    def after_update(self, update: Update) -> None:
-        """Pass it on."""
-        for teacher in self.teachers:
-            teacher.after_update(update)
-
-    def end(self, ending: Ending) -> None:
-        """Pass it on."""
-        for teacher in self.teachers:
-            teacher.end(ending)
-
-    def nbytes(self) -> dict[str, int]:
-        """Bytes of all of them, as `teachers`."""
-        return {"teachers": sum(teacher.nbytes().get("teachers", 0) for teacher in self.teachers)}
-
     def state_dict(self) -> dict[str, Any]:
-        """The states of all of them."""
-        return {"teachers": [teacher.state_dict() for teacher in self.teachers]}
+        """Nothing of its own: its teachers are parts like any other."""
+        return {}
 
     def load_state_dict(self, state: Mapping[str, Any], student: nn.Module) -> None:
-        """Restore what `state_dict` returned.
-
-        Raises:
-            ConfigError: the state of another number of teachers.
-        """
-        if len(state["teachers"]) != len(self.teachers):
-            expected, received = (f"{len(some)} teachers" for some in (self.teachers, state["teachers"]))
-            fix = "Build it as it was when the state was saved."
-            raise ConfigError("state of an ensemble", expected=expected, received=received, fix=fix)
-        for teacher, own in zip(self.teachers, state["teachers"], strict=True):
-            teacher.load_state_dict(own, student)
+        """Nothing to restore."""

@@ -5,6 +5,7 @@ Hinton, Vinyals & Dean, Distilling the Knowledge in a Neural Network, 2015, arXi
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,9 @@ class Fixed(Teacher):
     Args:
         network: any module that returns logits (B, C).
         classes: the classes that it knows, as indices of the student's classes; None for all of its head.
+        head: path of the linear layer that gives its logits, where a term compares `features` and it is not plain.
+
+    A network whose `forward` has an argument for them ("tasks", "task_labels") is given task labels.
 
     Raises:
         ConfigError: not a module; when training starts, a network that shares parameters with the student.
@@ -35,13 +39,15 @@ class Fixed(Teacher):
         torch.Size([2, 3])
     """
 
-    def __init__(self, network: nn.Module, classes: Iterable[int] | None = None) -> None:
+    def __init__(self, network: nn.Module, classes: Iterable[int] | None = None, *, head: str | None = None) -> None:
         super().__init__()
         if not isinstance(network, nn.Module):
             raise ConfigError(
                 "Fixed teacher", expected="a torch.nn.Module", received=repr(network), fix="Load it first."
             )
         self._frozen = Frozen(network)
+        self.head = head
+        self._takes_tasks = any("task" in name for name in inspect.signature(network.forward).parameters)
         self.classes = None if classes is None else ClassSet({0: frozenset(map(int, classes))})
 
     def begin(self, model: nn.Module, classes: Classes) -> None:
@@ -59,7 +65,8 @@ class Fixed(Teacher):
         """As for every teacher; inputs go to the network's device and dtype, and outputs come back."""
         own = next(self.model.parameters(), inputs)
         there = inputs.to(own.device, own.dtype if inputs.is_floating_point() else None)
-        found = super().outputs(there, None if tasks is None else tasks.to(own.device), wanted)
+        tasks = tasks.to(own.device) if self._takes_tasks and tasks is not None else None
+        found = super().outputs(there, tasks, wanted)
         return {output: _back(value, inputs) for output, value in found.items()}
 
     def state_dict(self) -> dict[str, Any]:

@@ -23,6 +23,7 @@ class Teacher(Part):
 
     Attributes:
         classes: what it was taught; None for every class of its head.
+        head: path of the linear layer that gives its logits, found by itself unless given.
     """
 
     classes: ClassSet | None
@@ -30,6 +31,7 @@ class Teacher(Part):
     def __init__(self) -> None:
         self._frozen: Frozen | None = None
         self.classes = ClassSet()
+        self.head: str | None = None
 
     @property
     def ready(self) -> bool:
@@ -52,7 +54,7 @@ class Teacher(Part):
         """
         if self.classes is not None and self.classes.per_task and tasks is not None:
             tasks = self.classes.replace_unknown(tasks)
-        return self.model.outputs(inputs, tasks, wanted)
+        return self.model.outputs(inputs, tasks, wanted, self.head)
 
     def valid(self, width: int, tasks: Tensor | None, device: torch.device) -> Tensor | None:
         """The classes that it knows, of `width`: bool (C,), or (B, C) for heads by task; None for all."""
@@ -108,10 +110,15 @@ class Frozen(nn.Module):
         return found
 
     def outputs(
-        self, inputs: Tensor, tasks: Tensor | None = None, wanted: Sequence[Output] = (logits,)
+        self,
+        inputs: Tensor,
+        tasks: Tensor | None = None,
+        wanted: Sequence[Output] = (logits,),
+        head: str | None = None,
     ) -> dict[Output, Any]:
-        """The `wanted` outputs, from one forward pass."""
+        """The `wanted` outputs, from one forward pass; `head` is the path of its head, found by itself unless given."""
         self.stay_in_eval()
+        self._head = head or self._head
         if self._head is None and any(HEAD in output.paths for output in wanted):
             self._head = find_head(self.module, inputs[:2], None if tasks is None else tasks[:2])
         with torch.no_grad():

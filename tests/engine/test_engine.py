@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from ckd import Engine, Memory, Objective, Snapshot, Term, recipes
+from ckd.anchors import Anchor, Diagonal
 from ckd.errors import CkdError, ConfigError, DataError, ModelError, NonFiniteLossError, UnknownNameError
 from ckd.losses import cross_entropy, kd
 from ckd.objective import replay, stream, teacher
@@ -490,3 +491,64 @@ def test_the_stream_alone_is_a_term_too():
     """A term on the stream, without a criterion to speak of."""
     engine, student = begun(Objective("x", [Term("1", stream, loss=cross_entropy)]), criterion=lambda z, y: 0 * z.sum())
     assert engine.loss(student, X, Y).total.item() == pytest.approx(F.cross_entropy(student(X), Y).item())
+
+
+class Tagger(nn.Module):
+    """Logits (B, T, C) for sequences (B, T, D)."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.head = nn.Linear(6, 16), nn.Linear(16, 4)
+
+    def forward(self, x):
+        return self.head(self.inner(x).relu())
+
+
+@pytest.mark.parametrize(
+    ("recipe", "part"),
+    [
+        (recipes.icarl(memory_size=20), "HerdedMemory"),
+        (recipes.lwf_mc(), "OldProbabilities"),
+        (recipes.fdr(memory_size=20), "RefreshedMemory"),
+        (recipes.bic(memory_size=20), "Memory"),
+        (recipes.cls_er(memory_size=20), "BestTeacher"),
+        (recipes.ewc(), "Anchor"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_a_label_for_each_place_is_refused_at_once_by_methods_that_need_one_for_each_sample(recipe, part):
+    engine = Engine(recipe)
+    engine.begin([0, 1])
+    with pytest.raises(
+        ModelError, match=rf"expected logits \(batch, classes\): {part} .*received.*\(8, 5, 4\).*er, der"
+    ):
+        engine.loss(Tagger(), torch.randn(8, 5, 6), torch.zeros(8, 5, dtype=torch.int64))
+
+
+def test_a_generator_of_the_experiences_data_serves_every_part(blobs, network):
+    recipe = recipes.icarl(memory_size=20)
+    recipe = recipe.extend(teachers={"s": (anchored := Snapshot())}, anchor=Anchor(anchored, Diagonal()))
+    engine, student = Engine(recipe), network()
+    x, y = blobs()[0]
+    learn(engine, [(x, y)], student, end=False)
+    engine.end((x[i : i + 8], y[i : i + 8]) for i in range(0, len(x), 8))
+    assert len(engine.objective.memory)
+    assert engine.objective.anchor.state_dict()["measured"]
+
+
+class Summed(nn.Module):
+    """Two linear layers give the logits: which is the head must be said."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.one, self.other = nn.Linear(6, 8), nn.Linear(8, 4), nn.Linear(8, 4)
+
+    def forward(self, x):
+        hidden = self.inner(x).relu()
+        return self.one(hidden) + self.other(hidden)
+
+
+def test_a_named_head_is_that_of_the_snapshot_too(blobs):
+    engine = Engine(recipes.bfp(memory_size=20), head="other")
+    learn(engine, blobs(2), Summed())
+    assert "other" in {teacher.head for teacher in engine.objective.teachers.values()}

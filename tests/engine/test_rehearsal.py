@@ -90,7 +90,8 @@ def test_inputs_are_gathered_when_they_are_first_looked_at():
         calls.append(1)
         return torch.ones(2, 3)
 
-    batch = ReplayBatch(gather, torch.zeros(2), None)
+    memory = remembered()
+    batch = ReplayBatch.of(memory.rows, torch.arange(2), torch.device("cpu"), by_task=False, inputs=gather)
     assert batch.samples == 2
     assert calls == []
     assert batch.inputs is batch.inputs

@@ -505,3 +505,21 @@ def test_samples_without_logits_are_refused_by_a_memory_that_keeps_them():
     memory = offer(Memory(10, keep_logits=True), 0, 4, width=3)
     with pytest.raises(DataError):
         memory.add(numbered(4, 7))
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((2, 3, 4), -1), ((2, 4, 3, 3), 1)])
+def test_a_head_that_grows_widens_logits_of_many_places_along_their_classes(shape, axis):
+    memory = Memory(10, keep_logits=True)
+    places = [size for i, size in enumerate(shape) if i not in (0, axis % len(shape))]
+    wider = list(shape)
+    wider[axis] += 2
+    for logits in (torch.zeros(shape), torch.ones(wider)):
+        n, labels = len(logits), torch.zeros(len(logits), *places, dtype=torch.int64)
+        zeros = torch.zeros(n, dtype=torch.int64)
+        memory.add(Rows(torch.zeros(n, 5), labels, zeros, zeros, logits))
+    stored = memory.rows.logits
+    assert stored.shape[1:] == torch.Size(wider[1:])
+    old, new = stored[:2].split([4, 2], axis)
+    assert (old == 0).all()
+    assert new.isnan().all()
+    assert not memory.all_logits_known

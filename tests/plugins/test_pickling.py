@@ -50,7 +50,7 @@ def go_on(plugin, model, experience):
     optimizer, criterion = torch.optim.SGD(model.parameters(), lr=0.1), torch.nn.CrossEntropyLoss()
     common = {"train_mb_size": 32, "plugins": [plugin], "evaluator": AccuracyRecorder()}
     strategy = Naive(model=model, optimizer=optimizer, criterion=criterion, **common)
-    strategy.train(benchmark("split-digits").train_stream[experience])
+    strategy.train(benchmark("split-digits", samples_per_class=20).train_stream[experience])
 
 if sys.argv[1:]:
     torch.set_num_threads(1)

@@ -116,3 +116,16 @@ def test_its_evaluation_model_is_a_copy():
     with torch.no_grad():
         found.weight += 1
     assert not torch.equal(found.weight, ema.model.module.weight)
+
+
+def test_statistics_that_are_no_buffers_are_averaged_too():
+    class Norm(nn.Module):  # as Avalanche's BatchRenorm2D keeps them
+        def __init__(self, value):
+            super().__init__()
+            self.running_avg_mean, self.last_batch = torch.full((2,), value), torch.zeros(3)
+
+    average, student = Ema(0.5), Norm(1.0)
+    average.begin(student, classes_in([0]))
+    student.running_avg_mean, student.last_batch = torch.full((2,), 3.0), torch.zeros(4)
+    average.after_update(Update(student, *[torch.zeros(1)] * 2, None, torch.zeros(1, 3), 0))
+    assert average.model.module.running_avg_mean.tolist() == [2.0, 2.0]

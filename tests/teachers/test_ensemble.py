@@ -7,8 +7,12 @@ from scipy.special import log_softmax, softmax
 from shared import classes_in
 from torch import nn
 
+from ckd.engine.life_cycle import LifeCycle
 from ckd.errors import ConfigError
+from ckd.heads import BiasCorrection
 from ckd.losses import kd
+from ckd.memory import Memory
+from ckd.objective import Objective
 from ckd.outputs import features, logits, tap
 from ckd.part import Ending, Update
 from ckd.teachers import Ema, Ensemble, Fixed, Snapshot
@@ -174,27 +178,49 @@ def test_heads_by_task_and_one_head_together():
 # its life ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_life_cycle_is_passed_on_and_it_is_ready_once_all_are():
+def test_its_teachers_are_parts_with_a_life_cycle_of_their_own_and_it_is_ready_once_all_are():
     student, snapshot, ema = nn.Linear(2, 3), Snapshot(), Ema(0.5)
     ensemble, classes = Ensemble([snapshot, ema, known()]), classes_in([0, 1])
+    parts = LifeCycle(Objective("own", teachers={"t": ensemble}))
     assert not ensemble.ready
-    ensemble.begin(student, classes)
+    parts.begin(student, classes)
     assert ema.ready
     assert not ensemble.ready
     before = ema.model.module.weight.clone()
     with torch.no_grad():
         student.weight += 1
-    ensemble.after_update(Update(student, *[torch.zeros(1)] * 2, None, torch.zeros(1, 3), 0))
+    parts.after_update(Update(student, *[torch.zeros(1)] * 2, None, torch.zeros(1, 3), 0))
     assert torch.allclose(ema.model.module.weight, before + 0.5)
-    ensemble.end(Ending(student, classes))
+    parts.end(Ending(student, classes))
     assert ensemble.ready
     assert torch.equal(snapshot.model.module.weight, student.weight)
     mine = 4 * (2 * 3 + 3)
-    assert ensemble.nbytes() == {"teachers": 2 * mine + 4 * (2 * 6 + 6)}
+    assert parts.nbytes()["teachers"] == 2 * mine + 4 * (2 * 6 + 6)
 
 
-def test_bytes_of_teachers_that_are_not_ready_are_none():
-    assert Ensemble([Snapshot(), Snapshot()]).nbytes() == {"teachers": 0}
+def test_an_average_that_predicts_too_moves_once_a_step():
+    student, ema = nn.Linear(2, 3), Ema(0.5)
+    parts = LifeCycle(Objective("own", teachers={"t": Ensemble([ema, known()])}, evaluation=ema))
+    parts.begin(student, classes_in([0, 1]))
+    parts.after_update(Update(student, *[torch.zeros(1)] * 2, None, torch.zeros(1, 3), 0))
+    assert ema.steps == 1
+
+
+def test_a_copy_of_the_evaluation_model_is_restored_inside_it_too():
+    def made():
+        inner = Ensemble([Snapshot(of_evaluation_model=True), given])
+        return LifeCycle(Objective("own", memory=Memory(10), teachers={"t": inner}, evaluation=BiasCorrection())), inner
+
+    given, student = known(), nn.Linear(2, 3)
+    (parts, ensemble), (others, restored) = made(), made()
+    for i, classes in enumerate((classes_in([0, 1]), classes_in([0, 1], [2]))):
+        parts.begin(student, classes)
+        parts.after_update(Update(student, torch.randn(9, 2), torch.arange(9) % 3, None, torch.zeros(9, 3), i))
+        model = parts.parts["evaluation default 0"].evaluation_model
+        parts.end(Ending(student, classes, i, evaluation_model=lambda model=model: model(student)))
+    others.load_state_dict(parts.state_dict(), student)
+    x = torch.randn(4, 2)
+    assert torch.equal(restored.outputs(x)[logits], ensemble.outputs(x)[logits])
 
 
 def test_it_needs_task_boundaries_where_one_of_its_teachers_does():

@@ -149,3 +149,26 @@ def test_there_is_nothing_to_save_and_loading_changes_nothing():
 
 def test_its_bytes_are_counted():
     assert Fixed(nn.Linear(4, 3).double()).nbytes() == {"teachers": 8 * (4 * 3 + 3)}
+
+
+def test_task_labels_go_to_a_network_that_takes_them_and_to_no_other():
+    class ByTask(nn.Module):
+        def forward(self, x, task_labels):
+            return x + task_labels[:, None]
+
+    x, tasks = torch.zeros(2, 3), torch.tensor([1, 2])
+    assert Fixed(ByTask()).outputs(x, tasks)[logits].tolist() == [[1.0] * 3, [2.0] * 3]
+    assert torch.equal(Fixed(nn.Identity()).outputs(x, tasks)[logits], x)
+
+
+def test_features_of_a_named_head():
+    class Summed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.other = nn.Linear(2, 3), nn.Linear(2, 3)
+
+        def forward(self, x):
+            return self.one(x) + self.other(2 * x)
+
+    x = torch.randn(4, 2)
+    assert torch.equal(Fixed(Summed(), head="other").outputs(x, None, [features])[features], 2 * x)

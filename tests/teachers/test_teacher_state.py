@@ -9,8 +9,10 @@ from models import Growing, MultiHead, adapt
 from shared import assert_plain, classes_in, storages
 from torch import nn
 
+from ckd.engine.life_cycle import LifeCycle
 from ckd.errors import ConfigError, ModelError
 from ckd.heads import BiasCorrection
+from ckd.objective import Objective
 from ckd.outputs import features, logits
 from ckd.part import Ending, Update
 from ckd.teachers import Ema, Ensemble, Fixed, Snapshot
@@ -58,6 +60,17 @@ def follow(teacher, student, steps, seed=0):
         teacher.after_update(Update(student, *[torch.zeros(1)] * 2, None, torch.zeros(1, 3), 0))
 
 
+class Living(LifeCycle):
+    """A teacher with the life cycle that an engine gives it."""
+
+    def __init__(self, teacher):
+        super().__init__(Objective("own", teachers={"t": teacher}))
+        self.teacher = teacher
+
+    def __getattr__(self, name):
+        return getattr(self.teacher, name)
+
+
 def fixed():
     return Fixed(network(seed=9, width=4), classes=[0, 1, 2])
 
@@ -70,7 +83,8 @@ TEACHERS = {
     "ensemble of ensembles": lambda: Ensemble([Ensemble([Snapshot(), fixed()], mean="logits"), Ema(0.7)]),
 }
 NETWORKS = {"plain": network, "growing": growing, "tied": tied}
-EVERY = pytest.mark.parametrize("make", TEACHERS.values(), ids=TEACHERS)
+LIVING = {name: lambda make=make: Living(make()) for name, make in TEACHERS.items()}
+EVERY = pytest.mark.parametrize("make", LIVING.values(), ids=LIVING)
 EVERY_NETWORK = pytest.mark.parametrize("student_of", NETWORKS.values(), ids=NETWORKS)
 
 
@@ -135,6 +149,7 @@ def test_its_state_is_plain_and_a_copy(make):
 
 def parts(teacher):
     """The teachers with a network of their own in it, but for those that were given one."""
+    teacher = teacher.teacher if isinstance(teacher, Living) else teacher
     if isinstance(teacher, Ensemble):
         return [part for one in teacher.teachers for part in parts(one)]
     return [] if isinstance(teacher, Fixed) else [teacher]
@@ -224,9 +239,9 @@ def test_a_student_of_another_kind_is_refused(make):
 
 
 def test_the_state_of_an_ensemble_of_another_size_is_refused():
-    state = lived(TEACHERS["ensemble"], network()).state_dict()
-    with pytest.raises(ConfigError, match="state of an ensemble: expected 2 teachers; received 3 teachers"):
-        Ensemble([Snapshot(), Ema()]).load_state_dict(state, network())
+    state = lived(LIVING["ensemble"], network()).state_dict()
+    with pytest.raises(ConfigError, match=r"state of an engine: .*received .*member 2 of teacher t"):
+        Living(Ensemble([Snapshot(), Ema()])).load_state_dict(state, network())
 
 
 def corrected():

@@ -19,6 +19,7 @@ class BestTeacher(Target):
     """Of several teachers, for each sample the one that finds its label most likely."""
 
     of_samples: ClassVar[bool] = True
+    needs_one_label: ClassVar[bool] = True
 
     names: tuple[str, ...]
 

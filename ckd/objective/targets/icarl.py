@@ -24,6 +24,7 @@ class OldProbabilities(Target):
 
     waits: ClassVar[bool] = False
     of_samples: ClassVar[bool] = True
+    needs_one_label: ClassVar[bool] = True
 
     name: str
 

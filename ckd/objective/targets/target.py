@@ -32,6 +32,9 @@ class Target(ABC):
     of_samples: ClassVar[bool] = False
     """Whether it is a fact about the samples that were drawn, which a mixture of several has not."""
 
+    needs_one_label: ClassVar[bool] = False
+    """Whether each sample must have one label, so that logits (B, T, C) and (B, C, H, W) are refused."""
+
     memory_kind: ClassVar[type[Memory]] = Memory
     """The kind of memory that the objective must have, if it has one."""
 

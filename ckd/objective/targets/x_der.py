@@ -25,6 +25,7 @@ class ImplantedLogits(StoredLogits):
     """
 
     memory_kind: ClassVar[type[Memory]] = RefreshedMemory
+    needs_one_label: ClassVar[bool] = True
 
     gamma: float
 
