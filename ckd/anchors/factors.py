@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ckd.devices import multiplies_bfloat16
 from ckd.errors import ModelError
 from ckd.part import tensor_bytes
 
@@ -87,7 +88,7 @@ class Factors:
     def correction(self, delta: Tensor, strength: float) -> Tensor:
         """Δ - (1 + strength · G ⊗ A)⁻¹ Δ for Δ (O, I + 1): outputs that came later are left alone."""
         self._harden(strength)
-        u, v = self.g_vectors, self.a_vectors
+        u, v = (self._factor(vectors) for vectors in (self.g_vectors, self.a_vectors))
         turned = u.T @ delta[: len(u)].to(u.dtype)  # (O', I + 1)
         inner = (turned @ v) * self._stiff  # (O', R)
         off = inner @ v.T
@@ -101,9 +102,15 @@ class Factors:
         if self._strength != strength:
             stiff = strength * torch.outer(self.g_values, self.a_values)
             other = strength * self.g_values[:, None] * self.a_other
-            self._stiff_other = (other / (1 + other)).to(self.g_vectors.dtype)
-            self._stiff = (stiff / (1 + stiff)).to(self.g_vectors.dtype) - self._stiff_other
+            dtype = self._factor(self.g_vectors).dtype
+            self._stiff_other = (other / (1 + other)).to(dtype)
+            self._stiff = (stiff / (1 + stiff)).to(dtype) - self._stiff_other
             self._strength = strength
+
+    def _factor(self, vectors: Tensor) -> Tensor:
+        """Eigenvectors as they are multiplied: in float32 where the device is slow at bfloat16."""
+        slow = vectors.dtype == torch.bfloat16 and not multiplies_bfloat16(vectors.device.type)
+        return vectors.float() if slow else vectors
 
     def nbytes(self) -> int:
         """Bytes of vectors and values."""

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ckd.devices import on
 from ckd.memory import Memory
 from ckd.objective.batch import Batch, join
 from ckd.objective.draws import Replay
-from ckd.rows import Rows, on
+from ckd.rows import Rows
 
 Prepare = Callable[[Tensor, torch.Generator], Tensor]
 """Stored samples (B, ...) and a generator for augmentation, to network inputs."""

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ckd.devices import on
 from ckd.errors import ConfigError, DataError
 from ckd.memory.columns import allocate, check_kind, write
 from ckd.memory.policy import Policy
 from ckd.memory.reservoir import Reservoir
 from ckd.outputs import class_axis
 from ckd.part import Part, Update, tensor_bytes
-from ckd.rows import Rows, on
+from ckd.rows import Rows
 
 
 class Memory(Part):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from typing import Any
 
@@ -10,7 +11,12 @@ from avalanche.core import SupervisedPlugin
 from avalanche.models import MultiHeadClassifier
 from torch import Tensor, nn
 
+from ckd.devices import multiplies_bfloat16
 from ckd.errors import ModelError
+
+
+class SlowPrecision(UserWarning):
+    """An arithmetic that this device is slow at."""
 
 
 class MixedPrecision(SupervisedPlugin):  # type: ignore[misc]
@@ -18,14 +24,23 @@ class MixedPrecision(SupervisedPlugin):  # type: ignore[misc]
 
     Weights, optimiser, losses and what the memory stores stay float32, and no loss scaling is needed. Copies of the
     model (snapshots, averages) compute in the same arithmetic, also after the strategy is gone; `release(model)` ends
-    it. Results are no longer those of float32, by about three significant digits an operation.
+    it. Results are no longer those of float32, by about three significant digits an operation. It pays where the device
+    has units for bfloat16; training on another warns, as it is slower there.
 
     Raises:
         ModelError: when training starts, a model whose parameters are not float32, or whose `forward` was replaced.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._warned = False
+
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Equip the model."""
+        kind = torch.device(strategy.device).type
+        if not multiplies_bfloat16(kind) and not self._warned:
+            self._warned = True
+            warnings.warn(f"this {kind} has no units for bfloat16: float32 is faster", SlowPrecision, stacklevel=2)
         equip(strategy.model)
 
     def before_eval_exp(self, strategy: Any, **kwargs: Any) -> None:

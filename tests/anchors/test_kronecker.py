@@ -252,9 +252,11 @@ def test_a_rank_below_one_is_refused(rank):
         Kronecker(rank=rank)
 
 
+@pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("rank", [None, 5])
 @pytest.mark.parametrize("strength", [0.1, 100.0])
-def test_bfloat16_pulls_almost_like_float32_and_counts_half(rank, strength, samples_of):
+def test_bfloat16_pulls_almost_like_float32_and_counts_half(rank, strength, fast, samples_of, monkeypatch):
+    monkeypatch.setattr("ckd.anchors.factors.multiplies_bfloat16", lambda kind: fast)
     model = built(nn.Linear(20, 12), nn.ReLU(), nn.BatchNorm1d(12), nn.Linear(12, 4)).float()
     samples = samples_of(model, random(50, 20).float(), torch.arange(50) % 4)
     half, full = Kronecker(rank=rank), Kronecker(rank=rank, dtype=torch.float32)

@@ -3,6 +3,7 @@
 import copy
 import gc
 import pickle
+import warnings
 import weakref
 
 import pytest
@@ -12,7 +13,7 @@ from avalanche.models import MultiHeadClassifier, MultiTaskModule
 from ckd import SelfDistillation, recipes
 from ckd.errors import ModelError
 from ckd.plugins import MixedPrecision
-from ckd.plugins.mixed_precision import equip, release
+from ckd.plugins.mixed_precision import SlowPrecision, equip, release
 
 
 def dtypes(model, x):
@@ -268,3 +269,13 @@ def test_the_memory_keeps_float32(blobs, benchmark_of, network, naive, train):
     plugin = SelfDistillation(recipes.der(memory_size=20))
     train(naive(network(), [plugin, MixedPrecision()]), benchmark_of(blobs()))
     assert plugin.objective.memory.rows.logits.dtype == torch.float32
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_device_without_units_for_it_is_told_of_once(fast, monkeypatch, naive, network, blobs, benchmark_of):
+    monkeypatch.setattr("ckd.plugins.mixed_precision.multiplies_bfloat16", lambda kind: fast)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", SlowPrecision)
+        naive(network(), [MixedPrecision()]).train(benchmark_of(blobs()).train_stream)
+    found = [str(one.message) for one in told if one.category is SlowPrecision]
+    assert found == ([] if fast else ["this cpu has no units for bfloat16: float32 is faster"])

@@ -1,0 +1,25 @@
+"""What is asked of devices."""
+
+import pytest
+import torch
+
+from ckd import devices
+
+
+def test_a_tensor_that_is_there_is_itself():
+    tensor = torch.zeros(2)
+    assert devices.on(torch.device("cpu"), tensor) is tensor
+    assert devices.on(torch.device("meta"), tensor).device.type == "meta"
+
+
+@pytest.mark.parametrize("units", [[], ["_is_avx512_bf16_supported"], ["_is_amx_tile_supported"]])
+def test_a_processor_multiplies_bfloat16_where_it_has_units_for_it(units, monkeypatch):
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda name=name: name in units)
+    assert devices.multiplies_bfloat16.__wrapped__("cpu") == bool(units)
+
+
+def test_an_older_or_newer_torch_that_cannot_tell_counts_as_without(monkeypatch):
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.delattr(torch.cpu, name)
+    assert not devices.multiplies_bfloat16.__wrapped__("cpu")
