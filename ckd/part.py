@@ -95,6 +95,9 @@ class Part:
     needs_data = False
     """Whether it looks at the experience's own samples when an experience ends."""
 
+    owner: object = None
+    """The run whose state this is, from its first experience on; set by the engine. A part without state has none."""
+
     needs_head = False
     """Whether it looks at the head of the model or at what the head takes in."""
 

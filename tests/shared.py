@@ -37,3 +37,8 @@ def storages(state) -> set[int]:
     if isinstance(state, list):
         return set().union(*map(storages, state))
     return {state.untyped_storage().data_ptr()} - {0} if isinstance(state, torch.Tensor) else set()
+
+
+def named(value):
+    """A name for a test's argument, the same in every process."""
+    return getattr(value, "__name__", type(value).__name__) if " at 0x" in str(value) else str(value)

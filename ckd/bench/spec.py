@@ -11,6 +11,7 @@ from typing import Any, Literal
 from ckd.bench.networks import NETWORKS
 from ckd.data.registry import find
 from ckd.errors import ConfigError, DataError, UnknownNameError
+from ckd.objective import Objective
 from ckd.recipes import get, protocol
 from ckd.recipes.registry import source_file
 
@@ -117,7 +118,7 @@ def plan(
     found, chosen = find(benchmark), get(recipe)
     remembers = "memory_size" in chosen.defaults
     if memory_size < 0:
-        raise ConfigError("memory size", expected="0 or more samples", received=memory_size, fix="Try 200.")
+        raise ConfigError("memory size", expected="a whole number from 0", received=memory_size, fix="Try 200.")
     rule = protocol(benchmark, recipe, memory_size, variant)
     for own in {"memory_size", "seed"} & (settings or {}).keys():
         raise ConfigError(
@@ -159,7 +160,10 @@ def plan(
         raise UnknownNameError.of("precision", precision, ("float32", "bfloat16"))
     if spec.network not in NETWORKS:
         raise UnknownNameError.of("network", spec.network, NETWORKS)
-    objective = chosen.build(**wanted)  # refuses what cannot work before anything is trained
+    objective: Any = chosen.build(**wanted)  # refuses what cannot work before anything is trained
+    if not isinstance(objective, Objective):
+        fix = "End it with `return objective`."
+        raise ConfigError(f"recipe {recipe!r}", expected="an Objective", received=repr(objective), fix=fix)
     if average:
         objective.with_average(average)
     if not 0 <= lr_end <= 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ckd.classes import ClassSet
-from ckd.engine.given import check_label, classes_by_task, mean_cross_entropy, rows_of
+from ckd.engine.given import BoundaryWarning, check_label, classes_by_task, mean_cross_entropy, rows_of
 from ckd.engine.rehearsal import Prepare
 from ckd.engine.stepper import Stepper
 from ckd.errors import ConfigError
@@ -27,7 +28,7 @@ class StepLoss:
     """The loss of a step.
 
     Attributes:
-        total: the scalar to call backward on.
+        total: the scalar to call backward on; divide this where gradients of several steps are accumulated.
         logits: the student's logits for the batch, (B, C).
         values: weight and value of the criterion and of each active term, by name.
     """
@@ -40,6 +41,13 @@ class StepLoss:
     def parts(self) -> dict[str, Tensor]:
         """The criterion and each active term, weighted, detached scalars by name; they sum up to `total`."""
         return {name: weight * value.detach() for name, (weight, value) in self.values.items()}
+
+    def item(self) -> float:
+        """`total` as a number."""
+        return self.total.item()
+
+    def __float__(self) -> float:
+        return self.item()
 
     def backward(self) -> None:
         """`total.backward()`."""
@@ -99,6 +107,7 @@ class Engine(Stepper):
         *,
         per_task: bool = False,
         active: ClassSet | None = None,
+        piece: bool = False,
     ) -> None:
         """An experience begins, or a further piece of one that has not ended.
 
@@ -106,16 +115,28 @@ class Engine(Stepper):
             classes: that it brings, as indices; by task label for models with a head for each.
             per_task: whether the model has a head for each task and takes task labels.
             active: the active units of the head, None where every unit is.
+            piece: whether it may be a piece of an experience that has not ended though its classes are others; unless
+                that is said, a missing `end` is warned of (`BoundaryWarning`).
 
         Raises:
+            ConfigError: an objective, or a part of it, that another run has begun with.
             DataError: a negative class.
             ModelError: terms over features and a model with a head for each task.
         """
-        self.objective.used = True
+        self.parts.claim()
+        if not piece:
+            self._warn_of_no_end(classes)
         self.moment.classes.begin(classes_by_task(classes), per_task=per_task)
         if any(not term.output.is_logits for term in self.objective.all_terms):
             refuse_heads_per_task("feature distillation", self.moment.classes.seen)
         self._active, self._begun, self._passes = active, True, None
+
+    def _warn_of_no_end(self, classes: Iterable[int] | Mapping[int, Iterable[int]]) -> None:
+        brings, current = classes_by_task(classes), self.moment.classes.current
+        waits = self.objective.needs_boundaries or any(part.needs_boundaries for part in self.parts.parts.values())
+        if self.updated and waits and not {c for some in brings.values() for c in some} & set(current.indices):
+            told = "engine.begin was told of other classes, and engine.end was not called since the last step: to it, "
+            warnings.warn(f"{told}the experience before goes on", BoundaryWarning, stacklevel=3)
 
     def end(self, data: Any = None) -> None:
         """Cross a task boundary: memory is rebalanced, heads corrected, teachers taken; classes become old.
@@ -126,12 +147,16 @@ class Engine(Stepper):
                 `Rows`, or a function that returns one of these.
 
         Raises:
-            ConfigError: before a step of the experience, or without data that a part needs.
+            ConfigError: before a step of the experience, without a call of `after_update` in it, or without data that a
+                part needs.
         """
         objective, moment, memory, student = self.objective, self.moment, self.objective.memory, self.student
         if student is None or self._begun or not len(moment.classes.current):
             fix = "Call engine.begin(classes), and engine.loss(student, inputs, labels) for each batch."
             raise ConfigError("engine.end", expected="an experience with a step", received="none", fix=fix)
+        if not self.updated and self.parts.follows:
+            expected, received = "engine.after_update(optimizer) after each optimizer.step()", "none in this experience"
+            raise ConfigError("engine.end", expected=expected, received=received, fix="Add it to the training loop.")
         needy = [type(part).__name__ for part in objective.parts.values() if part.needs_data]
         if data is None and needy:
             received, fix = f"none, and {needy[0]} looks at it", "Call engine.end((inputs, labels))."
@@ -152,7 +177,7 @@ class Engine(Stepper):
         )
         self.parts.end(ending)
         moment.end_experience()
-        self._passes = None
+        self._passes, self._ended = None, moment.iteration
 
     def evaluation_model(self, student: nn.Module, name: str | None = None) -> nn.Module:
         """The network that predicts at evaluation in the place of the student; by `name` where there are several."""
@@ -217,6 +242,7 @@ class Engine(Stepper):
             "generator": self.objective.generator.get_state(),
             "active": None if self._active is None else self._active.state_dict(),
             "begun": self._begun,
+            "ended": self._ended,
             "head": self.head,
         }
 
@@ -238,6 +264,7 @@ class Engine(Stepper):
         self.moment.load_state_dict(state["moment"])
         self.objective.generator.set_state(state["generator"])
         self._active = None if state["active"] is None else ClassSet.of_state(state["active"])
-        self.head, self._begun, self.objective.used = state["head"], state["begun"], True
+        self.head, self._begun, self._ended = state["head"], state["begun"], state["ended"]
+        self.parts.claim()
         self._passes = self._step = self._stored = None
         self._student = weakref.ref(student)

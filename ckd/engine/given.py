@@ -15,6 +15,10 @@ from ckd.objective.class_axis import beside, by_place, n_classes
 from ckd.rows import Rows
 
 
+class BoundaryWarning(UserWarning):
+    """A part of an objective waits for a task boundary that is not marked."""
+
+
 def as_stored(raw: Tensor, generator: torch.Generator) -> Tensor:
     """The usual preparation of stored samples: none."""
     return raw

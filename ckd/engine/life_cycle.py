@@ -14,15 +14,41 @@ from ckd.errors import ConfigError
 from ckd.objective.objective import Objective
 from ckd.part import Ending, Part, Update
 
+ONE_RUN = "Build a new one for each run: its memory and teachers belong to one student."
+
 
 class LifeCycle:
-    """Calls every part at its moments, in the order in which they build on each other."""
+    """Calls every part at its moments, in the order in which they build on each other.
+
+    Raises:
+        ConfigError: a part of another run.
+    """
 
     def __init__(self, objective: Objective) -> None:
+        self._run = _Run()
         self.parts, self._objective = objective.parts, objective
         self._chains = tuple(objective.evaluation.values())
         following = [part for part in self.parts.values() if type(part).after_update is not Part.after_update]
         self._followers = sorted(following, key=lambda part: part is not objective.anchor)  # it moves the student
+
+        self._refuse_others()
+
+    def claim(self) -> None:
+        """Make all parts those of this run, which begins now.
+
+        Raises:
+            ConfigError: a part of another run.
+        """
+        self._refuse_others()
+        for part in self.parts.values():
+            if part.owner is None and part.state_dict():
+                part.owner = self._run
+
+    def _refuse_others(self) -> None:
+        for name, part in self.parts.items():
+            if part.owner not in (None, self._run):
+                who = f"objective {self._objective.name!r}, {name}"
+                raise ConfigError(who, expected="a new one", received="one that was trained", fix=ONE_RUN)
 
     def begin(self, student: nn.Module, classes: Classes) -> None:
         """An experience begins."""
@@ -38,6 +64,11 @@ class LifeCycle:
         """An experience ends; an evaluation model sees the network that it builds on in the student's place."""
         for part in self.parts.values():
             part.end(replace(ending, model=self._base_of(part, ending.model)))
+
+    @property
+    def follows(self) -> bool:
+        """Whether any part follows the updates."""
+        return bool(self._followers)
 
     def nbytes(self) -> dict[str, int]:
         """Bytes of state held for the method, by what they hold."""
@@ -72,3 +103,7 @@ class LifeCycle:
         for earlier in itertools.takewhile(lambda one: one is not part, chain):
             student = earlier.evaluation_model(student)
         return student
+
+
+class _Run:
+    """Which run a part belongs to; the same one when both are pickled together."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ckd.classes import ClassSet
 from ckd.engine.given import as_stored, check_outputs, rate_of, without_inactive
-from ckd.engine.life_cycle import LifeCycle
+from ckd.engine.life_cycle import ONE_RUN, LifeCycle
 from ckd.engine.loss_record import LossRecord
 from ckd.engine.passes import Passes
 from ckd.engine.plan import STREAM
@@ -24,8 +24,6 @@ from ckd.objective.objective import Objective
 from ckd.outputs import check_path, find_head
 from ckd.part import Update
 from ckd.teachers import Fixed, Teacher
-
-ONE_RUN = "Build a new one for each run: its memory and teachers belong to one student."
 
 
 class Stepper:
@@ -41,15 +39,13 @@ class Stepper:
         if not isinstance(given, Objective):
             fix = "Give it a recipe, such as recipes.er(memory_size=200)."
             raise ConfigError("engine", expected="an Objective", received=repr(objective), fix=fix)
-        if objective.used:
-            expected, received = "a new one", "one that was trained"
-            raise ConfigError(f"objective {objective.name!r}", expected=expected, received=received, fix=ONE_RUN)
         self.objective, self.moment, self.parts = objective, Moment(), LifeCycle(objective)
         self.joint, self.unique, self.head = joint, unique, head
         self.prepare = prepare or as_stored
         self._record = LossRecord()
         self._active: ClassSet | None = None
         self._begun = False  # no batch of this experience was seen yet
+        self._ended = 0  # the iteration at the last task boundary
         self._passes: Passes | None = None
         self._step: TrainingStep | None = None
         self._student: weakref.ref[nn.Module] | None = None
@@ -68,13 +64,18 @@ class Stepper:
         """Whether a step was taken since the experience began; one without is joined with the next."""
         return not self._begun
 
+    @property
+    def updated(self) -> bool:
+        """Whether an optimiser step was followed since the last task boundary."""
+        return self.moment.iteration > self._ended
+
     def check_student(self, student: nn.Module) -> None:
         """Raise a ConfigError for another student than that of earlier steps.
 
         One whose very first outputs were refused may be replaced, by the same model in a wrapper for one.
         """
         known, accepted = self.student, self.moment.iteration > 0 or not self._begun
-        if known is not None and known is not student and accepted:
+        if self._student is not None and known is not student and accepted:
             expected, received = "the student that it trained before", "another one"
             raise ConfigError(f"objective {self.objective.name!r}", expected=expected, received=received, fix=ONE_RUN)
 

@@ -54,7 +54,7 @@ class Memory(Part):
     ) -> None:
         if not isinstance(size, int) or isinstance(size, bool) or size < 0:
             raise ConfigError(
-                "memory size", expected="0 or more samples", received=repr(size), fix="200 and 500 are customary."
+                "memory size", expected="a whole number from 0", received=repr(size), fix="200 and 500 are customary."
             )
         if policy is not None and not callable(getattr(policy, "admit", None)):
             raise ConfigError(

@@ -85,6 +85,8 @@ class Check:
         for name in term.target.teachers:
             if name not in teachers:
                 known, fix = ", ".join(teachers) or "no teachers", f"Pass teachers={{{name!r}: Snapshot()}}."
+                if teachers:
+                    fix = f"Write teacher({next(iter(teachers))!r}). {fix[:-1]} for another."
                 self.refuse(f"teacher of {who}", known, repr(name), fix)
 
     def refuse(self, what: str, expected: object, received: Any, fix: str) -> None:

@@ -87,8 +87,6 @@ class Objective:
         self.joint_with_batchnorm = joint_with_batchnorm
         self.needs_boundaries = needs_boundaries
         self.generator = memory.generator if memory is not None else torch.Generator().manual_seed(0)
-        self.used = False
-        """Whether a run has begun with it."""
         check = Check(name)
         models = [model for chain in self.evaluation.values() for model in chain]
         check.parts(self.teachers, anchor, models, memory_batch_size)
@@ -102,6 +100,12 @@ class Objective:
     def all_terms(self) -> list[Term]:
         """The terms, and the criterion if it is one."""
         return [*self.terms, *([self.criterion] if self.criterion else [])]
+
+    def __repr__(self) -> str:
+        parts = {"terms": [term.name for term in self.terms], "teachers": list(self.teachers)}
+        told = "".join(f", {what}: {' + '.join(names)}" for what, names in parts.items() if names)
+        remembers = "" if self.memory is None else f", memory of {self.memory.size}"
+        return f"<Objective {self.name!r}{told}{remembers}>"
 
     def __add__(self, term: Term) -> Objective:
         return self.extend(term)

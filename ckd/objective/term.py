@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ckd.errors import ConfigError
 from ckd.objective.adaptor import Adaptor
@@ -74,16 +75,19 @@ class Term:
     def __post_init__(self) -> None:
         for what, value, kind, example in (
             ("draw", self.draw, Draw, 'draw=replay("a")'),
-            ("target", self.target, Target, "target=labels"),
+            ("target", self.target, Target, 'target=labels or target=teacher("past")'),
             ("output", self.output, Output, 'output=tap("layer3")'),
         ):
             if not isinstance(value, kind):
-                expected = f"a {what} of ckd.objective"
+                expected = f"{'an' if what == 'output' else 'a'} {what} of ckd.objective"
                 self._refuse(what, expected, repr(value), f"For example {example}.")
         functions: dict[str, Any] = {"groups": self.groups, "loss": self.loss, "view": self.view}
         for what, function in functions.items():
             if function is not None and not callable(function):
                 self._refuse(what, "a function", repr(function), "Take one of ckd.objective, ckd.losses or ckd.views.")
+        if self.loss is not None and self.output.is_logits and not _takes_classes(self.loss):
+            fix = "Give it that argument, or compare the output of a module: output=tap(...)."
+            self._refuse("loss", "a loss of logits, loss(student, target, classes=None)", repr(self.loss), fix)
         number = isinstance(self.weight, int | float)
         if not callable(self.weight) and not (number and math.isfinite(self.weight)):
             expected = "a finite number or a function of the moment"
@@ -93,7 +97,8 @@ class Term:
             len(self.adaptors) != taps or not all(isinstance(one, Adaptor) for one in self.adaptors)
         ):
             expected = "an Adaptor" if taps == 1 else f"{taps} Adaptors, one for each tap"
-            self._refuse("adaptor", expected, repr(self.adaptor), "For example adaptor=Adaptor().")
+            fix = "For example adaptor=Adaptor(), or Adaptor(module) for a map of your own."
+            self._refuse("adaptor", expected, repr(self.adaptor), fix)
         if self.groups is not all_classes and not self.output.is_logits:
             self._refuse("groups", "none, as they choose among logits", repr(self.groups), "Leave them out.")
 
@@ -178,6 +183,15 @@ class Term:
             received = f"a tensor of shape {tuple(losses.shape)}"
             self._refuse("loss", expected, received, "Losses of ckd.losses do; with torch's use reduction='none'.")
         return losses
+
+
+def _takes_classes(loss: Any) -> bool:
+    """Whether it can be called with `classes=`, as far as that can be told."""
+    try:
+        told = inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss).parameters.values()
+    except (TypeError, ValueError):
+        return True
+    return any(one.name == "classes" or one.kind is inspect.Parameter.VAR_KEYWORD for one in told)
 
 
 def _both(one: Tensor | None, other: Tensor | None) -> Tensor | None:

@@ -1,6 +1,6 @@
 """The only folder that speaks Avalanche: objectives, loaders and recorders as plugins."""
 
-from ckd.plugins.checks import BoundaryWarning
+from ckd.engine.given import BoundaryWarning
 from ckd.plugins.compiled import Compiled, CompileWarning
 from ckd.plugins.distillation import SelfDistillation
 from ckd.plugins.loader import LoaderWarning, TensorLoader

@@ -7,6 +7,7 @@ from typing import Any
 
 from avalanche.benchmarks import OnlineCLExperience
 
+from ckd.engine.given import BoundaryWarning
 from ckd.errors import ConfigError
 from ckd.objective import Objective
 
@@ -41,10 +42,6 @@ def check_experience(objective: Objective, experience: Any) -> None:
             received="an online stream",
             fix="Use a recipe that remembers as it goes, such as er-ace, der++ or mean-er.",
         )
-
-
-class BoundaryWarning(UserWarning):
-    """A part of the objective waits for a task boundary that the stream never marks."""
 
 
 def warn_of_boundaries(objective: Objective, experience: Any) -> None:

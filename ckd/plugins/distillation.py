@@ -128,7 +128,7 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         if not self.engine.moment.iteration:
             warn_of_boundaries(self.objective, experience)
         classes, per_task = labels_by_task(experience), has_head_per_task(model)
-        self.engine.begin(classes, per_task=per_task, active=active_units(model))
+        self.engine.begin(classes, per_task=per_task, active=active_units(model), piece=True)
         refuse_unmet_classes(strategy, self.objective, self.engine.moment.classes.seen)
         self._tells_tasks = hasattr(experience, "task_labels")
         self._hooks.start()

@@ -15,7 +15,7 @@ from avalanche.training.templates.update_type import MetaUpdate
 from torch import nn
 
 from ckd.classes import ClassSet
-from ckd.engine.stepper import ONE_RUN
+from ckd.engine.life_cycle import ONE_RUN
 from ckd.errors import ConfigError, DataError
 from ckd.objective import Objective
 

@@ -71,6 +71,8 @@ def _like(default: Any, name: str, value: Any) -> Any:
     """The value as a number of the default's kind; None where that is the default."""
     if value is None and default is None:
         return None
+    if isinstance(default, str):
+        return str(value)
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not number or (not isinstance(default, float) and value != int(value)):
         kind = "a number" if isinstance(default, float) else "a whole number"
@@ -135,14 +137,20 @@ def _found(name: str, where: str) -> Recipe:
     module_name, _, function = where.rpartition(":") if not where.endswith(".py") else (where, "", "")
     try:
         module = _file(Path(module_name)) if module_name.endswith(".py") else importlib.import_module(module_name)
-        build = getattr(module, function) if function else None
-    except (ImportError, AttributeError, OSError, SyntaxError) as error:
+    except (ImportError, OSError, SyntaxError) as error:
         expected, fix = "a function of a module or file", "Write package.module:function, or file.py:function."
-        raise ConfigError(f"recipe {name!r}", expected=expected, received=error, fix=fix) from error
+        received = "no such file" if isinstance(error, FileNotFoundError) else error
+        raise ConfigError(f"recipe {name!r}", expected=expected, received=received, fix=fix) from error
+    build = getattr(module, function, None) if function else None
+    if function and not inspect.isroutine(build):
+        functions = inspect.getmembers(module, inspect.isfunction)
+        mine = [known for known, value in functions if value.__module__ == module.__name__]
+        expected, fix = f"a function of {module_name}: {', '.join(mine) or 'there is none'}", "Name one of them."
+        raise ConfigError(f"recipe {name!r}", expected=expected, received=repr(function), fix=fix)
     own = [recipe for recipe in RECIPES.values() if recipe.build.__module__ == module.__name__]
     registered = next((recipe for recipe in own if build is None or recipe.build is build), None)
     if registered is None and build is None:
-        expected, fix = "a function under @recipe", "Decorate one, or name a function: file.py:function."
+        expected, fix = "a function under @recipe", f"Decorate one, or name a function: {module_name}:function."
         raise ConfigError(f"recipe {name!r}", expected=expected, received="none", fix=fix)
     found = registered or _recipe(name, cast(Build, build))
     RECIPES[name] = replace(found, name=name)
@@ -164,6 +172,8 @@ def _file(path: Path) -> Any:
 
 def _recipe(name: str, build: Build, *, paper: str = "", **told: Any) -> Recipe:
     defaults = {p.name: p.default for p in inspect.signature(build).parameters.values()}
-    if inspect.Parameter.empty in defaults.values():
-        raise ConfigError(f"recipe {name!r}", expected="a default for every argument", received=defaults, fix="Add it.")
+    bare = [argument for argument, default in defaults.items() if default is inspect.Parameter.empty]
+    if bare:
+        received, fix = f"none for {', '.join(bare)}", f"Write {bare[0]}=..."
+        raise ConfigError(f"recipe {name!r}", expected="a default for every argument", received=received, fix=fix)
     return Recipe(name, build, paper, defaults=defaults, **told)

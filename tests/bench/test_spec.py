@@ -319,3 +319,9 @@ def test_the_label_says_so():
 def test_an_average_or_end_that_cannot_work_is_refused(recipe, more, said):
     with pytest.raises(ConfigError, match=said):
         plan("split-digits", recipe, seed=0, **more)
+
+
+def test_a_recipe_that_returns_nothing_is_refused(tmp_path):
+    (tmp_path / "mine.py").write_text("def build():\n    pass")
+    with pytest.raises(ConfigError, match=r"expected an Objective; received None. End it with `return objective`"):
+        plan("split-digits", f"{tmp_path / 'mine.py'}:build", seed=0)

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from shared import named
 from torchvision.transforms.functional import rotate
 
 from ckd.data.experience import Permutation, Rotation, TensorExperience, Workspace
@@ -138,7 +139,7 @@ def test_one_workspace_serves_samples_of_different_shapes():
 # the experience ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("change", [None, Brighter(1), Permutation(order()), Rotation(31.0)], ids=str)
+@pytest.mark.parametrize("change", [None, Brighter(1), Permutation(order()), Rotation(31.0)], ids=named)
 @pytest.mark.parametrize("rows", [None, torch.tensor([5, 0, 3])], ids=["all", "some"])
 def test_a_sample_is_a_row_of_raw(change, rows):
     experience = TensorExperience(images(), LABELS, rows=rows, change=change)

@@ -1,17 +1,21 @@
 """The engine beside a plain PyTorch loop: what it computes, what it stores, what it refuses and with which words."""
 
+import gc
 import pickle
 import subprocess
 import sys
+import warnings
 
 import pytest
 import torch
+from shared import named
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from ckd import Engine, Memory, Objective, Snapshot, Term, recipes
+from ckd import Adaptor, Engine, Fixed, Memory, Objective, Snapshot, Term, recipes, tap
 from ckd.anchors import Anchor, Diagonal
+from ckd.engine.given import BoundaryWarning
 from ckd.errors import CkdError, ConfigError, DataError, ModelError, NonFiniteLossError, UnknownNameError
 from ckd.losses import cross_entropy, kd
 from ckd.objective import replay, stream, teacher
@@ -263,7 +267,7 @@ def begun(objective=None, student=None, **settings):
     return engine, student or nn.Linear(3, 4)
 
 
-@pytest.mark.parametrize("wrong", [None, "er", recipes.er, Memory(3)], ids=str)
+@pytest.mark.parametrize("wrong", [None, "er", recipes.er, Memory(3)], ids=named)
 def test_something_else_than_an_objective(wrong):
     refused(ConfigError, r"Give it a recipe, such as recipes.er\(memory_size=200\)", lambda: Engine(wrong))
 
@@ -552,3 +556,76 @@ def test_a_named_head_is_that_of_the_snapshot_too(blobs):
     engine = Engine(recipes.bfp(memory_size=20), head="other")
     learn(engine, blobs(2), Summed())
     assert "other" in {teacher.head for teacher in engine.objective.teachers.values()}
+
+
+# what belongs to one run ---------------------------------------------------------------------------------------------
+
+
+def hint():
+    return Term("hint", output=tap("0"), target=teacher("snapshot", output=tap("0")), adaptor=Adaptor(), loss=feature)
+
+
+def feature(student, target):
+    return (student - target).square().mean(1)
+
+
+@pytest.mark.parametrize("shared", ["objective", "adaptor", "memory", "extended"])
+def test_what_holds_state_is_refused_by_a_second_run(shared, blobs, network):
+    term, memory = hint(), Memory(10)
+    first = (recipes.lwf() + term).extend(memory=memory)
+    second = {
+        "objective": lambda: first,
+        "adaptor": lambda: recipes.lwf() + term,
+        "memory": lambda: recipes.lwf().extend(memory=memory),
+        "extended": lambda: first.extend(name="more"),
+    }[shared]()
+    engine, other = Engine(first), Engine(second)  # both before either run begins
+    learn(engine, blobs(1), network())
+    with pytest.raises(ConfigError, match="expected a new one; received one that was trained"):
+        other.begin([0, 1])
+    with pytest.raises(ConfigError, match="expected a new one; received one that was trained"):
+        Engine(second)
+
+
+def test_a_given_network_may_teach_several_runs(blobs, network):
+    given = Fixed(network())
+    for _ in range(2):
+        term = Term("kd", target=teacher("given"), loss=kd)
+        learn(Engine(Objective("x", [term], teachers={"given": given})), blobs(1), network())
+
+
+def test_another_student_after_the_first_is_gone(blobs, network):
+    engine = Engine(recipes.er(memory_size=10))
+    learn(engine, blobs(1), network())
+    gc.collect()
+    with pytest.raises(ConfigError, match="expected the student that it trained before; received another one"):
+        learn(engine, blobs(1), network())
+
+
+def test_a_loop_without_after_update(blobs, network):
+    (x, y), student = blobs()[0], network()
+    engine = Engine(recipes.er(memory_size=10))
+    engine.begin([0, 1])
+    engine.loss(student, x, y).backward()
+    with pytest.raises(ConfigError, match=r"engine.end: expected engine.after_update\(optimizer\) after each"):
+        engine.end()
+
+
+@pytest.mark.parametrize("recipe", [recipes.lwf, recipes.er])
+def test_a_loop_without_an_end_is_warned_of_where_a_boundary_matters(recipe, blobs, network):
+    engine, student = Engine(recipe()), network()
+    learn(engine, blobs(1), student, end=False)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        engine.begin([0, 1])
+        engine.begin([4], piece=True)
+        assert not told
+        engine.begin([2, 3])
+    assert [one.category for one in told] == ([BoundaryWarning] if recipe is recipes.lwf else [])
+
+
+def test_the_loss_reads_as_a_number(blobs, network):
+    engine = Engine(recipes.naive())
+    engine.begin([0, 1])
+    loss = engine.loss(network(), *blobs()[0])
+    assert float(loss) == loss.item() == loss.total.item()

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from shared import named
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -30,7 +31,7 @@ from ckd.rows import Rows
         ({2: [0, 1], 5: range(1)}, {2: {0, 1}, 5: {0}}),
         ([], {0: set()}),
     ],
-    ids=str,
+    ids=named,
 )
 def test_classes_are_indices_by_task(given, wanted):
     assert classes_by_task(given) == wanted

@@ -103,7 +103,7 @@ def test_every_piece_of_an_experience_begins():
     engine, student = Engine(objective()), nn.Linear(3, 6)
     optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
     for piece in ([1], [2], [1]):
-        engine.begin(piece)
+        engine.begin(piece, piece=True)
         learn(engine, student, optimizer)
         learn(engine, student, optimizer)
     begun = [classes for name, what, classes in CALLS if (name, what) == ("a", "begin")]

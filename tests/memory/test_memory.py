@@ -447,7 +447,7 @@ def test_state_of_an_empty_memory_restores_an_empty_one():
 
 
 def test_a_negative_size_is_refused():
-    with pytest.raises(ConfigError, match="memory size: expected 0 or more samples; received -1") as caught:
+    with pytest.raises(ConfigError, match="memory size: expected a whole number from 0; received -1") as caught:
         Memory(-1)
     assert isinstance(caught.value, CkdError)
 

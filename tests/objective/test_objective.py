@@ -117,7 +117,6 @@ def test_a_sum_is_a_new_objective_with_one_more_term_and_the_same_parts():
     assert grown.name == base.name == "der++"
     assert grown.memory is base.memory
     assert grown.generator is base.generator
-    assert not grown.used
 
 
 def test_extending_changes_what_it_is_told_and_keeps_the_rest():
@@ -287,3 +286,11 @@ def test_implanting_makes_a_refreshed_memory_keep_logits():
     filled = RefreshedMemory(3)
     Objective("x", [Term("1", replay("a"), implanted_logits(0.8), logit_mse)], memory=filled)
     assert filled.keep_logits
+
+
+def test_it_shows_what_it_is_made_of_and_a_missing_teacher_is_told_the_known_ones():
+    objective = recipes.lwf().extend(memory=Memory(7))
+    assert repr(objective) == "<Objective 'lwf', terms: distillation, teachers: snapshot, memory of 7>"
+    told = r"received 'past'. Write teacher\('snapshot'\). Pass .*Snapshot.* for another"
+    with pytest.raises(ConfigError, match=told):
+        objective + Term("hint", target=teacher("past"), loss=kd)

@@ -58,6 +58,7 @@ def begun(*experiences, width=6, batch=None, per_task=False, objective=None):
         step = engine.step(student, batch.inputs, batch.targets, batch.tasks)
         if i < len(experiences) - 1:
             engine.receive(student(step.inputs))
+            engine.moment.iteration += 1  # the weights change below, and the memory stays as it is
             engine.end()
             nn.init.normal_(student.weight)
     engine.receive(student(step.inputs))

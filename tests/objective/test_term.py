@@ -97,3 +97,17 @@ def test_a_weight_may_be_negative():
     wanted = nn.functional.cross_entropy(student(x), y).item()
     assert found.parts["ce"].item() == pytest.approx(-0.5 * wanted)
     assert found.total.item() == pytest.approx(0.5 * wanted)
+
+
+@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(reduction="none"), lambda s, t: (s - t).square().mean(1)])
+def test_a_loss_of_logits_that_takes_no_classes_is_refused(loss):
+    with pytest.raises(ConfigError, match=r"loss of term 'x': expected a loss of logits.*classes=None.*output=tap"):
+        Term("x", loss=loss)
+    Term("x", loss=loss, output=tap("0"))
+
+
+def test_what_is_meant_is_suggested():
+    with pytest.raises(ConfigError, match=r'target of term .*target=teacher\("past"\)'):
+        Term("x", target="past", loss=cross_entropy)
+    with pytest.raises(ConfigError, match=r"Adaptor\(module\)"):
+        Term("x", output=tap("0"), adaptor=nn.Linear(2, 2), loss=cross_entropy)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ckd import AccuracyRecorder, SelfDistillation, recipes
-from ckd.errors import UnknownNameError
-from ckd.recipes import RECIPES
+from ckd.errors import ConfigError, UnknownNameError
+from ckd.recipes import RECIPES, get
 
 NAMES = [
     "bfp",
@@ -80,3 +80,41 @@ def test_the_default_distils_its_snapshot_where_the_classes_stay(same_classes, b
     strategy.train(benchmark_of(blobs(same_classes=same_classes)).train_stream)
     names = {name.rsplit("/", 1)[1] for name in recorder.losses}
     assert names == {"criterion", "logits", "labels", *(["distillation"] if same_classes else [])}
+
+
+# a file of one's own -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "function", "told"),
+    [
+        (
+            "def build():\n    pass",
+            ":other",
+            r"expected a function of .*mine.py: build; received 'other'. Name one of them",
+        ),
+        ("BUILD = 3", ":BUILD", r"expected a function of .*mine.py: there is none; received 'BUILD'"),
+        (
+            "def build(size):\n    pass",
+            ":build",
+            r"a default for every argument; received none for size. Write size=...",
+        ),
+        (
+            "def build():\n    pass",
+            "",
+            r"expected a function under @recipe.*Decorate one, or name a function: .*mine.py:",
+        ),
+        (None, ":build", r"expected a function of a module or file; received no such file"),
+    ],
+)
+def test_a_file_without_the_recipe_is_refused_with_what_is_there(content, function, told, tmp_path):
+    file = tmp_path / "mine.py"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(ConfigError, match=told):
+        get(f"{file}{function}")
+
+
+def test_a_hyper_parameter_that_is_text_stays_so(tmp_path):
+    (tmp_path / "mine.py").write_text("def build(layer='3'):\n    pass")
+    assert get(f"{tmp_path / 'mine.py'}:build").settings(layer=1) == {"layer": "1"}
