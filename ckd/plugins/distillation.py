@@ -74,6 +74,7 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         check_arguments(objective, memory_size, log_every)
         chosen = objective or self_distillation(memory_size=200 if memory_size is None else memory_size)
         self.engine = Engine(chosen, joint=joint, head=head)
+        self._name = chosen.name
         self.log_every = log_every
         self.evaluated: str | None = None
         """Which of several evaluation models predicts, by name; see `evaluating`."""
@@ -181,7 +182,7 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Cross the task boundary, if there is one here."""
-        self._hooks.check_experience(strategy, self.objective.name)
+        self._hooks.check_experience(strategy, self._name)
         if self._boundaries.ends_task(strategy.experience) and self.engine.stepped:
             self.engine.end(lambda: rows_of(strategy, self._stores_raw, self.engine.moment.experience))
 
@@ -189,12 +190,12 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
 
     def before_forward(self, strategy: Any, **kwargs: Any) -> None:
         """Draw what the terms need, and put what the student is to be shown in the place of the mini-batch."""
-        self._hooks.meet("before_forward", strategy, self.objective.name)
+        self._hooks.meet("before_forward", strategy, self._name)
         self._criterion.restore(strategy)  # if the last step failed half-way
         mbatch, loader = strategy.mbatch, strategy.dataloader
         raw = loader.raw_of(mbatch[0]) if self._stores_raw and isinstance(loader, ResidentLoader) else None
         stores_raw = self._stores_raw and self.objective.memory is not None
-        check_minibatch(strategy, self.objective.name, raw, stores_raw=stores_raw)
+        check_minibatch(strategy, self._name, raw, stores_raw=stores_raw)
         tasks = mbatch[-1] if self._tells_tasks else None
         step = self._step = self.engine.step(strategy.model, mbatch[0], mbatch[1], tasks, raw=raw)
         self._mbatch = None
@@ -205,8 +206,8 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
 
     def after_forward(self, strategy: Any, **kwargs: Any) -> None:
         """Give the strategy its own mini-batch and output back."""
-        self._hooks.meet("after_forward", strategy, self.objective.name)
-        check_outputs_of(strategy, self.objective.name, self._current().inputs.shape[0])
+        self._hooks.meet("after_forward", strategy, self._name)
+        check_outputs_of(strategy, self._name, self._current().inputs.shape[0])
         if self._mbatch is not None:
             strategy.mbatch, self._mbatch = self._mbatch, None
         strategy.mb_output = self.engine.receive(strategy.mb_output)
@@ -215,14 +216,14 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
 
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
         """Add the terms to the loss."""
-        self._hooks.meet("before_backward", strategy, self.objective.name)
-        self._criterion.check_called(strategy, self.objective.name)
+        self._hooks.meet("before_backward", strategy, self._name)
+        self._criterion.check_called(strategy, self._name)
         for weight, value in self.engine.values(strategy.loss).values():
             strategy.loss.add_(value, alpha=weight)
 
     def after_update(self, strategy: Any, **kwargs: Any) -> None:
         """Let memory and teachers follow the step."""
-        self._hooks.meet("after_update", strategy, self.objective.name)
+        self._hooks.meet("after_update", strategy, self._name)
         self.engine.after_update(strategy.optimizer)
         self._step = None
         if self.log_every is not None and self.engine.moment.iteration % self.log_every == 0:
@@ -230,11 +231,11 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
 
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Refuse a training loop that leaves out hooks."""
-        self._hooks.check(strategy, self.objective.name)
+        self._hooks.check(strategy, self._name)
 
     def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
         """Publish the named losses."""
-        self._hooks.check(strategy, self.objective.name)
+        self._hooks.check(strategy, self._name)
         self._publish(strategy)
 
     def _current(self) -> TrainingStep:
