@@ -5,5 +5,6 @@ from ckd.anchors.curvature import Curvature
 from ckd.anchors.diagonal import Diagonal
 from ckd.anchors.fisher_samples import FisherSamples
 from ckd.anchors.kronecker import Kronecker
+from ckd.anchors.step_limit import StepLimit
 
-__all__ = ["Anchor", "Curvature", "Diagonal", "FisherSamples", "Kronecker"]
+__all__ = ["Anchor", "Curvature", "Diagonal", "FisherSamples", "Kronecker", "StepLimit"]

@@ -73,8 +73,10 @@ class Diagonal:
 def mean_square_gradients(samples: FisherSamples, only: Collection[str] | None = None) -> dict[str, Tensor]:
     """E[(∂ loss / ∂θ)²] over the samples, by parameter name; vectorised unless the model has several heads."""
     network = _Network(samples.model, per_task=samples.per_task)
-    every = {f"model.{name}": parameter.detach() for name, parameter in samples.model.named_parameters()}
-    weights = {name: w for name, w in every.items() if only is None or name.removeprefix("model.") in only}
+    parameters = dict(samples.model.named_parameters())
+    every = {f"model.{name}": parameter.detach() for name, parameter in parameters.items()}
+    wanted = (name for name, p in parameters.items() if p.requires_grad and (only is None or name in only))
+    weights = {f"model.{name}": every[f"model.{name}"] for name in wanted}
     if not weights:
         return {}
 

@@ -24,7 +24,7 @@ class FisherSamples:
     """Samples shown to a copy of a model, and labels drawn from its softmax.
 
     Attributes:
-        model: the copy, in eval mode; all its parameters require gradients.
+        model: the copy, in eval mode; its parameters require gradients unless the student's are frozen.
         inputs: network inputs (N, ...).
         tasks: task labels (N,), int64.
         labels: drawn from the softmax over `classes` (N,), int64.
@@ -52,6 +52,9 @@ class FisherSamples:
         if not len(chosen):
             return None
         measured = copy.deepcopy(model).eval().requires_grad_()
+        frozen = {name for name, parameter in ending.model.named_parameters() if not parameter.requires_grad}
+        for name, parameter in measured.named_parameters():
+            parameter.requires_grad_(name not in frozen)
         device = next(measured.parameters()).device
         rows = chosen.rows.to(device)
         logits = ending.logits(measured, rows)

@@ -156,12 +156,14 @@ def _noted(model: nn.Module) -> Iterator[dict[str, tuple[Tensor, Tensor, int]]]:
 
 
 def _layers_of(model: nn.Module) -> Iterator[tuple[str, nn.Linear | nn.Conv2d]]:
-    """Linear layers and plain convolutions with parameters of their own, by path."""
+    """Linear layers and plain convolutions with parameters of their own that are trained, by path."""
     users = Counter(id(p) for module in model.modules() for p in module._parameters.values() if p is not None)
     for path, layer in model.named_modules():
         match layer:
             case nn.Linear() | nn.Conv2d(groups=1, padding_mode="zeros", padding=tuple()):
                 own = layer._parameters
+                if not any(p is not None and p.requires_grad for p in own.values()):
+                    continue
                 if "weight" in own and "bias" in own and all(users[id(p)] == 1 for p in own.values() if p is not None):
                     yield path, layer
 

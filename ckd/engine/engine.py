@@ -229,6 +229,7 @@ class Engine(Stepper):
         values = self.values(criterion)
         for weight, value in values.values():
             total = torch.add(total, value, alpha=weight)
+        self.watch(total)
         return StepLoss(total, logits, {"criterion": (1.0, criterion), **values})
 
     # state -----------------------------------------------------------------------------------------------------

@@ -116,6 +116,12 @@ class Stepper:
         self._record.add({"criterion": (1.0, criterion), **values}, self.moment.iteration)
         return values
 
+    def watch(self, loss: Tensor) -> None:
+        """Let the step limit, if the objective has one, bound the gradients of this loss, a scalar."""
+        student = self.student
+        if self.objective.limit is not None and student is not None:
+            self.objective.limit.watch(loss, student)
+
     def after_update(self, optimizer: torch.optim.Optimizer | None = None) -> None:
         """Let memory, teachers and the anchor follow the step that the optimiser took.
 

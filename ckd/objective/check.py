@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ckd.anchors import Anchor
+from ckd.anchors import Anchor, StepLimit
 from ckd.errors import ConfigError
 from ckd.memory import Memory
 from ckd.objective.draws import Replay
@@ -27,9 +27,14 @@ class Check:
         self.name = name
 
     def parts(
-        self, teachers: Mapping[str, Any], anchor: Anchor | None, evaluation: Iterable[Any], batch_size: int | None
+        self,
+        teachers: Mapping[str, Any],
+        anchor: Anchor | None,
+        limit: Any,
+        evaluation: Iterable[Any],
+        batch_size: int | None,
     ) -> None:
-        """Teachers, the anchor, evaluation models and the memory batch size."""
+        """Teachers, the anchor, the step limit, evaluation models and the memory batch size."""
         for name, teacher in teachers.items():
             if not isinstance(teacher, Teacher):
                 fix = "Use Fixed(network), Snapshot() or Ema()."
@@ -39,6 +44,8 @@ class Check:
         if anchor is not None and anchor.teacher not in teachers.values():
             fix = "Name it, as in teachers={'snapshot': snapshot}."
             self.refuse("teacher of the anchor", "one of the teachers", "another", fix)
+        if limit is not None and not isinstance(limit, StepLimit):
+            self.refuse("limit", "a StepLimit", repr(limit), "For example limit=StepLimit(2.0).")
         for model in evaluation:
             if not (isinstance(model, Part) and isinstance(model, EvaluationModel)):
                 fix = "Derive it from ckd.part.Part and give it evaluation_model(model)."

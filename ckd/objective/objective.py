@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ckd.anchors import Anchor
+from ckd.anchors import Anchor, StepLimit
 from ckd.memory import Memory
 from ckd.objective.check import Check
 from ckd.objective.targets import Target
@@ -36,6 +36,7 @@ class Objective:
         memory: what `replay(...)` and `union(...)` draw from.
         teachers: what `teacher(name)` means, by name.
         anchor: keeps the weights near those of one of the teachers.
+        limit: bounds how far one step goes beside the steps before it.
         corrections: parts that change the student when an experience ends (`WeightAligning`), before a snapshot.
         evaluation: what predicts at evaluation in the student's place: an `Ema`, `BiasCorrection`, `NearestMean`;
             several in a list build on each other, as in `[Ema(0.99), NearestMean()]`; a mapping of names to such gives
@@ -69,6 +70,7 @@ class Objective:
         memory: Memory | None = None,
         teachers: Mapping[str, Teacher] | None = None,
         anchor: Anchor | None = None,
+        limit: StepLimit | None = None,
         corrections: Sequence[Part] = (),
         evaluation: Evaluation | None = None,
         memory_batch_size: int | None = None,
@@ -81,6 +83,7 @@ class Objective:
         self.memory = memory
         self.teachers = dict(teachers or {})
         self.anchor = anchor
+        self.limit = limit
         self.corrections = tuple(corrections)
         self.evaluation = _chains(evaluation)
         self.memory_batch_size = memory_batch_size
@@ -89,7 +92,7 @@ class Objective:
         self.generator = memory.generator if memory is not None else torch.Generator().manual_seed(0)
         check = Check(name)
         models = [model for chain in self.evaluation.values() for model in chain]
-        check.parts(self.teachers, anchor, models, memory_batch_size)
+        check.parts(self.teachers, anchor, limit, models, memory_batch_size)
         check.terms(self.terms, criterion)
         for term in self.all_terms:
             check.needs(term, memory, self.teachers)
@@ -122,6 +125,7 @@ class Objective:
             "criterion": self.criterion,
             "memory": self.memory,
             "anchor": self.anchor,
+            "limit": self.limit,
             "corrections": self.corrections,
             "evaluation": self.evaluation,
             "memory_batch_size": self.memory_batch_size,
@@ -154,7 +158,7 @@ class Objective:
         chains = self.evaluation.items()
         found += [(f"evaluation {name} {i}", part) for name, chain in chains for i, part in enumerate(chain)]
         found += [(f"teacher {name}", part) for name, part in self.teachers.items()]
-        found += [("anchor", self.anchor)]
+        found += [("anchor", self.anchor), ("limit", self.limit)]
         found += [(f"{what} of {term.name}", part) for term in self.all_terms for what, part in term.parts.items()]
         parts: dict[str, Part] = {}
         while found:

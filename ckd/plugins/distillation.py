@@ -220,6 +220,7 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         self._criterion.check_called(strategy, self._name)
         for weight, value in self.engine.values(strategy.loss).values():
             strategy.loss.add_(value, alpha=weight)
+        self.engine.watch(strategy.loss)
 
     def after_update(self, strategy: Any, **kwargs: Any) -> None:
         """Let memory and teachers follow the step."""

@@ -9,7 +9,7 @@ each part is worth: benchmarks/results/tether.md.
 
 from functools import partial
 
-from ckd.anchors import Anchor, Kronecker
+from ckd.anchors import Anchor, Kronecker, StepLimit
 from ckd.errors import ConfigError
 from ckd.losses import check_temperature, kd
 from ckd.objective import Objective, Term, replay, teacher
@@ -38,10 +38,15 @@ def tether(
     anchor_samples: int = 2000,
     anchor_rank: int | None = None,
     decay: float = 0.985,
+    limit_factor: float = 2.0,
     memory_batch_size: int | None = None,
     seed: int = 0,
 ) -> Objective:
-    """der++, distillation on collages of the memory, and a pull towards the old weights; evaluate with an average."""
+    """der++, distillation on collages of the memory, and a pull towards the old weights; evaluate with an average.
+
+    Gradients are bounded by twice the median norm of the last steps (`limit_factor`), without which the recipe's rates
+    and weights are safe on one data set and not on the next.
+    """
     check_temperature(temperature)
     if collage_of < 1:
         raise ConfigError("samples in a collage", expected="1 or more", received=collage_of, fix="1 mixes nothing.")
@@ -67,5 +72,6 @@ def tether(
         name="tether",
         teachers={"snapshot": snapshot} if distill_weight or anchor_weight else {},
         anchor=anchor if anchor_weight else None,
+        limit=StepLimit(limit_factor) if limit_factor else None,
         evaluation=Ema(decay) if decay else None,
     )

@@ -15,17 +15,19 @@ from torch import Tensor, nn
 
 from ckd.classes import Classes
 from ckd.errors import ConfigError
-from ckd.part import Update
+from ckd.part import Ending, Update
 from ckd.teachers.teacher import Frozen, Teacher
 
 
 class Ema(Teacher):
-    """θ ← a θ + (1 - a) student after an optimiser step, with a = min(decay, 1 - 1 / (t + 1)) at step t.
+    """θ ← a θ + (1 - a) student after an optimiser step, with a = min(decay, 1 - 1 / (t + 1), 1 - 2 / n) at step t.
 
-    The smaller a of the first steps forgets the initial weights. BatchNorm's running statistics are averaged like the
-    weights (CLS-ER's code leaves them out and runs its averages in train mode); counters are copied. It needs no task
-    boundary, and is ready once the first experience begins. Where the student grew a head, what the average has is
-    carried over and the new units start as the student's.
+    The smaller a of the first steps forgets the initial weights. n is the length of the longest experience that has
+    ended, in steps: an average over more than half an experience would still predict as before it when it ends (ours;
+    the published methods train for so many steps that it changes nothing there). BatchNorm's running statistics are
+    averaged like the weights (CLS-ER's code leaves them out and runs its averages in train mode); counters are copied.
+    It needs no task boundary, and is ready once the first experience begins. Where the student grew a head, what the
+    average has is carried over and the new units start as the student's.
 
     Args:
         decay: a in [0, 1); 0.999 is customary.
@@ -45,6 +47,8 @@ class Ema(Teacher):
         self.decay, self.rate = decay, rate
         self.generator = torch.Generator().manual_seed(seed)
         self.steps = 0
+        self._followed = 0  # steps of the experience that runs
+        self._longest = 0  # steps of the longest experience that has ended
 
     def begin(self, model: nn.Module, classes: Classes) -> None:
         """Take the student's shape, and at first its weights."""
@@ -66,9 +70,12 @@ class Ema(Teacher):
     def after_update(self, update: Update) -> None:
         """Move towards the student."""
         self.steps += 1
+        self._followed += 1
         if self.rate < 1 and float(torch.rand((), generator=self.generator)) >= self.rate:
             return
         alpha = min(self.decay, 1 - 1 / (self.steps + 1))
+        if self._longest:
+            alpha = min(alpha, max(0.0, 1 - 2 / self._longest))
         mine, its = map(_tensors, (self.model.module, update.model))
         floating = [(a, b.detach()) for a, b in zip(mine, its, strict=True) if a.is_floating_point()]
         with torch.no_grad():
@@ -77,14 +84,19 @@ class Ema(Teacher):
                 if not a.is_floating_point():
                     a.copy_(b)
 
+    def end(self, ending: Ending) -> None:
+        """Note how long an experience is."""
+        self._longest, self._followed = max(self._longest, self._followed), 0
+
     def state_dict(self) -> dict[str, Any]:
         """The network, and what the next update depends on."""
-        return {**super().state_dict(), "steps": self.steps, "generator": self.generator.get_state()}
+        counts = {"steps": self.steps, "followed": self._followed, "longest": self._longest}
+        return {**super().state_dict(), **counts, "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: Mapping[str, Any], student: nn.Module) -> None:
         """Restore what `state_dict` returned."""
         super().load_state_dict(state, student)
-        self.steps = state["steps"]
+        self.steps, self._followed, self._longest = (state[name] for name in ("steps", "followed", "longest"))
         self.generator.set_state(state["generator"])
 
 

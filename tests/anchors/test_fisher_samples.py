@@ -144,8 +144,8 @@ def test_the_model_that_is_given_is_untouched(curvature):
 
 
 def test_the_copy_is_in_eval_mode_has_every_gradient_and_is_its_own():
-    model = noisy().train().requires_grad_(False)
-    samples = FisherSamples.of(model, ending(model, rows_of(torch.randn(30, 4))), 20, generator())
+    model = noisy().train().requires_grad_(False)  # a teacher's; the student's are trained
+    samples = FisherSamples.of(model, ending(noisy(), rows_of(torch.randn(30, 4))), 20, generator())
     assert not any(m.training for m in samples.model.modules())
     assert all(p.requires_grad for p in samples.model.parameters())
     mine, its = ({p.data_ptr() for p in m.parameters()} for m in (model, samples.model))
@@ -175,3 +175,13 @@ def test_losses_are_those_of_each_sample_in_pieces_too(classes, samples_of, loss
     pieces = list(samples.batches(10))
     assert [len(piece) for piece in pieces] == [10, 10, 3]
     assert torch.allclose(torch.cat([piece.losses() for piece in pieces]), wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize("curvature", [Kronecker(), Diagonal()])
+def test_what_is_frozen_in_the_student_is_not_measured(curvature):
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 5))
+    model[2].requires_grad_(False)
+    end = ending(model, rows_of(torch.randn(30, 4)))
+    curvature.add(FisherSamples.of(copy.deepcopy(model), end, 20, generator()), 1.0)
+    moved = {name: torch.ones_like(value) for name, value in model.named_parameters()}
+    assert set(curvature.correction(moved, 1.0)) == {"0.weight", "0.bias", "4.weight", "4.bias"}

@@ -166,6 +166,7 @@ def composed(name):
         memory=whole.memory,
         teachers=whole.teachers,
         anchor=whole.anchor,
+        limit=whole.limit,
         corrections=whole.corrections,
         evaluation=whole.evaluation,
         memory_batch_size=whole.memory_batch_size,

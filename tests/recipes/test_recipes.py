@@ -54,7 +54,7 @@ def test_every_recipe_runs_on_every_stream(name, task_labels, same_classes, blob
     assert all(p.isfinite().all() for p in strategy.model.parameters())
     assert recorder.matrix().values.shape == (3, 3)
     held = plugin.engine.nbytes()
-    assert set(held) - {"heads", "curvature", "adaptors"} == {"inputs", "labels", "logits", "teachers"}
+    assert set(held) - {"heads", "curvature", "adaptors", "norms"} == {"inputs", "labels", "logits", "teachers"}
     assert (held["teachers"] > 0) == bool(plugin.objective.teachers)
     assert (held["inputs"] > 0) == (plugin.objective.memory is not None)
     assert (held.get("curvature", 0) > 0) == (plugin.objective.anchor is not None)

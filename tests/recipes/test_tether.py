@@ -7,7 +7,7 @@ from ckd import Objective, SelfDistillation, Snapshot, recipes
 from ckd.anchors import Anchor, FisherSamples, Kronecker
 from ckd.errors import ConfigError
 
-DER = {"distill_weight": 0.0, "anchor_weight": 0.0, "decay": 0.0}  # what is left is der++
+DER = {"distill_weight": 0.0, "anchor_weight": 0.0, "decay": 0.0, "limit_factor": 0.0}  # what is left is der++
 ANCHOR = {"logit_weight": 0.0, "rehearsal_weight": 0.0, "distill_weight": 0.0}
 
 
@@ -124,7 +124,7 @@ def test_its_state_is_counted(blobs, benchmark_of, network, naive):
     size = 4 * sum(p.numel() for p in model.parameters())
     vectors, values = 16 * 16 + 7 * 4 + 6 * 6 + 17 * 4, 16 + 4 + 6 + 4
     counted = {"inputs": 20 * 6 * 4, "labels": 20 * 3 * 8, "logits": 20 * 6 * 4, "teachers": 2 * size}
-    assert plugin.engine.nbytes() == {**counted, "curvature": 2 * vectors + 4 * values}
+    assert plugin.engine.nbytes() == {**counted, "curvature": 2 * vectors + 4 * values, "norms": 4 * 100}
 
 
 @pytest.mark.parametrize(

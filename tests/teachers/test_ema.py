@@ -8,7 +8,7 @@ from torch import nn
 
 from ckd.errors import ConfigError
 from ckd.outputs import logits
-from ckd.part import Update
+from ckd.part import Ending, Update
 from ckd.teachers import Ema
 
 CLASSES = classes_in([0, 1])
@@ -129,3 +129,21 @@ def test_statistics_that_are_no_buffers_are_averaged_too():
     student.running_avg_mean, student.last_batch = torch.full((2,), 3.0), torch.zeros(4)
     average.after_update(Update(student, *[torch.zeros(1)] * 2, None, torch.zeros(1, 3), 0))
     assert average.model.module.running_avg_mean.tolist() == [2.0, 2.0]
+
+
+def test_its_window_is_at_most_half_the_longest_experience():
+    average, student = Ema(0.999), nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(student.weight)
+    average.begin(student, classes_in([0]))
+    wanted, t, longest = 0.0, 0, 0
+    for steps in (6, 10, 2):
+        for _ in range(steps):
+            with torch.no_grad():
+                student.weight.add_(1.0)
+            average.after_update(Update(student, *[torch.zeros(1)] * 2, None, torch.zeros(1, 3), 0))
+            t += 1
+            a = min(0.999, 1 - 1 / (t + 1), *([1 - 2 / longest] if longest else []))
+            wanted = a * wanted + (1 - a) * student.weight.item()
+        average.end(Ending(student, classes_in([0])))
+        longest = max(longest, steps)
+        assert average.model.module.weight.item() == pytest.approx(wanted, rel=1e-5)
