@@ -15,19 +15,22 @@ from ckd.bench import load, plan, run_suite
 from ckd.bench.result import FILE
 from ckd.errors import NonFiniteLossError
 
-LABELS, COLLAGES, ANCHOR, AVERAGE = "rehearsal_weight", "distill_weight", "anchor_weight", "decay"  # no logits here
+LABELS, LOGITS, COLLAGES = "rehearsal_weight", "logit_weight", "distill_weight"
+ANCHOR, AVERAGE, LIMIT = "anchor_weight", "decay", "limit_factor"
 PARTS = {
     "tether": {},
     "without the anchor": {ANCHOR: 0.0},
     "without collages": {COLLAGES: 0.0},
     "without rehearsal of labels": {LABELS: 0.0},
+    "without stored logits": {LOGITS: 0.0},
     "without the average": {AVERAGE: 0.0},
+    "without the step limit": {LIMIT: 0.0},
     "samples as they are in place of collages": {"collage_of": 1},
     "anchor of rank 50": {"anchor_rank": 50},
-    "anchor and average": {LABELS: 0.0, COLLAGES: 0.0},
+    "anchor and average": {LABELS: 0.0, LOGITS: 0.0, COLLAGES: 0.0},
     "average and rehearsal": {ANCHOR: 0.0, COLLAGES: 0.0},
-    "anchor alone": {LABELS: 0.0, COLLAGES: 0.0, AVERAGE: 0.0},
-    "collages alone": {ANCHOR: 0.0, LABELS: 0.0, AVERAGE: 0.0},
+    "anchor alone": {LABELS: 0.0, LOGITS: 0.0, COLLAGES: 0.0, AVERAGE: 0.0},
+    "collages alone": {ANCHOR: 0.0, LABELS: 0.0, LOGITS: 0.0, AVERAGE: 0.0},
     "rehearsal alone": {ANCHOR: 0.0, COLLAGES: 0.0, AVERAGE: 0.0},
 }
 
