@@ -73,8 +73,9 @@ class StepLimit(Part):
         self._norms = on(norm.device, self._norms)
         known = min(self._steps, self.window)
         if known >= FEW:
-            limit = self.factor * self._norms[:known].median()
-            torch._foreach_mul_(gradients, (limit / norm).clamp(max=1.0))
+            median = self._norms[:known].median()
+            limit = torch.where(median > 0, self.factor * median, norm)
+            torch._foreach_mul_(gradients, (limit / norm).nan_to_num(1.0).clamp(max=1.0))
             norm = torch.minimum(norm, limit)
         self._norms[self._steps % self.window] = norm
         self._steps += 1

@@ -44,6 +44,15 @@ def test_without_gradients_nothing_is_noted():
     assert limit.nbytes() == {"norms": 0}
 
 
+def test_after_steps_without_a_slope_there_is_no_limit():
+    limit = StepLimit()
+    for _ in range(15):
+        limit.bound(flat := [torch.zeros(3)])
+        assert torch.equal(flat[0], torch.zeros(3))
+    limit.bound(steep := [torch.ones(3)])
+    assert torch.equal(steep[0], torch.ones(3))
+
+
 def test_it_acts_at_the_end_of_the_backward_pass_of_the_engines_loss():
     student, x, y = nn.Linear(3, 2), torch.randn(8, 3), torch.arange(8) % 2
     engine = Engine(Objective("x", limit=StepLimit(2.0)))
