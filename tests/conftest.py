@@ -7,11 +7,22 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from ckd.recipes import RECIPES
+
 torch.set_num_threads(1)
 
 collect_ignore_glob = ["conftest.py", "*/conftest.py"]  # they hold no docstring examples
 
 FEATURES, CLASSES = 6, 6
+
+
+@pytest.fixture(autouse=True)
+def registry() -> Iterator[None]:
+    """What a test registers is gone after it."""
+    before = dict(RECIPES)
+    yield
+    RECIPES.clear()
+    RECIPES.update(before)
 
 
 @pytest.fixture(autouse=True)
