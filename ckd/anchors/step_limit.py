@@ -60,7 +60,8 @@ class StepLimit(Part):
         def begun(_: Tensor) -> None:
             torch.autograd.Variable._execution_engine.queue_callback(ended)
 
-        loss.register_hook(begun)  # type: ignore[no-untyped-call]
+        if loss.requires_grad:
+            loss.register_hook(begun)  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def bound(self, gradients: list[Tensor]) -> None:

@@ -124,17 +124,18 @@ class Engine(Stepper):
             ModelError: terms over features and a model with a head for each task.
         """
         self.parts.claim()
+        brings = classes_by_task(classes)
         if not piece:
-            self._warn_of_no_end(classes)
-        self.moment.classes.begin(classes_by_task(classes), per_task=per_task)
+            self._warn_of_no_end(brings)
+        self.moment.classes.begin(brings, per_task=per_task)
         if any(not term.output.is_logits for term in self.objective.all_terms):
             refuse_heads_per_task("feature distillation", self.moment.classes.seen)
         self._active, self._begun, self._passes = active, True, None
 
-    def _warn_of_no_end(self, classes: Iterable[int] | Mapping[int, Iterable[int]]) -> None:
-        brings, current = classes_by_task(classes), self.moment.classes.current
-        waits = self.objective.needs_boundaries or any(part.needs_boundaries for part in self.parts.parts.values())
-        if self.updated and waits and not {c for some in brings.values() for c in some} & set(current.indices):
+    def _warn_of_no_end(self, brings: Mapping[int, frozenset[int]]) -> None:
+        objective, current = self.objective, self.moment.classes.current
+        waits = objective.needs_boundaries or any(part.needs_boundaries for part in objective.parts.values())
+        if self.updated and waits and not frozenset().union(*brings.values()) & set(current.indices):
             told = "engine.begin was told of other classes, and engine.end was not called since the last step: to it, "
             warnings.warn(f"{told}the experience before goes on", BoundaryWarning, stacklevel=3)
 

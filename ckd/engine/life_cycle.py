@@ -30,7 +30,6 @@ class LifeCycle:
         self._chains = tuple(objective.evaluation.values())
         following = [part for part in self.parts.values() if type(part).after_update is not Part.after_update]
         self._followers = sorted(following, key=lambda part: part is not objective.anchor)  # it moves the student
-
         self._refuse_others()
 
     def claim(self) -> None:

@@ -23,7 +23,7 @@ from ckd.objective.moment import Moment
 from ckd.objective.objective import Objective
 from ckd.outputs import check_path, find_head
 from ckd.part import Update
-from ckd.teachers import Fixed, Teacher
+from ckd.teachers import Teacher
 
 
 class Stepper:
@@ -160,9 +160,9 @@ class Stepper:
             self.parts.begin(student, self.moment.classes)
         if self.objective.needs_head and self.head is None:
             self.head = find_head(student, stream.inputs[:2], None if stream.tasks is None else stream.tasks[:2])
-        for part in self.parts.parts.values():
-            if isinstance(part, Teacher) and not isinstance(part, Fixed):
-                part.head = self.head  # it is a copy of the student
+        for part in self.objective.parts.values():
+            if isinstance(part, Teacher) and part.copies_student:
+                part.head = self.head
         random, cpu = getattr(self.prepare, "random", self.prepare is not as_stored), stream.inputs.device.type == "cpu"
         passes = Passes.of(student, self.objective, joint=self.joint, unique=self.unique, random=random, cpu=cpu)
         passes.head = self.head

@@ -49,10 +49,11 @@ class Ema(Teacher):
         self.steps = 0
         self._followed = 0  # steps of the experience that runs
         self._longest = 0  # steps of the longest experience that has ended
+        self._plain: bool | None = None  # whether the student has statistics that are no buffers, once it is known
 
     def begin(self, model: nn.Module, classes: Classes) -> None:
         """Take the student's shape, and at first its weights."""
-        self.classes = classes.seen
+        self.classes, self._plain = classes.seen, None
         known = {} if self._frozen is None else self._frozen.module.state_dict()
         shapes = {name: value.shape for name, value in model.state_dict().items()}
         if self.ready and shapes == {name: value.shape for name, value in known.items()}:
@@ -76,7 +77,11 @@ class Ema(Teacher):
         alpha = min(self.decay, 1 - 1 / (self.steps + 1))
         if self._longest:
             alpha = min(alpha, max(0.0, 1 - 2 / self._longest))
-        mine, its = map(_tensors, (self.model.module, update.model))
+        if self._plain is None:
+            self._plain = bool(_plain(update.model))
+        mine, its = ([*m.parameters(), *m.buffers()] for m in (self.model.module, update.model))
+        if self._plain:
+            mine, its = [*mine, *_plain(self.model.module)], [*its, *_plain(update.model)]
         floating = [(a, b.detach()) for a, b in zip(mine, its, strict=True) if a.is_floating_point()]
         with torch.no_grad():
             torch._foreach_lerp_([a for a, _ in floating], [b for _, b in floating], 1 - alpha)
@@ -107,12 +112,11 @@ def _carry_over(known: Tensor, fresh: Tensor) -> None:
         fresh[corner] = known[corner]
 
 
-def _tensors(model: nn.Module) -> list[Tensor]:
-    """Weights and statistics: parameters, buffers, and the plain tensors of layers like Avalanche's BatchRenorm."""
-    plain = [
+def _plain(model: nn.Module) -> list[Tensor]:
+    """Running statistics that are plain tensors, as those of Avalanche's BatchRenorm."""
+    return [
         value
         for module in model.modules()
         for name, value in vars(module).items()
         if name.startswith("running_") and isinstance(value, Tensor)
     ]
-    return [*model.parameters(), *model.buffers(), *plain]

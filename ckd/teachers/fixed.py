@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,8 @@ class Fixed(Teacher):
         >>> teacher.outputs(torch.zeros(2, 4))[logits].shape
         torch.Size([2, 3])
     """
+
+    copies_student: ClassVar[bool] = False
 
     def __init__(self, network: nn.Module, classes: Iterable[int] | None = None, *, head: str | None = None) -> None:
         super().__init__()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,9 @@ class Teacher(Part):
     """
 
     classes: ClassSet | None
+
+    copies_student: ClassVar[bool] = True
+    """Whether its network is a copy of the student, so that their heads have one path."""
 
     def __init__(self) -> None:
         self._frozen: Frozen | None = None

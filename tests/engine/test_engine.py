@@ -629,3 +629,16 @@ def test_the_loss_reads_as_a_number(blobs, network):
     engine.begin([0, 1])
     loss = engine.loss(network(), *blobs()[0])
     assert float(loss) == loss.item() == loss.total.item()
+
+
+def test_classes_may_come_from_a_generator():
+    engine = Engine(recipes.er(memory_size=10))
+    engine.begin(c for c in (0, 1))
+    assert list(engine.moment.classes.current.indices) == [0, 1]
+
+
+def test_a_loss_without_gradients_may_be_looked_at(blobs, network):
+    engine, (x, y), student = Engine(recipes.tether(memory_size=10)), blobs()[0], network()
+    engine.begin([0, 1])
+    with torch.no_grad():
+        assert engine.loss(student, x, y).item() > 0
