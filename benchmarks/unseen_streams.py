@@ -1,11 +1,12 @@
-"""Whether tether holds on streams, rates and optimisers that nobody tuned it on, beside der++, in short runs.
+"""Whether tether holds on streams, rates and optimisers that nobody tuned it on, in many short runs.
 
-    python benchmarks/unseen_streams.py --data-root D --out runs/unseen.jsonl             # 144 pairs of runs, minutes
+    python benchmarks/unseen_streams.py --data-root D --out runs/unseen.jsonl             # 144 settings, half an hour
     python benchmarks/unseen_streams.py --data-root D --out runs/unseen.jsonl --part 0/2  # half of them, beside 1/2
 
 Permuted and rotated MNIST, permuted MNIST standardised and inverted, permuted grey CIFAR-10 cut to 28 x 28, permuted
-digits: three experiences, 10,000 images each, one pass, an MLP 100-100, batch 128 (digits: all 1,400, batch 16). Every
-recipe with its defaults. Each line is one run; runs that are in the file already are left out.
+digits: three experiences, 10,000 images each, one pass, an MLP 100-100, batch 128 (digits: all 1,400, batch 16). Beside
+tether are der++ and tether without its step limit, all else as their recipes have it. Each line is one run; runs that
+are in the file already are left out.
 """
 
 import argparse
@@ -33,6 +34,11 @@ OPTIMISERS = (
     *(("sgd, momentum 0.9", lr) for lr in (0.01, 0.08)),
     *(("adam", lr) for lr in (0.001, 0.008)),
 )
+RECIPES: dict[str, tuple[str, dict[str, float]]] = {
+    "tether": ("tether", {}),
+    "der++": ("der++", {}),
+    "tether without the limit": ("tether", {"limit_factor": 0.0}),
+}
 MEMORIES = ((50, 0), (200, 1), (500, 2))
 """Memory size and seed."""
 
@@ -82,7 +88,8 @@ def run(stream: str, optimiser: str, lr: float, memory_size: int, seed: int, rec
         if optimiser == "adam"
         else torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9 if "momentum" in optimiser else 0.0)
     )
-    engine, tests = Engine(recipes.get(recipe).build(memory_size=memory_size)), []
+    built, changed = RECIPES[recipe]
+    engine, tests = Engine(recipes.get(built).build(memory_size=memory_size, **changed)), []
     try:
         for _, change in zip(range(3), changes(kind, x.shape[1], seed), strict=False):
             inputs = change(x)
@@ -107,7 +114,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-root", metavar="D", default=str(Path.home() / ".cache" / "ckd"))
     parser.add_argument("--out", required=True, metavar="FILE", help="where the lines go")
-    parser.add_argument("--part", default="0/1", metavar="I/N", help="every N-th pair of runs from I on (default: all)")
+    parser.add_argument("--part", default="0/1", metavar="I/N", help="every N-th setting from I on (default: all)")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
@@ -116,14 +123,14 @@ def main() -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     lines = map(json.loads, file.read_text().splitlines()) if file.exists() else ()
     done = [{key: line[key] for key in line if key not in ("accuracy", "error")} for line in lines]
-    pairs = [
+    settings = [
         {"stream": stream, "optimiser": optimiser, "lr": lr, "memory_size": size, "seed": seed}
         for (size, seed), stream, (optimiser, lr) in product(MEMORIES, STREAMS, OPTIMISERS)
     ]
-    for pair, recipe in product(pairs[first::step], ("tether", "der++")):
-        settings = {**pair, "recipe": recipe}
-        if settings not in done:
-            line = json.dumps({**settings, **run(**settings, root=chosen.data_root)})
+    for setting, recipe in product(settings[first::step], RECIPES):
+        one: dict[str, Any] = {**setting, "recipe": recipe}
+        if one not in done:
+            line = json.dumps({**one, **run(**one, root=chosen.data_root)})
             with file.open("a") as out:
                 out.write(f"{line}\n")
             print(line, flush=True)
