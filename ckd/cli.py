@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=__version__)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
-    demo = commands.add_parser("demo", help="compare four recipes on embedded data, in under a minute")
+    demo = commands.add_parser("demo", help="compare five recipes on embedded data, in under a minute")
     demo.add_argument("--out", default="runs/demo", metavar="DIR", help="where results go (default: %(default)s)")
     demo.add_argument("--force", action="store_true", help="run again what is finished")
     demo.set_defaults(act=_demo)
@@ -129,7 +129,7 @@ _BENCHMARK = (
 def _demo(arguments: argparse.Namespace) -> None:
     from ckd.bench import plan, run_suite
 
-    recipes = ("naive", "lwf", "er", "der++")
+    recipes = ("naive", "lwf", "er", "der++", "self-distillation")
     specs = [plan("split-digits", r, seed=s, memory_size=100) for r in recipes for s in range(3)]
     _own_process()
     run_suite(specs, arguments.out, force=arguments.force)

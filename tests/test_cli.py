@@ -223,11 +223,11 @@ def test_the_version_is_printed(capsys):
     assert capsys.readouterr().out.strip() == ckd.__version__
 
 
-def test_demo_compares_four_recipes(tmp_path, monkeypatch):
+def test_demo_compares_five_recipes(tmp_path, monkeypatch):
     passed = {}
     monkeypatch.setattr("ckd.bench.run_suite", lambda specs, out, **settings: passed.update(specs=specs, out=out))
     assert main(["demo", "--out", str(tmp_path)]) == 0
-    assert {spec.recipe for spec in passed["specs"]} == {"naive", "lwf", "er", "der++"}
+    assert {spec.recipe for spec in passed["specs"]} == {"naive", "lwf", "er", "der++", "self-distillation"}
     assert {spec.benchmark for spec in passed["specs"]} == {"split-digits"}  # embedded: no download
     assert passed["out"] == str(tmp_path)
 

@@ -7,6 +7,7 @@ order, ½ (θ - θ*)ᵀ F (θ - θ*) is what the old predictions lose when the w
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from ckd.anchors.curvature import Curvature
 from ckd.anchors.fisher_samples import FisherSamples
+from ckd.classes import Classes
 from ckd.errors import ConfigError
 from ckd.part import Ending, Part, Update
 from ckd.teachers import Teacher
@@ -39,6 +41,8 @@ class Anchor(Part):
             to begin with.
         decay: what is left of the old F when an experience's own is added; 1 forgets nothing.
         samples: of the experience that F is measured on, at most.
+        while_classes_stay: let go of the student, and of F, when an experience brings new classes, for which its
+            weights must move; F is measured anew when one ends that brought none.
         seed: of the generator that chooses these and draws their labels.
 
     Raises:
@@ -57,6 +61,7 @@ class Anchor(Part):
         weight: float = 1.0,
         decay: float = 1.0,
         samples: int = 2000,
+        while_classes_stay: bool = False,
         seed: int = 0,
     ) -> None:
         for name, part, kind in (("teacher", teacher, Teacher), ("curvature", curvature, Curvature)):
@@ -80,9 +85,17 @@ class Anchor(Part):
                 raise ConfigError(f"{name} of the anchor", expected=expected, received=value, fix="Leave it out.")
         self.teacher, self.curvature = teacher, curvature
         self.weight, self.decay, self.samples = weight, decay, samples
+        self.while_classes_stay = while_classes_stay
         self.generator = torch.Generator().manual_seed(seed)
-        self._measured = False
+        self._unmeasured = copy.deepcopy(curvature)
+        self._measured = self._idle = False
         self._home: tuple[Frozen | None, dict[str, nn.Parameter]] = None, {}
+
+    def begin(self, model: nn.Module, classes: Classes) -> None:
+        """Let go if new classes come, where that is wanted."""
+        self._idle = self.while_classes_stay and len(classes.old) > 0 and len(classes.new) > 0
+        if self._idle and self._measured:
+            self.curvature, self._measured = copy.deepcopy(self._unmeasured), False
 
     def after_update(self, update: Update) -> None:
         """Pull the student back."""
@@ -109,22 +122,22 @@ class Anchor(Part):
 
     def end(self, ending: Ending) -> None:
         """Measure the curvature of the teacher's predictions on the experience that ends."""
-        found = (
-            FisherSamples.of(self.teacher.model.module, ending, self.samples, self.generator) if self.weight else None
-        )
+        if self._idle or not self.weight:
+            return
+        found = FisherSamples.of(self.teacher.model.module, ending, self.samples, self.generator)
         if found is not None:
             self.curvature.add(found, self.decay)
             self._measured = True
 
     def state_dict(self) -> dict[str, Any]:
         """F and the generator; θ* is the teacher's."""
-        state = {"curvature": self.curvature.state_dict(), "measured": self._measured}
+        state = {"curvature": self.curvature.state_dict(), "measured": self._measured, "idle": self._idle}
         return {**state, "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: Mapping[str, Any], student: nn.Module) -> None:
         """Restore what `state_dict` returned."""
         self.curvature.load_state_dict(state["curvature"])
-        self._measured = state["measured"]
+        self._measured, self._idle = state["measured"], state["idle"]
         self.generator.set_state(state["generator"])
 
     def nbytes(self) -> dict[str, int]:

@@ -13,8 +13,10 @@ from ckd.losses._logit_mse import logit_mse
 from ckd.losses._masking import check_temperature
 from ckd.losses._priority import priority
 from ckd.losses._probability_distance import probability_distance
+from ckd.losses._recent_frequencies import LogitAdjusted
 
 __all__ = [
+    "LogitAdjusted",
     "binary_cross_entropy",
     "check_strength",
     "check_temperature",

@@ -55,7 +55,7 @@ def logit_adjusted_cross_entropy(
     check_strength(strength)
     student, width = full_precision(student), student.shape[1]
     if prior is None:
-        prior = _counts(targets, width)
+        prior = count_classes(targets, width)
     elif prior.shape != (width,):
         raise ConfigError(
             "prior", expected=f"one number a class, ({width},)", received=tuple(prior.shape), fix="Count all classes."
@@ -83,7 +83,12 @@ def check_strength(strength: float) -> None:
         raise ConfigError("strength of the adjustment", expected="0 or more", received=strength, fix="Use 1.")
 
 
-def _counts(targets: Tensor, width: int) -> Tensor:
+def count_classes(targets: Tensor, width: int) -> Tensor:
+    """How often each of `width` classes occurs in `targets` (B,): (width,), of their dtype.
+
+    Raises:
+        DataError: a label below 0 or from `width` on. Checked on the CPU only.
+    """
     try:
         return targets.new_zeros(width).scatter_add_(0, targets, torch.ones_like(targets))
     except RuntimeError as error:

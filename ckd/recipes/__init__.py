@@ -1,5 +1,6 @@
 """Named sums of terms, with the hyper-parameters that their papers used."""
 
+from ckd.recipes._ballast import ballast
 from ckd.recipes._bfp import bfp
 from ckd.recipes._bic import bic
 from ckd.recipes._cls_er import cls_er
@@ -31,6 +32,7 @@ __all__ = [
     "RECIPES",
     "Protocol",
     "Recipe",
+    "ballast",
     "bfp",
     "bic",
     "cls_er",

@@ -1,53 +1,68 @@
-"""What `SelfDistillation()` does unless told otherwise: DER++, and the last snapshot where the classes stay.
+"""What `SelfDistillation()` does unless told otherwise: ballast where new classes come, tether's parts where none do.
 
-The learner matches two of its past selves on remembered samples: the logits that it gave when a sample was stored
-(Buzzega et al. 2020, arXiv:2004.07211) and, where no new class arrives, the soft predictions of a snapshot taken at the
-last boundary (Li & Hoiem 2016, arXiv:1606.09282). Where new classes arrive a snapshot passes on the bias of its time,
-towards the classes that it learnt last; there the stored logits alone are matched.
+Whether classes come is seen when an experience begins. Where they do, a snapshot of the average distils the old classes
+on stream and memory, and nothing holds the weights. Where none does, the stream's samples belong to old classes, on
+which the old self would contradict the labels: there it is asked about collages of the memory, and the weights are
+anchored.
+Sources: `ckd.recipes.ballast`, `ckd.recipes.tether`.
 """
 
 from functools import partial
 
-from ckd.losses import check_temperature, kd
+from ckd.anchors import Anchor, Kronecker, StepLimit
+from ckd.losses import kd
 from ckd.objective import Moment, Objective, Term, replay, teacher
-from ckd.recipes._der_plus_plus import der_plus_plus
+from ckd.recipes._ballast import ballast
 from ckd.recipes.registry import recipe
 from ckd.teachers import Snapshot
+from ckd.views import Collage
 
 
 @recipe(
     "self-distillation",
-    paper="DER++ with a snapshot",
-    stores="inputs, labels, logits, a snapshot",
-    cost="3, and the snapshot on the memory",
-    use="the default",
+    paper="ballast and tether",
+    stores="inputs, labels, logits, two averaged models, and Kronecker factors where classes stay",
+    cost="2, and the snapshot on both; where classes stay 3, the snapshot on the memory, and the pull",
+    use="the default, with boundaries",
 )
 def self_distillation(
     *,
     memory_size: int = 200,
-    alpha: float = 0.5,
-    beta: float = 1.0,
     distill_weight: float = 1.0,
-    temperature: float = 2.0,
+    logit_weight: float = 0.2,
+    anchor_weight: float = 3.0,
+    decay: float = 0.99,
+    limit_factor: float = 2.0,
     memory_batch_size: int | None = None,
     seed: int = 0,
 ) -> Objective:
-    """der++, and the snapshot's soft predictions on remembered samples where no class is new; the default."""
-    check_temperature(temperature)
-    base = der_plus_plus(
-        memory_size=memory_size, alpha=alpha, beta=beta, memory_batch_size=memory_batch_size, seed=seed
-    )
-    distillation = Term(
-        "distillation",
-        draw=replay("a"),
+    """ballast where new classes come; where none do, distillation on collages and tether's pull; the default."""
+    snapshot = Snapshot(of_evaluation_model=True)
+    collages = Term(
+        "collages",
+        draw=replay("c"),
         target=teacher("snapshot", past_only=True),
-        loss=partial(kd, temperature=temperature),
+        loss=partial(kd, temperature=1.0),
         weight=partial(_where_classes_stay, distill_weight),
+        view=Collage(),
     )
-    return base.extend(distillation, name="self-distillation", teachers={"snapshot": Snapshot()})
+    anchor = Anchor(snapshot, Kronecker(), weight=anchor_weight, while_classes_stay=True, seed=seed)
+    base = ballast(
+        memory_size=memory_size,
+        distill_weight=distill_weight,
+        logit_weight=logit_weight,
+        decay=decay,
+        memory_batch_size=memory_batch_size,
+        seed=seed,
+    )
+    return base.extend(
+        *([collages] if distill_weight else []),
+        name="self-distillation",
+        teachers={"snapshot": snapshot} if distill_weight or anchor_weight else {},
+        anchor=anchor if anchor_weight else None,
+        limit=StepLimit(limit_factor) if limit_factor else None,
+    )
 
 
 def _where_classes_stay(weight: float, moment: Moment) -> float:
-    known, current = moment.classes.old.by_task, moment.classes.current.by_task
-    new = any(classes - known.get(task, frozenset()) for task, classes in current.items())
-    return 0.0 if new else weight
+    return weight if len(moment.classes.old) and not len(moment.classes.new) else 0.0

@@ -8,7 +8,7 @@ import torch
 from avalanche.training import Naive
 from torch import nn
 
-from ckd import AccuracyRecorder, Objective, SelfDistillation
+from ckd import AccuracyRecorder, Engine, Objective, SelfDistillation
 from ckd.anchors import Anchor, Diagonal, FisherSamples, Kronecker
 from ckd.plugins import BoundaryWarning
 from ckd.teachers import Ema, Snapshot
@@ -212,3 +212,46 @@ def test_an_optimiser_without_a_learning_rate_still_works(blobs, benchmark_of, n
         evaluator=AccuracyRecorder(),
     )
     strategy.train(benchmark_of(blobs()).train_stream)
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_while_classes_stay_it_lets_go_of_new_ones_and_holds_again(saved):
+    """What is kept after each of five experiences, and whether the fourth trains as without an anchor."""
+
+    def engine_of(weight):
+        snapshot = Snapshot()
+        anchor = Anchor(snapshot, Diagonal(), weight=weight, while_classes_stay=True)
+        return Engine(Objective("anchored", teachers={"old": snapshot}, anchor=anchor))
+
+    held, ends = [], []
+    for weight in (50.0, 0.0):
+        torch.manual_seed(0)
+        model, engine = nn.Linear(3, 6), engine_of(weight)
+        optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+        for number, classes in enumerate([(0, 1), (0, 1), (2, 3), (2, 3), (0, 3)]):
+            x, y = torch.randn(40, 3), torch.tensor(classes).repeat(20)
+            if weight == 50.0 and number == 2:
+                before = [p.detach().clone() for p in model.parameters()]  # both go on from here
+            if weight == 0.0 and number == 2:
+                with torch.no_grad():
+                    for p, value in zip(model.parameters(), before, strict=True):
+                        p.copy_(value)
+            engine.begin(classes)
+            for _ in range(3):
+                optimiser.zero_grad()
+                engine.loss(model, x, y).backward()
+                optimiser.step()
+                engine.after_update(optimiser)
+                if saved and number == 2:
+                    state, engine = engine.state_dict(), engine_of(weight)
+                    engine.load_state_dict(state, model)
+            engine.end((x, y))
+            if weight:
+                held.append(engine.nbytes()["curvature"])
+            if number in (2, 3):
+                ends.append([p.detach().clone() for p in model.parameters()])
+    size = 4 * (6 * 3 + 6)
+    assert held == [size, size, 0, size, size]  # F is measured on (2, 3) when they come a second time
+    (new, again), (free_new, free_again) = ends[:2], ends[2:]
+    assert all(map(torch.equal, new, free_new))
+    assert all(map(torch.equal, again, free_again))

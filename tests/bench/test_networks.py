@@ -22,7 +22,14 @@ def test_every_network_returns_a_logit_for_each_class(name, n_classes):
 
 
 @pytest.mark.parametrize(
-    ("name", "shape"), [("mlp", (7,)), ("mlp", (1, 28, 28)), ("convnet", (1, 8, 8)), ("convnet", (1, 28, 28))]
+    ("name", "shape"),
+    [
+        ("mlp", (7,)),
+        ("mlp", (1, 28, 28)),
+        ("convnet", (1, 8, 8)),
+        ("convnet", (1, 28, 28)),
+        ("small-resnet", (1, 8, 8)),
+    ],
 )
 def test_networks_for_other_inputs(name, shape):
     assert build(name, shape, 10)(torch.zeros(2, *shape)).shape == (2, 10)
@@ -33,6 +40,7 @@ def test_networks_for_other_inputs(name, shape):
     [
         ("mlp", (1, 28, 28), 89_610),  # 785 * 100 + 101 * 100 + 101 * 10
         ("convnet", (3, 32, 32), 95_000),
+        ("small-resnet", (3, 32, 32), 158_914),
         ("resnet18", (3, 32, 32), 11_200_000),
         ("slim-resnet18", (3, 32, 32), 1_100_000),
     ],
@@ -56,7 +64,8 @@ def test_convolutions_refuse_what_is_no_image(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "shape"), [("resnet18", (1, 28, 28)), ("slim-resnet18", (3, 16, 16)), ("convnet", (1, 4, 4))]
+    ("name", "shape"),
+    [("resnet18", (1, 28, 28)), ("slim-resnet18", (3, 16, 16)), ("convnet", (1, 4, 4)), ("small-resnet", (1, 4, 4))],
 )
 def test_convolutions_refuse_images_that_do_not_fit(name, shape):
     with pytest.raises(ConfigError):

@@ -45,7 +45,7 @@ def test_a_plan_follows_the_published_protocol(benchmark, recipe, memory_size, l
 
 @pytest.mark.parametrize(
     ("benchmark", "epochs", "batch_size", "network"),
-    [("permuted-mnist", 1, 128, "mlp"), ("split-mnist", 1, 10, "mlp"), ("split-cifar10", 3, 32, "convnet")],
+    [("permuted-mnist", 1, 128, "mlp"), ("split-mnist", 1, 10, "mlp"), ("split-cifar10", 5, 32, "small-resnet")],
 )
 def test_a_plan_trains_as_the_benchmark_says(benchmark, epochs, batch_size, network):
     spec = plan(benchmark, "er", seed=0)

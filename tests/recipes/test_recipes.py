@@ -10,6 +10,7 @@ from ckd.errors import ConfigError, UnknownNameError
 from ckd.recipes import RECIPES, get
 
 NAMES = [
+    "ballast",
     "bfp",
     "bic",
     "cls-er",
@@ -54,10 +55,13 @@ def test_every_recipe_runs_on_every_stream(name, task_labels, same_classes, blob
     assert all(p.isfinite().all() for p in strategy.model.parameters())
     assert recorder.matrix().values.shape == (3, 3)
     held = plugin.engine.nbytes()
-    assert set(held) - {"heads", "curvature", "adaptors", "norms"} == {"inputs", "labels", "logits", "teachers"}
+    further = {"heads", "curvature", "adaptors", "norms", "class counts"}
+    assert set(held) - further == {"inputs", "labels", "logits", "teachers"}
     assert (held["teachers"] > 0) == bool(plugin.objective.teachers)
     assert (held["inputs"] > 0) == (plugin.objective.memory is not None)
-    assert (held.get("curvature", 0) > 0) == (plugin.objective.anchor is not None)
+    anchor = plugin.objective.anchor
+    holds = anchor is not None and (same_classes or not anchor.while_classes_stay)
+    assert (held.get("curvature", 0) > 0) == holds
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -73,13 +77,27 @@ def test_an_unknown_recipe_or_setting_is_answered_with_near_names():
 
 
 @pytest.mark.parametrize("same_classes", [False, True])
-def test_the_default_distils_its_snapshot_where_the_classes_stay(same_classes, blobs, benchmark_of, network, naive):
+def test_the_default_is_ballast_where_classes_come_and_has_tethers_parts_where_they_stay(
+    same_classes, blobs, benchmark_of, network, naive
+):
     recorder = AccuracyRecorder()
     strategy = naive(network(), [SelfDistillation(memory_size=20)], evaluator=recorder)
     torch.manual_seed(0)
     strategy.train(benchmark_of(blobs(same_classes=same_classes)).train_stream)
     names = {name.rsplit("/", 1)[1] for name in recorder.losses}
-    assert names == {"criterion", "logits", "labels", *(["distillation"] if same_classes else [])}
+    assert names == {"criterion", "logits", "collages" if same_classes else "distillation"}
+
+
+def test_the_default_is_ballast_bit_for_bit_where_classes_come(blobs, benchmark_of, network, naive):
+    ends = []
+    for objective in (recipes.ballast(decay=0.99), recipes.self_distillation(limit_factor=0)):
+        torch.manual_seed(0)
+        model = network()
+        strategy = naive(model, [SelfDistillation(objective)])
+        torch.manual_seed(0)
+        strategy.train(benchmark_of(blobs()).train_stream)
+        ends.append([p.detach().clone() for p in model.parameters()])
+    assert all(map(torch.equal, *ends))
 
 
 # a file of one's own -------------------------------------------------------------------------------------------------

@@ -1,0 +1,68 @@
+"""Ballast: an averaged past self that knows no recent classes better than others teaches the old ones.
+
+Ours, of known parts: the criterion's logits are adjusted for how frequent each class is in stream and memory (Menon et
+al. 2021, arXiv:2007.07314; Huang et al. 2024, arXiv:2311.06460), the memory is balanced by class (Chrysakis & Moens
+2020), an average of the weights predicts (Arani et al. 2022, arXiv:2201.12604), and a snapshot distils the old classes
+on stream and memory (Li & Hoiem 2016, arXiv:1606.09282) with the share of old classes as its weight (Wu et al. 2019,
+arXiv:1905.13260). What we did not find elsewhere is that the snapshot is taken of that average, whose training favoured
+no class: a snapshot of the student passes on the bias of its last steps. What each part is worth:
+benchmarks/results/ballast.md.
+"""
+
+from functools import partial
+
+from ckd.losses import LogitAdjusted, check_temperature, kd, logit_mse
+from ckd.memory import Balanced, Memory
+from ckd.objective import Moment, Objective, Term, old, replay, stored_logits, teacher, union
+from ckd.recipes._weighted_distillation import share_of_old_classes
+from ckd.recipes.registry import recipe
+from ckd.teachers import Ema, Snapshot
+
+
+@recipe(
+    "ballast",
+    paper="ours",
+    stores="inputs, labels, logits, two averaged models",
+    cost="2, and the snapshot on both",
+    use="class-incremental with boundaries",
+)
+def ballast(
+    *,
+    memory_size: int = 200,
+    strength: float = 1.0,
+    window: float = 50.0,
+    balanced: int = 1,
+    distill_weight: float = 1.0,
+    temperature: float = 2.0,
+    snapshot_of_average: int = 1,
+    logit_weight: float = 0.2,
+    decay: float = 0.995,
+    memory_batch_size: int | None = None,
+    seed: int = 0,
+) -> Objective:
+    """er with logits adjusted for class frequency; a snapshot of the average distils old classes; evaluate with it."""
+    check_temperature(temperature)
+    distillation = Term(
+        "distillation",
+        draw=union(replay("a")),
+        target=teacher("snapshot"),
+        loss=partial(kd, temperature=temperature),
+        groups=old,
+        weight=partial(_where_classes_come, distill_weight),
+    )
+    matching = Term("logits", draw=replay("a"), target=stored_logits, loss=logit_mse, weight=logit_weight)
+    return Objective(
+        "ballast",
+        [*([distillation] if distill_weight else []), *([matching] if logit_weight else [])],
+        criterion=Term("criterion", draw=union(replay("a")), loss=LogitAdjusted(strength, window)),
+        memory=Memory(memory_size, policy=Balanced("both") if balanced else None, seed=seed),
+        teachers={"snapshot": Snapshot(of_evaluation_model=bool(snapshot_of_average))} if distill_weight else {},
+        evaluation=Ema(decay) if decay else None,
+        memory_batch_size=memory_batch_size,
+        joint_with_batchnorm=True,
+    )
+
+
+def _where_classes_come(weight: float, moment: Moment) -> float:
+    """`weight` times old classes over all; 0 where no class is new, as the stream's samples then belong to old ones."""
+    return weight * share_of_old_classes(moment)
