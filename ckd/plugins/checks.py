@@ -40,7 +40,7 @@ def check_experience(objective: Objective, experience: Any) -> None:
             f"objective {objective.name!r}, memory",
             expected="experiences whose data is at hand as a whole",
             received="an online stream",
-            fix="Use a recipe that remembers as it goes, such as er-ace, der++ or mean-er.",
+            fix="Use a recipe that remembers as it goes, such as er-ace, der++ or mean-er; ballast does with herded=0.",
         )
 
 

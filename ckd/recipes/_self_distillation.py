@@ -3,7 +3,7 @@
 Whether classes come is seen when an experience begins. Where they do, a snapshot of the average distils the old classes
 on stream and memory, and nothing holds the weights. Where none does, the stream's samples belong to old classes, on
 which the old self would contradict the labels: there it is asked about collages of the memory, and the weights are
-anchored.
+anchored. The memory takes samples as they come, which every stream allows.
 Sources: `ckd.recipes.ballast`, `ckd.recipes.tether`.
 """
 
@@ -49,6 +49,7 @@ def self_distillation(
     anchor = Anchor(snapshot, Kronecker(), weight=anchor_weight, while_classes_stay=True, seed=seed)
     base = ballast(
         memory_size=memory_size,
+        herded=0,
         distill_weight=distill_weight,
         logit_weight=logit_weight,
         decay=decay,

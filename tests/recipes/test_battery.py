@@ -15,7 +15,7 @@ from ckd.plugins import BoundaryWarning
 from ckd.recipes import RECIPES
 
 ONE_HEAD_ONLY = {"bfp", "bic", "icarl", "wa"}
-WHOLE_EXPERIENCES = {"icarl"}
+WHOLE_EXPERIENCES = {"ballast", "icarl"}
 
 
 class Growing(nn.Module):

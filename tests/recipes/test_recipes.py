@@ -90,7 +90,10 @@ def test_the_default_is_ballast_where_classes_come_and_has_tethers_parts_where_t
 
 def test_the_default_is_ballast_bit_for_bit_where_classes_come(blobs, benchmark_of, network, naive):
     ends = []
-    for objective in (recipes.ballast(decay=0.99), recipes.self_distillation(limit_factor=0)):
+    for objective in (
+        recipes.ballast(herded=0, logit_weight=0.2, decay=0.99),
+        recipes.self_distillation(limit_factor=0),
+    ):
         torch.manual_seed(0)
         model = network()
         strategy = naive(model, [SelfDistillation(objective)])
