@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ckd.classes import Classes
 from ckd.errors import ConfigError
 from ckd.memory.columns import allocate, check_kind, write
 from ckd.memory.memory import Memory
-from ckd.part import Ending, Update
+from ckd.part import Ending, Update, refuse_heads_per_task
 from ckd.rows import Rows
 
 
@@ -41,6 +42,10 @@ class HerdedMemory(Memory):
                 received="samples to hold out",
                 fix="Its samples change places at boundaries; use Memory.",
             )
+
+    def begin(self, model: nn.Module, classes: Classes) -> None:
+        """Refuse a model with a head for each task, which has no one space of features for the head."""
+        refuse_heads_per_task("herded memory", classes.seen)
 
     def after_update(self, update: Update) -> None:
         """Remember nothing yet."""

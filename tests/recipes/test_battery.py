@@ -14,7 +14,7 @@ from ckd.errors import ConfigError, ModelError
 from ckd.plugins import BoundaryWarning
 from ckd.recipes import RECIPES
 
-ONE_HEAD_ONLY = {"bfp", "bic", "icarl", "wa"}
+ONE_HEAD_ONLY = {"ballast", "bfp", "bic", "icarl", "wa"}
 WHOLE_EXPERIENCES = {"ballast", "icarl"}
 
 
