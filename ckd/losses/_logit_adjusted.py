@@ -61,7 +61,7 @@ def logit_adjusted_cross_entropy(
             "prior", expected=f"one number a class, ({width},)", received=tuple(prior.shape), fix="Count all classes."
         )
     there = prior > 0
-    prior = prior if prior.is_floating_point() else prior.to(student.dtype)
+    prior = prior.to(torch.promote_types(prior.dtype, student.dtype))
     offset = strength * torch.where(there, prior, 1).log().to(student.dtype)
     allowed = there if classes is None else there & classes
     return cross_entropy(student + offset, targets, classes=allowed)

@@ -268,18 +268,49 @@ def test_x_der(past):
     assert equal(step.total, wanted + 0.2 * margins.mean())
 
 
-@PAST
-def test_er_las(past):
-    """-log softmax(z + τ log n), n the number of each class in the batch of stream and memory; those absent are out."""
-    step = step_of(learnt(recipes.er_las(strength=0.8, **SIZES), past), past)
-    everything = both(step.stream, step.drawn("a"))
-    labels, counts = np.unique(everything.y, return_counts=True)
+def adjusted(batch, strength):
+    """The mean of -log softmax(z + τ log n), n the number of each class in the batch; those absent are out."""
+    labels, counts = np.unique(batch.y, return_counts=True)
     values = []
-    for z, y in zip(everything.z, everything.y, strict=True):
-        weighed = counts**0.8 * np.exp(z[labels])
+    for z, y in zip(batch.z, batch.y, strict=True):
+        weighed = counts**strength * np.exp(z[labels])
         values.append(-np.log(weighed[labels == y] / weighed.sum())[0])
     assert len(set(counts)) > 1
-    assert equal(step.total, np.mean(values))
+    return np.mean(values)
+
+
+@PAST
+def test_er_las(past):
+    """Logits adjusted for the classes in the batch of stream and memory."""
+    step = step_of(learnt(recipes.er_las(strength=0.8, **SIZES), past), past)
+    assert equal(step.total, adjusted(both(step.stream, step.drawn("a")), 0.8))
+
+
+@PAST
+@pytest.mark.parametrize("of_average", [1, 0])
+def test_ballast(past, of_average):
+    """Adjusted logits, and T² · KL over old classes on stream and memory with their share as its weight; stored logits.
+
+    The average of an experience of one step is the student as it was at that step, not as it was when that ended.
+    """
+    objective = recipes.ballast(
+        strength=0.8,
+        window=1,
+        herded=0,
+        distill_weight=0.6,
+        temperature=3.0,
+        snapshot_of_average=of_average,
+        logit_weight=0.3,
+        **SIZES,
+    )
+    step = step_of(learnt(objective, past), past)
+    a = step.drawn("a")
+    everything, known = both(step.stream, a), until(past)
+    before = logits_of(linear((10 if of_average else 20) + past - 1), everything.x)
+    log_p, log_q = (log_softmax(z[:, known] / 3, axis=1) for z in (before, everything.z))
+    distillation = 9 * (np.exp(log_p) * (log_p - log_q)).sum() / everything.n
+    matched = np.square(a.z - when_seen(a)).mean()
+    assert equal(step.total, adjusted(everything, 0.8) + 0.6 * past / (past + 1) * distillation + 0.3 * matched)
 
 
 @PAST
