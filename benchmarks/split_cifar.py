@@ -30,6 +30,7 @@ RECIPES = [
     "bfp",
     "mean-er",
     "cls-er",
+    "ballast",
 ]
 PUBLISHED = {
     ("naive", 0): 19.62,

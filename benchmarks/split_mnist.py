@@ -28,6 +28,7 @@ RECIPES = [
     "bfp",
     "mean-er",
     "cls-er",
+    "ballast",
     "joint",
 ]
 PUBLISHED = {
