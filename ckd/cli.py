@@ -115,6 +115,7 @@ def _add_protocol(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--lr-end", type=float, default=1.0, metavar="S", help="lower the rate to S times its value in each experience"
     )
+    command.add_argument("--passes", type=int, metavar="K", help="updates with each mini-batch, one after the other")
     command.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
 
 
@@ -210,6 +211,7 @@ def _protocol(arguments: argparse.Namespace) -> dict[str, Any]:
         "compiled": arguments.compile,
         "average": arguments.average,
         "lr_end": arguments.lr_end,
+        "passes": arguments.passes,
     }
 
 

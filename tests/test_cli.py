@@ -82,6 +82,7 @@ def test_every_recipe_and_seed_is_run_once(run, tmp_path):
         ("--batch-size", "40", "batch_size", 40),
         ("--memory-size", "30", "memory_size", 30),
         ("--network", "convnet", "network", "convnet"),
+        ("--passes", "2", "passes", 2),
     ],
 )
 def test_an_option_lands_in_the_result(run, tmp_path, option, value, name, expected):

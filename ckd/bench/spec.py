@@ -33,6 +33,7 @@ class RunSpec:
         compiled: whether the network is compiled.
         average: decay of an average of the weights that predicts in the student's place; 0 for none.
         lr_end: share of the learning rate that is left at the end of each experience; 1 keeps it.
+        passes: updates with each mini-batch, one after the other.
         data: digest of the arrays, for a file of one's own.
         code: digest of the recipe's file, for a file of one's own.
         source: where the protocol comes from, and what was changed.
@@ -54,6 +55,7 @@ class RunSpec:
     compiled: bool = False
     average: float = 0.0
     lr_end: float = 1.0
+    passes: int = 1
     data: str = ""
     code: str = ""
     source: str = ""
@@ -74,6 +76,7 @@ class RunSpec:
             "compiled": False,
             "average": 0.0,
             "lr_end": 1.0,
+            "passes": 1,
             "code": "",
         }  # added since, no new folder
         decided = {k: v for k, v in asdict(self).items() if k not in ("seed", "source") and usual.get(k, ...) != v}
@@ -104,6 +107,7 @@ def plan(
     compiled: bool = False,
     average: float = 0.0,
     lr_end: float = 1.0,
+    passes: int | None = None,
 ) -> RunSpec:
     """Decide every hyper-parameter: what is given here, else the protocol table, else the recipe's defaults.
 
@@ -132,6 +136,7 @@ def plan(
         "lr": lr,
         "network": network,
         "samples per class": samples_per_class,
+        "passes": passes,
         **(settings or {}),
     }
     changed = [name for name, value in given.items() if value is not None]
@@ -140,7 +145,7 @@ def plan(
         recipe=recipe,
         seed=seed,
         memory_size=memory_size if remembers else 0,
-        n_experiences=(found.n_experiences or None) if n_experiences is None else n_experiences,
+        n_experiences=(rule.n_experiences or found.n_experiences or None) if n_experiences is None else n_experiences,
         epochs=rule.epochs if epochs is None else epochs,
         batch_size=rule.batch_size if batch_size is None else batch_size,
         lr=float(rule.lr if lr is None else lr),
@@ -152,6 +157,7 @@ def plan(
         compiled=compiled,
         average=average,
         lr_end=lr_end,
+        passes=rule.passes if passes is None else passes,
         data=_digest(Path(benchmark)) if benchmark.endswith(".npz") else "",
         code="" if (file := source_file(recipe)) is None else _digest(file),
         source=rule.source + (f"; changed: {', '.join(changed)}" if changed else ""),
@@ -172,7 +178,12 @@ def plan(
         raise ConfigError(
             "experiences", expected="1 or more", received=n_experiences, fix="Leave it out for the usual."
         )
-    for name, value in (("epochs", spec.epochs), ("batch size", spec.batch_size), ("learning rate", spec.lr)):
+    for name, value in (
+        ("epochs", spec.epochs),
+        ("batch size", spec.batch_size),
+        ("passes", spec.passes),
+        ("learning rate", spec.lr),
+    ):
         if not value > 0:
             raise ConfigError(name, expected="above 0", received=value, fix="Leave it out to use the protocol's.")
     return spec

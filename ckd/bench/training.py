@@ -92,7 +92,14 @@ def _train(
 ) -> Result:
     from avalanche.training import Cumulative, JointTraining, Naive
 
-    from ckd.plugins import AccuracyRecorder, Compiled, LearningRateDecay, MixedPrecision, SelfDistillation
+    from ckd.plugins import (
+        AccuracyRecorder,
+        Compiled,
+        LearningRateDecay,
+        MixedPrecision,
+        SelfDistillation,
+        TensorLoader,
+    )
 
     strategies = {"Naive": Naive, "Cumulative": Cumulative, "JointTraining": JointTraining}
     recorder, compiled, plugin = AccuracyRecorder(), Compiled(), SelfDistillation(objective)
@@ -105,6 +112,7 @@ def _train(
         eval_mb_size=_evaluation_batch(model, device),
         device=device,
         plugins=[
+            *([TensorLoader(passes=spec.passes)] if spec.passes != 1 else []),
             plugin,
             *([MixedPrecision()] if spec.precision == "bfloat16" else []),
             *([compiled] if spec.compiled else []),

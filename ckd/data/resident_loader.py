@@ -35,6 +35,7 @@ class ResidentLoader:
         ends: which source ends the epoch.
         oversample: whether the others are cycled.
         generator: for augmentation.
+        passes: how many times in a row each batch is served, augmented anew, as online protocols do.
     """
 
     def __init__(
@@ -46,8 +47,9 @@ class ResidentLoader:
         ends: int,
         oversample: bool,
         generator: torch.Generator,
+        passes: int = 1,
     ) -> None:
-        self.sources = sources
+        self.sources, self.passes = sources, passes
         self.shuffle, self.drop_last = shuffle, drop_last
         self.ends, self.oversample = ends, oversample
         self.generator = generator
@@ -61,7 +63,7 @@ class ResidentLoader:
     def __len__(self) -> int:
         source = self.sources[self.ends]
         n = len(source.data)
-        return n // source.batch_size if self.drop_last else -(-n // source.batch_size)
+        return self.passes * (n // source.batch_size if self.drop_last else -(-n // source.batch_size))
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         torch.empty((), dtype=torch.int64).random_()  # DataLoader draws a base seed for workers, even for none
@@ -75,7 +77,8 @@ class ResidentLoader:
                     drawn[i] = index
                 elif i == self.ends:
                     return
-            yield self.batch([(i, drawn[i]) for i in sorted(drawn)])
+            for _ in range(self.passes):
+                yield self.batch([(i, drawn[i]) for i in sorted(drawn)])
 
     def batch(self, drawn: list[tuple[int, Tensor]]) -> list[Tensor]:
         """The mini-batch of these (source, index) pairs."""

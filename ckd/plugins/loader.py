@@ -12,6 +12,7 @@ from avalanche.distributed.distributed_helper import DistributedHelper
 from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 
 from ckd.data.resident_loader import ResidentLoader, Source
+from ckd.errors import ConfigError
 from ckd.plugins.conflicts import REPLACE_THE_LOADER, refuse_two
 from ckd.plugins.residency import read
 from ckd.plugins.transforms import NotResidentError
@@ -34,13 +35,20 @@ class TensorLoader(SupervisedPlugin):  # type: ignore[misc]
 
     Args:
         seed: of the generator for augmentation.
+        passes: how many times in a row each mini-batch of the training data is served, augmented anew: the updates
+            that online protocols make with it (Soutif-Cormerais et al. 2023, arXiv:2308.10328). What follows the steps
+            sees every pass: a reservoir is offered the batch each time.
 
     Raises:
+        ConfigError: passes below 1; with more than one, when training starts, a data loader that cannot be replaced.
         LoaderConflictError: when training starts, if two plugins of the strategy both provide the data loader.
     """
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, *, passes: int = 1) -> None:
         super().__init__()
+        if not isinstance(passes, int) or passes < 1:
+            raise ConfigError("passes over a mini-batch", expected="1 or more", received=repr(passes), fix="Use 1.")
+        self.passes = passes
         self.generator = torch.Generator().manual_seed(seed)
         self._said: set[str] = set()
 
@@ -51,18 +59,24 @@ class TensorLoader(SupervisedPlugin):  # type: ignore[misc]
 
     def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
         """Take over after every plugin has had its say in before_training_exp."""
-        self._take_over(strategy)
+        self._take_over(strategy, self.passes)
 
     def before_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Take over the evaluation's loader."""
         self._take_over(strategy)
 
-    def _take_over(self, strategy: Any) -> None:
+    def _take_over(self, strategy: Any, passes: int = 1) -> None:
         if isinstance(strategy.dataloader, ResidentLoader):
             return
         try:
             strategy.dataloader = convert(strategy.dataloader, strategy.device, self.generator)
+            strategy.dataloader.passes = passes
         except NotResidentError as reason:
+            if passes > 1:
+                fix = "Repeat the mini-batches in your data loader."
+                raise ConfigError(
+                    "passes over a mini-batch", expected="data that can be read as tensors", received=reason, fix=fix
+                ) from reason
             if str(reason) not in self._said:
                 self._said.add(str(reason))
                 warnings.warn(f"TensorLoader leaves a data loader as it is: {reason}", LoaderWarning, stacklevel=2)

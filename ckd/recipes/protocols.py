@@ -16,6 +16,7 @@ CLS_ER = "Arani et al. 2022, arXiv:2201.12604, best_args of the authors' reposit
 STABLE = "CLS-ER's stable average (Arani et al. 2022, arXiv:2201.12604)"
 BFP = "Gu et al. 2023, arXiv:2303.14595, args of the authors' repository"
 LIKE_DER = "DER++'s settings (Buzzega et al. 2020), the feature term as in Gu et al. 2023"
+SURVEY = "Soutif-Cormerais et al. 2023, arXiv:2308.10328, configuration of ER in the authors' repository"
 UNTUNED = "not tuned"
 STUDIED = (
     "ckd tune at memory 200, on held-out training data with other permutations and seeds: benchmarks/results/studies"
@@ -37,6 +38,8 @@ class Protocol:
         epochs: passes over each experience.
         network: name of a network in `ckd.bench.networks`.
         samples_per_class: training samples of each class; None for all.
+        passes: updates with each mini-batch, one after the other.
+        n_experiences: of the stream; None for the benchmark's own number.
         settings: hyper-parameters of the recipe.
         source: where the values come from.
     """
@@ -46,6 +49,8 @@ class Protocol:
     epochs: int
     network: str
     samples_per_class: int | None = None
+    passes: int = 1
+    n_experiences: int | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     source: str = UNTUNED
 
@@ -62,6 +67,7 @@ BENCHMARKS: dict[str, Protocol] = {
     "split-cifar10, full": Protocol(0.03, 32, 50, "resnet18"),
     "split-cifar10, online": Protocol(0.03, 10, 1, "slim-resnet18"),
     "split-cifar100": Protocol(0.03, 32, 3, "small-resnet"),
+    "split-cifar100, online": Protocol(0.06, 10, 1, "slim-resnet18", passes=3, n_experiences=20, source=SURVEY),
 }
 """What holds for every recipe of a benchmark, or of a variant of it, unless a row below says otherwise."""
 

@@ -12,7 +12,7 @@ import torch
 from ckd.bench import network, plan, run
 from ckd.data import tensor_stream
 from ckd.errors import ConfigError
-from ckd.plugins import Compiled
+from ckd.plugins import Compiled, SelfDistillation
 
 N_EXPERIENCES, MEMORY, BATCH = 2, 20, 16
 PARAMETERS = 65 * 100 + 101 * 100 + 101 * 10
@@ -194,6 +194,21 @@ def test_an_average_predicts_for_any_recipe(recipe):
     assert plain.losses == averaged.losses or recipe == "bic"  # it only predicts; bic distils what predicts
     assert (plain.matrix.values != averaged.matrix.values).any()
     assert averaged.memory_bytes["teachers"] > 0
+
+
+def test_several_passes_make_that_many_steps_with_each_mini_batch(monkeypatch):
+    seen = []
+    step = SelfDistillation.before_forward
+
+    def watched(self, strategy, **kwargs):
+        seen.append(strategy.mb_y.tolist())
+        step(self, strategy, **kwargs)
+
+    monkeypatch.setattr(SelfDistillation, "before_forward", watched)
+    run(plan("split-digits", "er", seed=0, memory_size=20, n_experiences=5, epochs=1, passes=3))
+    assert seen[0::3] == seen[1::3] == seen[2::3]
+    samples = sum(len(labels) for _, labels in tensor_stream("split-digits").tensors("train"))
+    assert sum(map(len, seen)) == 3 * samples
 
 
 def test_a_rate_that_falls_changes_the_run():

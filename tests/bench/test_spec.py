@@ -188,6 +188,7 @@ OTHER = {
     "compiled": True,
     "average": 0.9,
     "lr_end": 0.5,
+    "passes": 3,
     "data": "0123abcd",
     "code": "0123abcd",
 }
@@ -205,6 +206,14 @@ def test_another_setting_is_another_folder(name):
 @pytest.mark.parametrize(("name", "value"), [("seed", 1), ("source", "elsewhere")])
 def test_seeds_share_the_folder_of_the_method_and_the_source_does_not_matter(name, value):
     assert replace(SPEC, **{name: value}).folder.parent == SPEC.folder.parent
+
+
+def test_the_online_protocol_of_cifar100_updates_three_times_with_each_mini_batch():
+    spec = plan("split-cifar100", "er", seed=0, memory_size=2000, variant="online")
+    assert (spec.passes, spec.n_experiences, spec.batch_size, spec.epochs) == (3, 20, 10, 1)
+    assert plan("split-cifar100", "er", seed=0, variant="online", passes=1, n_experiences=10).n_experiences == 10
+    with pytest.raises(ConfigError, match="passes"):
+        plan("split-digits", "er", seed=0, passes=0)
 
 
 def test_each_seed_has_a_folder_of_its_own():

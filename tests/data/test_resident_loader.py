@@ -18,11 +18,17 @@ def resident(n, *, first=0, rows=None, steps=SCALE):
     return Resident(lambda: numbers.to(torch.uint8)[:, None, None, None], rows, [columns], steps)
 
 
-def loader_of(*data, batch=4, shuffle=True, drop_last=False, ends=0, oversample=False, seed=0):
+def loader_of(*data, batch=4, shuffle=True, drop_last=False, ends=0, oversample=False, seed=0, passes=1):
     sources = [Source(one, batch) for one in data]
     generator = torch.Generator().manual_seed(seed)
     return ResidentLoader(
-        sources, shuffle=shuffle, drop_last=drop_last, ends=ends, oversample=oversample, generator=generator
+        sources,
+        shuffle=shuffle,
+        drop_last=drop_last,
+        ends=ends,
+        oversample=oversample,
+        generator=generator,
+        passes=passes,
     )
 
 
@@ -43,6 +49,21 @@ def test_order_and_random_state_are_those_of_torchs_loader(shuffle, drop_last):
         assert [labels(mine), labels(mine)] == wanted
         assert torch.equal(torch.rand(1), after)
     assert len(mine) == len(stock) == len(wanted[0])
+
+
+def test_with_several_passes_each_batch_comes_that_often_in_a_row_and_augmented_anew():
+    data = resident(10, steps=Preparation((Scale(2.0), RandomFlip())))
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        once = labels(loader_of(data))
+        torch.manual_seed(3)
+        thrice = loader_of(data, passes=3)
+        assert labels(thrice) == [batch for batch in once for _ in range(3)]
+    assert len(thrice) == 9
+    two = torch.arange(20, dtype=torch.uint8).view(10, 1, 1, 2)
+    wide = Resident(lambda: two, None, [torch.arange(10)], Preparation((Scale(1.0), RandomFlip())))
+    views = [inputs.flatten(1).tolist() for inputs, _ in loader_of(wide, shuffle=False, passes=3)]
+    assert len({str(view) for view in views[:3]}) > 1
 
 
 def test_a_batch_is_prepared_and_its_labels_belong_to_its_samples():

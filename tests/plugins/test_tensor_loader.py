@@ -14,7 +14,7 @@ from torchvision.datasets import CIFAR10, MNIST
 from ckd import SelfDistillation, TensorLoader, recipes
 from ckd.data import benchmark
 from ckd.data.resident_loader import ResidentLoader
-from ckd.errors import LoaderConflictError
+from ckd.errors import ConfigError, LoaderConflictError
 from ckd.plugins import LoaderWarning
 
 
@@ -189,6 +189,33 @@ def test_what_cannot_be_read_is_left_alone_with_one_warning(blobs, network, naiv
         left = train(naive(network(), [TensorLoader()], epochs=2), odd_stream(blobs), evaluate=True)
     assert len([w for w in warned if issubclass(w.category, LoaderWarning)]) == 1
     assert same(left, train(naive(network(), epochs=2), odd_stream(blobs), evaluate=True))
+
+
+def test_several_passes_over_what_cannot_be_read_are_refused(blobs, network, naive, train):
+    with pytest.raises(ConfigError, match="holds a Odd"):
+        train(naive(network(), [TensorLoader(passes=3)]), odd_stream(blobs))
+    with pytest.raises(ConfigError, match="1 or more"):
+        TensorLoader(passes=0)
+
+
+def test_several_passes_are_for_training_alone(blobs, benchmark_of, network, naive):
+    counts = {"train": [], "eval": []}
+
+    class Count:
+        def before_forward(self, strategy, **kwargs):
+            counts["train"].append(strategy.mb_y.tolist())
+
+        def before_eval_forward(self, strategy, **kwargs):
+            counts["eval"].append(strategy.mb_y.tolist())
+
+    stream = benchmark_of(blobs())
+    strategy = naive(network(), [TensorLoader(passes=2), Count()])
+    strategy.train(stream.train_stream[0])
+    strategy.eval(stream.test_stream[0])
+    assert counts["train"][0::2] == counts["train"][1::2]
+    samples = len(stream.train_stream[0].dataset)
+    assert sum(map(len, counts["train"])) == 2 * samples
+    assert sum(map(len, counts["eval"])) == len(stream.test_stream[0].dataset)
 
 
 def test_an_unknown_transform_is_named(blobs, network, naive):
