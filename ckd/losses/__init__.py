@@ -1,4 +1,6 @@
-"""Loss functions: pure functions of tensors that return one value for each sample of the batch.
+"""Loss functions that return one value for each sample of the batch.
+
+They are pure functions of tensors, but for `LogitAdjusted`, which counts classes from batch to batch.
 
 The logits of the student come first, what they are compared with second. `classes` restricts a loss to some of the
 classes. Nothing is averaged over the batch here: a `ckd.objective.Term` takes the mean.

@@ -54,7 +54,7 @@ class HerdedMemory(Memory):
         """Make room for the classes of the experience, and herd them."""
         if self.size == 0:
             return
-        arrived = _joined(list(ending.data()))
+        arrived = joined(list(ending.data()))
         if arrived is None:
             return
         stored = self.rows if len(self) else None
@@ -70,7 +70,7 @@ class HerdedMemory(Memory):
         self._replace(kept)
 
     def _replace(self, kept: list[Rows]) -> None:
-        rows = _joined([k.to(kept[0].raw.device) for k in kept])
+        rows = joined([k.to(kept[0].raw.device) for k in kept])
         assert rows is not None
         device = self.device or rows.raw.device
         self._filled = len(rows)
@@ -97,7 +97,8 @@ def _first_of_each_class(rows: Rows, share: int) -> Rows:
     return rows.take(torch.cat(first))
 
 
-def _joined(parts: list[Rows]) -> Rows | None:
+def joined(parts: list[Rows]) -> Rows | None:
+    """The rows of all parts, in order; None where there are no parts."""
     if not parts:
         return None
     columns = [dict(part.items()) for part in parts]

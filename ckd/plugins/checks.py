@@ -33,14 +33,17 @@ def check_arguments(objective: Any, memory_size: Any, log_every: Any) -> None:
 
 
 def check_experience(objective: Objective, experience: Any) -> None:
-    """Raise a ConfigError for a memory that needs whole experiences in an online stream."""
+    """Tell the memory of an online stream; raise a ConfigError if it needs whole experiences."""
     memory = objective.memory
-    if memory is not None and memory.needs_whole_experience and isinstance(experience, OnlineCLExperience):
+    if memory is None or not isinstance(experience, OnlineCLExperience):
+        return
+    memory.in_pieces()
+    if memory.needs_whole_experience:
         raise ConfigError(
             f"objective {objective.name!r}, memory",
             expected="experiences whose data is at hand as a whole",
             received="an online stream",
-            fix="Use a recipe that remembers as it goes, such as er-ace, der++ or mean-er; ballast does with herded=0.",
+            fix="Use a recipe that remembers as it goes, such as er-ace, der++ or mean-er.",
         )
 
 

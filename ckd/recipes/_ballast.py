@@ -12,7 +12,7 @@ part is worth: benchmarks/results/ballast.md.
 from functools import partial
 
 from ckd.losses import LogitAdjusted, check_temperature, kd, logit_mse
-from ckd.memory import Balanced, HerdedMemory, Memory
+from ckd.memory import Balanced, BoundaryMemory, Memory
 from ckd.objective import Moment, Objective, Term, old, replay, stored_logits, teacher, union
 from ckd.recipes._weighted_distillation import share_of_old_classes
 from ckd.recipes.registry import recipe
@@ -29,8 +29,9 @@ from ckd.teachers import Ema, Snapshot
 def ballast(
     *,
     memory_size: int = 200,
-    strength: float = 1.25,
+    strength: float = 1.5,
     window: float = 50.0,
+    warm_up: float = 300.0,
     herded: int = 1,
     distill_weight: float = 1.0,
     temperature: float = 2.0,
@@ -42,9 +43,9 @@ def ballast(
 ) -> Objective:
     """er, logits adjusted for class frequency; a snapshot of an average distils old classes; evaluate with the average.
 
-    The adjustment is a little stronger than the frequencies say (`strength`), as the few remembered samples of old
-    classes are learnt by heart. With `herded=0` the memory takes samples as they come, as online streams need it, and
-    stored logits can be matched (`logit_weight`).
+    The adjustment is stronger than the frequencies say (`strength`), as the few remembered samples of old
+    classes are learnt by heart, and grows where classes have just come, so that these are learnt at all. With
+    `herded=0` samples enter the memory as they come, and stored logits can be matched (`logit_weight`).
     """
     check_temperature(temperature)
     distillation = Term(
@@ -59,9 +60,13 @@ def ballast(
     return Objective(
         "ballast",
         [*([distillation] if distill_weight else []), *([matching] if logit_weight else [])],
-        criterion=Term("criterion", draw=union(replay("a")), loss=LogitAdjusted(strength, window)),
+        criterion=Term(
+            "criterion", draw=union(replay("a")), loss=LogitAdjusted(strength, window=window, warm_up=warm_up)
+        ),
         memory=(
-            HerdedMemory(memory_size, seed=seed) if herded else Memory(memory_size, policy=Balanced("both"), seed=seed)
+            BoundaryMemory(memory_size, seed=seed)
+            if herded
+            else Memory(memory_size, policy=Balanced("both"), seed=seed)
         ),
         teachers={"snapshot": Snapshot(of_evaluation_model=bool(snapshot_of_average))} if distill_weight else {},
         evaluation=Ema(decay) if decay else None,

@@ -3,7 +3,7 @@
 Whether classes come is seen when an experience begins. Where they do, a snapshot of the average distils the old classes
 on stream and memory, and nothing holds the weights. Where none does, the stream's samples belong to old classes, on
 which the old self would contradict the labels: there it is asked about collages of the memory, and the weights are
-anchored. The memory takes samples as they come, which every stream allows.
+anchored.
 Sources: `ckd.recipes.ballast`, `ckd.recipes.tether`.
 """
 
@@ -21,7 +21,7 @@ from ckd.views import Collage
 @recipe(
     "self-distillation",
     paper="ballast and tether",
-    stores="inputs, labels, logits, two averaged models, and Kronecker factors where classes stay",
+    stores="inputs, labels, two averaged models, and Kronecker factors where classes stay",
     cost="2, and the snapshot on both; where classes stay 3, the snapshot on the memory, and the pull",
     use="the default, with boundaries",
 )
@@ -29,7 +29,6 @@ def self_distillation(
     *,
     memory_size: int = 200,
     distill_weight: float = 1.0,
-    logit_weight: float = 0.2,
     anchor_weight: float = 3.0,
     decay: float = 0.99,
     limit_factor: float = 2.0,
@@ -49,9 +48,7 @@ def self_distillation(
     anchor = Anchor(snapshot, Kronecker(), weight=anchor_weight, while_classes_stay=True, seed=seed)
     base = ballast(
         memory_size=memory_size,
-        herded=0,
         distill_weight=distill_weight,
-        logit_weight=logit_weight,
         decay=decay,
         memory_batch_size=memory_batch_size,
         seed=seed,

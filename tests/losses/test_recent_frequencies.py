@@ -1,5 +1,7 @@
 """LogitAdjusted against the loss with a prior that is counted by hand."""
 
+import math
+
 import pytest
 import torch
 
@@ -25,7 +27,7 @@ def began(*classes, old=()):
 
 @pytest.mark.parametrize("window", [1, 2, 50])
 def test_counts_of_earlier_batches_fade(window):
-    loss = LogitAdjusted(window=window)
+    loss = LogitAdjusted(window=window, warm_up=0)
     prior = torch.zeros(4)
     for labels in BATCHES:
         prior = prior * (1 - 1 / window) + torch.bincount(labels, minlength=4)
@@ -36,12 +38,22 @@ def test_counts_of_earlier_batches_fade(window):
 def test_strength_and_classes_are_passed_on():
     mask = torch.tensor([True, True, False, True])
     expected = logit_adjusted_cross_entropy(logits(), BATCHES[0], strength=0.5, classes=mask)
-    torch.testing.assert_close(LogitAdjusted(0.5)(logits(), BATCHES[0], classes=mask), expected)
+    torch.testing.assert_close(LogitAdjusted(0.5, warm_up=0)(logits(), BATCHES[0], classes=mask), expected)
+
+
+def test_the_strength_grows_from_where_classes_came():
+    loss, model, prior = LogitAdjusted(1.5, window=1, warm_up=4), torch.nn.Linear(1, 1), torch.tensor([3, 1, 0, 0])
+    for old, new in [((), (0, 1)), ((0, 1), (2, 3))]:
+        loss.begin(model, began(*new, old=old))
+        for batch in range(1, 4):
+            strength = 1.5 * (1 - math.exp(-batch / 4))
+            expected = logit_adjusted_cross_entropy(logits(), BATCHES[0], strength=strength, prior=prior)
+            torch.testing.assert_close(loss(logits(), BATCHES[0]), expected)
 
 
 def test_a_class_that_was_not_drawn_keeps_its_share():
     """Counted in the batch alone, class 0 would be left out of the second softmax."""
-    loss, student = LogitAdjusted(window=10), logits().requires_grad_()
+    loss, student = LogitAdjusted(window=10, warm_up=0), logits().requires_grad_()
     loss(student, BATCHES[0])
     loss(student, BATCHES[1]).sum().backward()
     assert (student.grad[:, 0] > 0).all()
@@ -49,7 +61,7 @@ def test_a_class_that_was_not_drawn_keeps_its_share():
 
 
 def test_a_head_that_grows_or_is_another_one():
-    loss = LogitAdjusted(window=2)
+    loss = LogitAdjusted(window=2, warm_up=0)
     loss(logits(3), BATCHES[0])
     prior = torch.tensor([1.5, 0.5, 0, 0, 4])
     labels = torch.tensor([4, 4, 4, 4])
@@ -87,7 +99,9 @@ def test_half_precision_is_computed_in_float32():
     assert found.dtype == torch.float32
 
 
-@pytest.mark.parametrize("settings", [{"window": 0}, {"window": float("inf")}, {"window": "5"}, {"strength": -1}])
+@pytest.mark.parametrize(
+    "settings", [{"window": 0}, {"window": float("inf")}, {"window": "5"}, {"strength": -1}, {"warm_up": -1}]
+)
 def test_what_cannot_work_is_refused(settings):
     with pytest.raises(ConfigError, match="expected"):
         LogitAdjusted(**settings)

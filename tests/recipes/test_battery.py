@@ -14,8 +14,8 @@ from ckd.errors import ConfigError, ModelError
 from ckd.plugins import BoundaryWarning
 from ckd.recipes import RECIPES
 
-ONE_HEAD_ONLY = {"ballast", "bfp", "bic", "icarl", "wa"}
-WHOLE_EXPERIENCES = {"ballast", "icarl"}
+ONE_HEAD_ONLY = {"bfp", "bic", "icarl", "wa"}
+WHOLE_EXPERIENCES = {"icarl"}
 
 
 class Growing(nn.Module):

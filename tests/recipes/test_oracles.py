@@ -296,6 +296,7 @@ def test_ballast(past, of_average):
     objective = recipes.ballast(
         strength=0.8,
         window=1,
+        warm_up=0,
         herded=0,
         distill_weight=0.6,
         temperature=3.0,

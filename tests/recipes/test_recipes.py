@@ -85,13 +85,13 @@ def test_the_default_is_ballast_where_classes_come_and_has_tethers_parts_where_t
     torch.manual_seed(0)
     strategy.train(benchmark_of(blobs(same_classes=same_classes)).train_stream)
     names = {name.rsplit("/", 1)[1] for name in recorder.losses}
-    assert names == {"criterion", "logits", "collages" if same_classes else "distillation"}
+    assert names == {"criterion", "collages" if same_classes else "distillation"}
 
 
 def test_the_default_is_ballast_bit_for_bit_where_classes_come(blobs, benchmark_of, network, naive):
     ends = []
     for objective in (
-        recipes.ballast(herded=0, logit_weight=0.2, decay=0.99),
+        recipes.ballast(decay=0.99),
         recipes.self_distillation(limit_factor=0),
     ):
         torch.manual_seed(0)
