@@ -13,6 +13,7 @@ ADJUSTED, SNAPSHOT, AVERAGE, HERDED = "strength", "distill_weight", "decay", "he
 PARTS = {
     "ballast": {},
     "adjusted as the frequencies say": {ADJUSTED: 1.0},
+    "without warm-up": {"warm_up": 0.0},
     "frequencies of the batch alone": {"window": 1.0},
     "plain cross entropy": {ADJUSTED: 0.0},
     "without the snapshot": {SNAPSHOT: 0.0},

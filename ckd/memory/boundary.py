@@ -25,8 +25,8 @@ class BoundaryMemory(HerdedMemory):
     """At most `size` samples, equally many of each class of each experience, herded when that experience ends.
 
     While an experience runs, all places are for the samples of earlier ones. Samples are herded by what the head takes
-    in, and by the logits of a model whose head is not found. In an online stream, whose experiences are never at hand as a
-    whole, and for a model with a head for each task, samples enter as they come, balanced in the same way.
+    in, and by the logits of a model whose head is not found. In an online stream, whose experiences are never at hand
+    as a whole, and for a model with a head for each task, samples enter as they come, balanced in the same way.
 
     Args:
         size: how many samples; 0 remembers nothing.
