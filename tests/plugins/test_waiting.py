@@ -17,7 +17,7 @@ from ckd.data.preparation import Normalise, Preparation, RandomCrop, RandomFlip,
 from ckd.engine.loss_record import LossRecord
 
 WARM_UP, STEPS = 3, 8
-RECIPES = ("naive", "lwf", "er", "der++", "self-distillation")
+RECIPES = ("naive", "lwf", "er", "er-las", "der++", "mean-er")
 
 
 class BlockingCopy(AssertionError):
