@@ -73,10 +73,10 @@ class BoundaryMemory(HerdedMemory):
         places[torch.randperm(n, generator=self.generator)[:rest]] += (
             1  # where groups are more than places: some of them
         )
-        kept = [group.take(torch.arange(min(int(m), len(group)))) for group, m in zip(groups, places, strict=False)]
+        kept = [_first(group, m) for group, m in zip(groups, places.tolist(), strict=False)]
         for group, m in zip(fresh, places[len(groups) :].tolist(), strict=True):
             if m:
-                kept.append(group.take(herd(F.normalize(_space(ending, group), dim=1), m).to(group.targets.device)))
+                kept.append(group.take(herd(F.normalize(_space(ending, group), dim=1), m).to(group.raw.device)))
         self._replace([rows for rows in kept if len(rows)])
 
     def state_dict(self) -> dict[str, Any]:
@@ -92,6 +92,10 @@ class BoundaryMemory(HerdedMemory):
 def _groups(rows: Rows, key: Tensor) -> list[Rows]:
     """The rows of each key, in their order."""
     return [rows.take((key == k).nonzero()[:, 0]) for k in torch.unique(key)]
+
+
+def _first(rows: Rows, n: int) -> Rows:
+    return rows.take(torch.arange(min(n, len(rows)), device=rows.raw.device))
 
 
 def _space(ending: Ending, rows: Rows) -> Tensor:
