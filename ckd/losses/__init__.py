@@ -10,12 +10,11 @@ from ckd.losses._binary_cross_entropy import binary_cross_entropy
 from ckd.losses._cross_entropy import cross_entropy
 from ckd.losses._feature_distance import feature_distance
 from ckd.losses._kd import kd, soft_cross_entropy
-from ckd.losses._logit_adjusted import check_strength, logit_adjusted_cross_entropy
+from ckd.losses._logit_adjusted import LogitAdjusted, check_strength, logit_adjusted_cross_entropy
 from ckd.losses._logit_mse import logit_mse
 from ckd.losses._masking import check_temperature
 from ckd.losses._priority import priority
 from ckd.losses._probability_distance import probability_distance
-from ckd.losses._recent_frequencies import LogitAdjusted
 
 __all__ = [
     "LogitAdjusted",

@@ -73,6 +73,7 @@ class BoundaryMemory(HerdedMemory):
         places[torch.randperm(n, generator=self.generator)[:rest]] += (
             1  # where groups are more than places: some of them
         )
+        ending = _with_head(ending, arrived)
         kept = [_first(group, m) for group, m in zip(groups, places.tolist(), strict=False)]
         for group, m in zip(fresh, places[len(groups) :].tolist(), strict=True):
             if m:
@@ -98,11 +99,18 @@ def _first(rows: Rows, n: int) -> Rows:
     return rows.take(torch.arange(min(n, len(rows)), device=rows.raw.device))
 
 
+def _with_head(ending: Ending, rows: Rows) -> Ending:
+    """With the head of its model, where it has one that is found."""
+    if ending.head is not None:
+        return ending
+    device = next((p.device for p in ending.model.parameters()), rows.raw.device)
+    try:
+        return replace(ending, head=find_head(ending.model, ending.prepare(rows.raw[:2].to(device))))
+    except ModelError:
+        return ending
+
+
 def _space(ending: Ending, rows: Rows) -> Tensor:
     """What rows are herded by, (N, D)."""
-    try:
-        device = next((p.device for p in ending.model.parameters()), rows.raw.device)
-        head = ending.head or find_head(ending.model, ending.prepare(rows.raw[:2].to(device)))
-    except ModelError:
-        return ending.logits(ending.model, rows).flatten(1)
-    return replace(ending, head=head).features(ending.model, rows).flatten(1)
+    of = ending.logits if ending.head is None else ending.features
+    return of(ending.model, rows).flatten(1)

@@ -139,8 +139,8 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
     def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
         """Serve the mini-batches from tensors, once every plugin has set its loader."""
         self._hooks.start()
-        if self._loader is not None:
-            self._loader.before_training_epoch(strategy)
+        if (tensors := self._tensor_loader(strategy)) is not None:
+            tensors.before_training_epoch(strategy)
         memory, loader = self.objective.memory, strategy.dataloader
         empty = memory is None or not len(memory)
         if empty:
@@ -177,8 +177,12 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
 
     def before_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Serve the evaluation's mini-batches from tensors too."""
-        if self._loader is not None:
-            self._loader.before_eval_exp(strategy)
+        if (tensors := self._tensor_loader(strategy)) is not None:
+            tensors.before_eval_exp(strategy)
+
+    def _tensor_loader(self, strategy: Any) -> TensorLoader | None:
+        """The user's, wherever it stands among the plugins, or its own."""
+        return next((p for p in strategy.plugins if isinstance(p, TensorLoader)), self._loader)
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Cross the task boundary, if there is one here."""

@@ -10,12 +10,11 @@ Sources: `ckd.recipes.ballast`, `ckd.recipes.tether`.
 from functools import partial
 
 from ckd.anchors import Anchor, Kronecker, StepLimit
-from ckd.losses import kd
-from ckd.objective import Moment, Objective, Term, replay, teacher
+from ckd.objective import Moment, Objective
 from ckd.recipes._ballast import ballast
+from ckd.recipes._tether import collage_distillation
 from ckd.recipes.registry import recipe
 from ckd.teachers import Snapshot
-from ckd.views import Collage
 
 
 @recipe(
@@ -37,14 +36,7 @@ def self_distillation(
 ) -> Objective:
     """ballast where new classes come; where none do, distillation on collages and tether's pull; the default."""
     snapshot = Snapshot(of_evaluation_model=True)
-    collages = Term(
-        "collages",
-        draw=replay("c"),
-        target=teacher("snapshot", past_only=True),
-        loss=partial(kd, temperature=1.0),
-        weight=partial(_where_classes_stay, distill_weight),
-        view=Collage(),
-    )
+    collages = collage_distillation("collages", partial(_where_classes_stay, distill_weight))
     anchor = Anchor(snapshot, Kronecker(), weight=anchor_weight, while_classes_stay=True, seed=seed)
     base = ballast(
         memory_size=memory_size,

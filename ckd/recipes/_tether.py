@@ -13,6 +13,7 @@ from ckd.anchors import Anchor, Kronecker, StepLimit
 from ckd.errors import ConfigError
 from ckd.losses import check_temperature, kd
 from ckd.objective import Objective, Term, replay, teacher
+from ckd.objective.term import Weight
 from ckd.recipes._der_plus_plus import der_plus_plus
 from ckd.recipes.registry import recipe
 from ckd.teachers import Ema, Snapshot
@@ -51,14 +52,7 @@ def tether(
     if collage_of < 1:
         raise ConfigError("samples in a collage", expected="1 or more", received=collage_of, fix="1 mixes nothing.")
     snapshot = Snapshot(of_evaluation_model=True)
-    distillation = Term(
-        "distillation",
-        draw=replay("c"),
-        target=teacher("snapshot", past_only=True),
-        loss=partial(kd, temperature=temperature),
-        weight=distill_weight,
-        view=Collage(collage_of) if collage_of > 1 else None,
-    )
+    distillation = collage_distillation("distillation", distill_weight, temperature, collage_of)
     anchor = Anchor(snapshot, Kronecker(rank=anchor_rank), weight=anchor_weight, samples=anchor_samples, seed=seed)
     base = der_plus_plus(
         memory_size=memory_size,
@@ -74,4 +68,16 @@ def tether(
         anchor=anchor if anchor_weight else None,
         limit=StepLimit(limit_factor) if limit_factor else None,
         evaluation=Ema(decay) if decay else None,
+    )
+
+
+def collage_distillation(name: str, weight: Weight, temperature: float = 1.0, collage_of: int = 2) -> Term:
+    """The snapshot's soft predictions on collages of samples that it has met."""
+    return Term(
+        name,
+        draw=replay("c"),
+        target=teacher("snapshot", past_only=True),
+        loss=partial(kd, temperature=temperature),
+        weight=weight,
+        view=Collage(collage_of) if collage_of > 1 else None,
     )

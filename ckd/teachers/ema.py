@@ -25,10 +25,9 @@ class Ema(Teacher):
     The smaller a of the first steps forgets the initial weights. n is the length of the longest experience that has
     ended, in steps: an average over more than half an experience would still predict as before it when it ends. That
     part is ours; of the settings in `ckd.recipes.protocols` it shortens those of rotated MNIST, 0.999 over 469 steps.
-    BatchNorm's running statistics are
-    averaged like the weights (CLS-ER's code leaves them out and runs its averages in train mode); counters are copied.
-    It needs no task boundary, and is ready once the first experience begins. Where the student grew a head, what the
-    average has is carried over and the new units start as the student's.
+    BatchNorm's running statistics are averaged like the weights (CLS-ER's code leaves them out and runs its averages in
+    train mode); counters are copied. It needs no task boundary, and is ready once the first experience begins. Where
+    the student grew a head, what the average has is carried over and the new units start as the student's.
 
     Args:
         decay: a in [0, 1); 0.999 is customary.

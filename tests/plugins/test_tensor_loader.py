@@ -198,7 +198,9 @@ def test_several_passes_over_what_cannot_be_read_are_refused(blobs, network, nai
         TensorLoader(passes=0)
 
 
-def test_several_passes_are_for_training_alone(blobs, benchmark_of, network, naive):
+@pytest.mark.parametrize("last", [False, True])
+def test_several_passes_are_for_training_alone(last, blobs, benchmark_of, network, naive):
+    """Also where SelfDistillation, which brings a loader of its own, comes first."""
     counts = {"train": [], "eval": []}
 
     class Count:
@@ -209,7 +211,9 @@ def test_several_passes_are_for_training_alone(blobs, benchmark_of, network, nai
             counts["eval"].append(strategy.mb_y.tolist())
 
     stream = benchmark_of(blobs())
-    strategy = naive(network(), [TensorLoader(passes=2), Count()])
+    strategy = naive(
+        network(), [*([SelfDistillation(memory_size=10)] if last else []), TensorLoader(passes=2), Count()]
+    )
     strategy.train(stream.train_stream[0])
     strategy.eval(stream.test_stream[0])
     assert counts["train"][0::2] == counts["train"][1::2]
