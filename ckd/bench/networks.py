@@ -43,7 +43,7 @@ def convnet(input_shape: Shape, n_classes: int) -> nn.Module:
 def small_resnet(input_shape: Shape, n_classes: int) -> nn.Module:
     """Two residual blocks of 48 and 96 channels behind strided convolutions: 159,000 parameters, fit for a CPU.
 
-    On split CIFAR-10's classes it is as accurate as `convnet` in two fifths of its time.
+    On CIFAR-10, after 6 epochs, it is as accurate as `convnet` in two fifths of its time.
     """
     channels = _image(input_shape, "8 x 8 or larger", min(input_shape[1:], default=0) >= 8)[0]
     return nn.Sequential(

@@ -63,7 +63,7 @@ BENCHMARKS: dict[str, Protocol] = {
     "permuted-mnist": _MNIST,
     "rotated-mnist": _MNIST,
     "split-mnist": Protocol(0.03, 10, 1, "mlp"),
-    "split-cifar10": Protocol(0.1, 32, 5, "small-resnet", 2000),  # three minutes on a CPU
+    "split-cifar10": Protocol(0.1, 32, 5, "small-resnet", 2000),  # three to five minutes on a CPU
     "split-cifar10, full": Protocol(0.03, 32, 50, "resnet18"),
     "split-cifar10, online": Protocol(0.03, 10, 1, "slim-resnet18"),
     "split-cifar100": Protocol(0.03, 32, 3, "small-resnet"),
