@@ -13,9 +13,10 @@ from typing import Any
 
 from ckd.bench.spec import RunSpec
 from ckd.errors import DataError
-from ckd.evaluation import AccuracyMatrix
+from ckd.evaluation import AccuracyMatrix, Predictions
 
 FILE = "result.json"
+PREDICTIONS = "predictions.npz"
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Result:
         seconds: wall time in training and in evaluation.
         memory_bytes: state held for the method at the end: inputs, labels, logits, teachers.
         made: versions and machine; of a compiled network how many graphs that took, or why it ran uncompiled.
+        predictions: for every test sample after every experience; None for results of versions that kept none.
     """
 
     spec: RunSpec
@@ -39,6 +41,7 @@ class Result:
     seconds: dict[str, float]
     memory_bytes: dict[str, int]
     made: dict[str, str]
+    predictions: Predictions | None = None
 
     @property
     def forgetting(self) -> float | None:
@@ -47,7 +50,7 @@ class Result:
 
 
 def save(result: Result, out: Path) -> Path:
-    """Write `result.json` under `out`, whole or not at all; returns its path.
+    """Write `predictions.npz` and then `result.json` under `out`, each whole or not at all; returns the latter's path.
 
     Raises:
         DataError: a folder that cannot be written.
@@ -70,6 +73,8 @@ def save(result: Result, out: Path) -> Path:
     }
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        if result.predictions is not None:
+            result.predictions.save(file.with_name(PREDICTIONS))
         part = file.with_suffix(f".{os.getpid()}.part")
         try:
             part.write_text(json.dumps(content, indent=1))

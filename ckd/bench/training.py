@@ -102,7 +102,7 @@ def _train(
     )
 
     strategies = {"Naive": Naive, "Cumulative": Cumulative, "JointTraining": JointTraining}
-    recorder, compiled, plugin = AccuracyRecorder(), Compiled(), SelfDistillation(objective)
+    recorder, compiled, plugin = AccuracyRecorder(keep_predictions=True), Compiled(), SelfDistillation(objective)
     strategy = strategies[get(spec.recipe).strategy](
         model=model,
         optimizer=torch.optim.SGD(model.parameters(), lr=spec.lr),
@@ -141,4 +141,13 @@ def _train(
         made["compiled graphs"] = str(compiled.graphs)
     if compiled.failed is not None:
         made["uncompiled"] = compiled.failed
-    return Result(spec, recorder.matrix(), recorder.task_matrix(), losses, seconds, plugin.engine.nbytes(), made)
+    return Result(
+        spec,
+        recorder.matrix(),
+        recorder.task_matrix(),
+        losses,
+        seconds,
+        plugin.engine.nbytes(),
+        made,
+        recorder.predictions(),
+    )

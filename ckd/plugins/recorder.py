@@ -8,8 +8,9 @@ import torch
 from avalanche.core import SupervisedPlugin
 from torch import Tensor
 
-from ckd.errors import DataError
-from ckd.evaluation import AccuracyMatrix
+from ckd.errors import ConfigError, DataError
+from ckd.evaluation import AccuracyMatrix, Predictions
+from ckd.evaluation.predictions import Kept, gather, predicted, read
 
 
 class AccuracyRecorder(SupervisedPlugin):  # type: ignore[misc]
@@ -25,30 +26,38 @@ class AccuracyRecorder(SupervisedPlugin):  # type: ignore[misc]
 
     Args:
         stream: name of the stream that is recorded; evaluations on others are ignored.
+        keep_predictions: keep what was predicted for every sample, 10 bytes for each and evaluation, from which metrics
+            can be computed afterwards (`predictions`).
     """
 
-    def __init__(self, stream: str = "test") -> None:
+    def __init__(self, stream: str = "test", *, keep_predictions: bool = False) -> None:
         super().__init__()
         self.stream = stream
+        self.keep_predictions = keep_predictions
         self.losses: dict[str, list[tuple[int, float]]] = {}
         self._rows: dict[int, dict[int, tuple[float, float]]] = {}
         self._trained = 0
         self._correct: Tensor | None = None
         self._known: Tensor | None = None
         self._total = 0
+        self._batches: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._kept: dict[int, dict[int, Kept]] = {}
 
     def before_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Begin to count."""
-        self._correct, self._total = None, 0
+        self._correct, self._total, self._batches = None, 0, []
         self._known = torch.tensor(sorted(strategy.experience.dataset.targets.uniques), device=strategy.device)
 
     def after_eval_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Count a batch."""
         output, targets = strategy.mb_output, strategy.mb_y
         assert self._known is not None
-        known = self._known[self._known < output.shape[1]]  # a head may not have grown to all of them yet
-        among_known = known[output.index_select(1, known).argmax(1)] if len(known) else torch.full_like(targets, -1)
-        correct = torch.stack([(output.argmax(1) == targets).sum(), (among_known == targets).sum()])
+        if self.keep_predictions:
+            classes, numbers = read(output, targets, self._known)
+            self._batches.append((targets, classes, numbers))
+        else:
+            classes = predicted(output, targets, self._known)
+        correct = (classes == targets).sum(1)
         self._correct = correct if self._correct is None else self._correct + correct
         self._total += len(strategy.mb_y)
 
@@ -59,6 +68,10 @@ class AccuracyRecorder(SupervisedPlugin):  # type: ignore[misc]
             row = self._rows.setdefault(self._trained, {})
             anywhere, among_known = (count / self._total for count in self._correct.tolist())
             row[experience.current_experience] = anywhere, among_known
+            if self._batches:
+                labels, classes, numbers = zip(*self._batches, strict=True)
+                kept = Kept.of(torch.cat(labels), torch.cat(classes, 1), torch.cat(numbers, 1))
+                self._kept.setdefault(self._trained, {})[experience.current_experience] = kept
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Move to the next row; in an online stream that is the row of the task that the sub-experience is from."""
@@ -73,6 +86,21 @@ class AccuracyRecorder(SupervisedPlugin):  # type: ignore[misc]
     def task_matrix(self) -> AccuracyMatrix:
         """Accuracy among the classes of the tested experience: other logits are left out, as if the task were known."""
         return self._matrix(1)
+
+    def predictions(self) -> Predictions:
+        """What was predicted for every sample, as recorded so far.
+
+        Raises:
+            ConfigError: they were not kept.
+        """
+        if not self._kept:
+            raise ConfigError(
+                "predictions",
+                expected=f"AccuracyRecorder(keep_predictions=True) and an evaluation on the {self.stream} stream",
+                received=f"keep_predictions={self.keep_predictions} and {len(self._rows)} evaluations",
+                fix="Evaluate with predictions kept.",
+            )
+        return gather(self._kept)
 
     def _matrix(self, which: int) -> AccuracyMatrix:
         if not any(self._rows):
