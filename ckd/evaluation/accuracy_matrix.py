@@ -113,6 +113,32 @@ class AccuracyMatrix:
             )
         return float((r.diagonal(1) - self.initial[1:]).mean()) if len(r) > 1 else 0.0
 
+    def intransigence(self, reference: Sequence[float] | NDArray[np.float64]) -> float:
+        """Mean over j of reference[j] - R[j, j]: what is lost in learning, not in remembering (Chaudhry et al. 2018).
+
+        Args:
+            reference: accuracy on each experience (T,) of a network that was trained with all data so far.
+        """
+        return float((np.asarray(reference, dtype=np.float64) - self._square.diagonal()).mean())
+
+    def minimum_accuracy(self) -> float:
+        """Mean over j < T-1 of min over i > j of R[i, j] (De Lange et al. 2023, arXiv:2205.13452, eq. 2).
+
+        Here over evaluations between experiences: what is lost and won back within one is not seen.
+
+        Raises:
+            DataError: a single experience.
+        """
+        r = self._square
+        if len(r) == 1:
+            raise DataError("minimum accuracy", expected="two experiences or more", received=1, fix="Train on more.")
+        return float(np.mean([r[j + 1 :, j].min() for j in range(len(r) - 1)]))
+
+    def worst_case_accuracy(self) -> float:
+        """R[T-1, T-1] / T + (1 - 1/T) · minimum accuracy (De Lange et al. 2023, arXiv:2205.13452, eq. 3)."""
+        r = self._square
+        return float(r[-1, -1] / len(r) + (1 - 1 / len(r)) * self.minimum_accuracy())
+
     def to_json(self) -> str:
         """The matrix as JSON; NaN is written as null."""
 
