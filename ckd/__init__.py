@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ckd.memory import Memory
     from ckd.objective import Adaptor, Objective, Term, tap
     from ckd.plugins import AccuracyRecorder, SelfDistillation, TensorLoader
+    from ckd.report import load_results
     from ckd.teachers import Ema, Ensemble, Fixed, Snapshot
 
 __version__ = "0.1.0"
@@ -34,6 +35,7 @@ _HOME = {
     "Snapshot": "ckd.teachers",
     "TensorLoader": "ckd.plugins",
     "Term": "ckd.objective",
+    "load_results": "ckd.report",
     "tap": "ckd.objective",
 }
 
@@ -52,6 +54,7 @@ __all__ = [
     "Snapshot",
     "TensorLoader",
     "Term",
+    "load_results",
     "tap",
 ]
 
@@ -67,6 +70,7 @@ _MODULES = (
     "objective",
     "plugins",
     "recipes",
+    "report",
     "teachers",
     "views",
 )

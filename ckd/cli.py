@@ -63,6 +63,21 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--force", action="store_true", help="run again what is finished")
     run.set_defaults(act=_run)
 
+    report = commands.add_parser(
+        "report",
+        help="make a page, tables and figures of results",
+        description="Read all results below the folders and write one self-contained page that compares them.",
+        allow_abbrev=False,
+    )
+    report.add_argument("folders", nargs="+", metavar="DIR", help="where `ckd run` or `ckd bench` wrote results")
+    report.add_argument("--out", default="report.html", metavar="FILE", help="the page (default: %(default)s)")
+    report.add_argument("--tables", metavar="DIR", help="write tables there too, as CSV, Markdown and LaTeX")
+    report.add_argument("--figures", metavar="DIR", help="write figures there too, as PNG and SVG")
+    report.add_argument("--only", action="append", default=[], metavar="PATTERN", help='methods such as "der*"')
+    report.add_argument("--against", metavar="R", help="the method that others are tested against (default: the best)")
+    report.add_argument("--title", default="Results", metavar="TEXT", help="of the page (default: %(default)s)")
+    report.set_defaults(act=_report)
+
     tune = commands.add_parser(
         "tune",
         help="choose hyper-parameters on validation data",
@@ -173,6 +188,26 @@ def _run(arguments: argparse.Namespace) -> None:
         jobs=arguments.jobs,
         force=arguments.force,
     )
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from ckd.report import write_report
+
+    results = write_report(
+        arguments.folders,
+        arguments.out,
+        tables=arguments.tables,
+        figures=arguments.figures,
+        only=arguments.only,
+        against=arguments.against,
+        title=arguments.title,
+    )
+    for left in results.left_out:
+        print(f"left out: {left.file}: {left.reason}", file=sys.stderr)
+    for note in results.notes:
+        print(f"note: {note}", file=sys.stderr)
+    written = [arguments.out, arguments.tables, arguments.figures]
+    print(f"{len(results.found)} runs in {', '.join(path for path in written if path)}")
 
 
 def _tune(arguments: argparse.Namespace) -> None:

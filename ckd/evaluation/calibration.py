@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ckd.evaluation.predictions import Predictions
@@ -17,7 +16,7 @@ BINS = 15
 def expected_calibration_error(found: Predictions, evaluation: int = -1) -> float:
     """Σ over bins of n_b / N · |accuracy_b - confidence_b|, with 15 bins of equal width by the predicted probability.
 
-    Source: Guo et al. 2017, On Calibration of Modern Neural Networks, arXiv:1706.04599, eq. 3; computed by torchmetrics.
+    Source: Guo et al. 2017, arXiv:1706.04599, eq. 3.
 
     Args:
         found: predictions.
@@ -26,10 +25,8 @@ def expected_calibration_error(found: Predictions, evaluation: int = -1) -> floa
     Returns:
         From 0 to 1; 0 is calibrated.
     """
-    from torchmetrics.functional.classification import binary_calibration_error
-
-    confidence, right = _confidence(found, evaluation)
-    return float(binary_calibration_error(torch.from_numpy(confidence), torch.from_numpy(right).long(), n_bins=BINS))
+    confidence, accuracy, share = reliability(found, evaluation).T
+    return float(np.nansum(share * np.abs(accuracy - confidence)))
 
 
 def negative_log_likelihood(found: Predictions, evaluation: int = -1) -> float:
@@ -83,5 +80,6 @@ def _confidence(found: Predictions, evaluation: int) -> tuple[NDArray[np.float64
 
 def _log_p_of_label(found: Predictions, evaluation: int) -> NDArray[np.float64]:
     there = _samples(found, evaluation)
-    log_p: NDArray[np.float64] = found.log_confidence[evaluation, there].astype(np.float64)
-    return log_p + found.log_ratio[evaluation, there]
+    parts = (found.log_confidence[evaluation, there], found.log_ratio[evaluation, there])
+    log_p: NDArray[np.float64] = np.add(*parts, dtype=np.float64)
+    return log_p

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -56,7 +58,7 @@ def agreement_with_past_self(found: Predictions) -> float:
             fix="Train experience by experience.",
         )
     shares = []
-    for before, after in zip(rows[:-1], rows[1:], strict=True):
+    for before, after in pairwise(rows):
         known = slice(0, int(ends[found.trained[before] - 1]))
         shares.append((found.predicted[before, known] == found.predicted[after, known]).mean())
     return float(np.mean(shares))

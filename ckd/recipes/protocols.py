@@ -176,8 +176,7 @@ def protocol(benchmark: str, recipe: str, memory_size: int, variant: str | None 
     """
     name = benchmark if variant is None else f"{benchmark}, {variant}"
     if variant is not None and name not in BENCHMARKS:
-        known = [n.split(", ")[1] for n in BENCHMARKS if n.startswith(f"{benchmark}, ")]
-        raise UnknownNameError.of(f"protocol of {benchmark}", variant, known)
+        raise UnknownNameError.of(f"protocol of {benchmark}", variant, variants(benchmark))
     base = BENCHMARKS.get(name, _DIGITS)
     sizes = [size for (b, r, size) in ROWS if (b, r) == (name, recipe)]
     if not sizes:
@@ -185,3 +184,8 @@ def protocol(benchmark: str, recipe: str, memory_size: int, variant: str | None 
     nearest = min(sizes, key=lambda size: abs(size - memory_size))
     lr, settings, source = ROWS[name, recipe, nearest]
     return replace(base, lr=lr, settings=settings, source=source)
+
+
+def variants(benchmark: str) -> list[str]:
+    """Names of the other protocols of a benchmark."""
+    return [name.split(", ")[1] for name in BENCHMARKS if name.startswith(f"{benchmark}, ")]

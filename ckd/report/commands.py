@@ -1,0 +1,73 @@
+"""The `ckd run` command that makes a run again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from ckd.bench.spec import RunSpec, plan
+from ckd.errors import CkdError
+from ckd.recipes.protocols import variants
+from ckd.recipes.registry import RECIPES
+
+_OPTIONS = {
+    "n_experiences": "--experiences",
+    "epochs": "--epochs",
+    "batch_size": "--batch-size",
+    "lr": "--lr",
+    "network": "--network",
+    "samples_per_class": "--samples-per-class",
+    "precision": "--precision",
+    "average": "--average",
+    "lr_end": "--lr-end",
+    "passes": "--passes",
+}
+_FLAGS = {"compiled": "--compile", "validate": "--validate"}
+
+
+def command(spec: RunSpec, seeds: Sequence[int]) -> str:
+    """The shortest `ckd run` for these seeds of a method: what its protocol decides is left out.
+
+    Example:
+        >>> from ckd.bench import plan
+        >>> command(plan("split-digits", "der++", seed=0, memory_size=100, settings={"alpha": 0.3}), [0, 1, 2])
+        'ckd run split-digits --recipe der++ --memory-size 100 --set alpha=0.3 --seeds 3'
+    """
+    shortest = min((_options(spec, variant) for variant in (None, *variants(spec.benchmark))), key=len)
+    memory = ["--memory-size", str(spec.memory_size)] if spec.memory_size else []
+    words = ["ckd", "run", spec.benchmark, "--recipe", spec.recipe, *memory, *shortest, "--seeds", _seeds(seeds)]
+    return shlex.join(words)
+
+
+def _options(spec: RunSpec, variant: str | None) -> list[str]:
+    """What must be said beside the protocol `variant`."""
+    usual: dict[str, Any] = {}
+    if spec.recipe in RECIPES:  # a result may name any file, which is not to be run for a report
+        try:
+            usual = asdict(
+                plan(spec.benchmark, spec.recipe, seed=spec.seed, memory_size=spec.memory_size, variant=variant)
+            )
+        except CkdError:  # data that are not here: everything is said
+            usual = {}
+    decided = asdict(spec)
+    said = [] if variant is None else ["--protocol", variant]
+    for name, option in _OPTIONS.items():
+        if decided[name] != usual.get(name, ...) and (decided[name] is not None or usual.get(name) is not None):
+            said += [option, "all" if decided[name] is None else f"{decided[name]}"]
+    for name, flag in _FLAGS.items():
+        said += [flag] if decided[name] else []
+    for name, value in decided["settings"].items():
+        if value != usual.get("settings", {}).get(name, ...):
+            said += ["--set", f"{name}={value}"]
+    return said
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    ordered = sorted(seeds)
+    if ordered == list(range(len(ordered))):
+        return str(len(ordered))
+    if ordered == list(range(ordered[0], ordered[-1] + 1)):
+        return f"{ordered[0]}-{ordered[-1]}"
+    return ",".join(map(str, ordered))

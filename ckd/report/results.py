@@ -1,0 +1,293 @@
+"""Results of many folders, read together: what fits, what was left alone and why, as data frames."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache, cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ckd.bench.result import FILE, PREDICTIONS, Result, load
+from ckd.bench.spec import RunSpec
+from ckd.errors import CkdError, DataError
+from ckd.evaluation import Predictions
+from ckd.report.measures import measure
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+REFERENCES = ("cumulative", "joint")
+"""Recipes that see all data, which the others cannot pass; the better reference first."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run as it was found.
+
+    Attributes:
+        file: its result.json.
+        result: what is in it.
+        benchmark: what its numbers can be compared within: the data, how much of them, held out or not.
+        method: what is compared: recipe, memory size and what else tells methods of one benchmark apart.
+        values: measures by name, shares from 0 to 1.
+        undefined: why the other measures are not defined.
+    """
+
+    file: Path
+    result: Result
+    benchmark: str
+    method: str
+    values: dict[str, float]
+    undefined: dict[str, str]
+
+    @property
+    def reference(self) -> bool:
+        """Whether it saw all data, so that it is a bound and no rival."""
+        return self.result.spec.recipe in REFERENCES
+
+    def predictions(self) -> Predictions:
+        """What it predicted, read from its file.
+
+        Raises:
+            DataError: there is no such file, or it is not what a run writes, or of other results.
+        """
+        return _predictions(self.file, self.result)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A file that was not used, and why."""
+
+    file: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Results:
+    """What `load_results` found.
+
+    Attributes:
+        found: runs, sorted by benchmark, method and seed.
+        left_out: files that could not be used.
+        notes: what is odd about those that were.
+    """
+
+    found: tuple[Run, ...]
+    left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """One row a run: what was run, its measures (shares from 0 to 1, NaN where undefined), versions, its file."""
+        import pandas as pd
+
+        rows = []
+        for run in self.found:
+            spec = asdict(run.result.spec)
+            settings = {f"settings.{name}": value for name, value in spec.pop("settings").items()}
+            made = {f"made.{name}": value for name, value in run.result.made.items()}
+            own = {"benchmark_name": spec.pop("benchmark"), **spec}
+            rows.append(
+                {"benchmark": run.benchmark, "method": run.method, **own, **run.values}
+                | settings
+                | made
+                | {"file": str(run.file)}
+            )
+        return pd.DataFrame(rows)
+
+    @cached_property
+    def experiences(self) -> pd.DataFrame:
+        """One row a run, evaluation and test experience.
+
+        `trained` is how many experiences were learnt before (0: none), `experience` counts from 1, `accuracy` and
+        `task_accuracy` are from 0 to 1.
+        """
+        import pandas as pd
+
+        return pd.DataFrame([row for run in self.found for row in _cells(run)])
+
+    def benchmarks(self) -> dict[str, dict[str, list[Run]]]:
+        """The runs by benchmark and method."""
+        by: dict[str, dict[str, list[Run]]] = {}
+        for run in self.found:
+            by.setdefault(run.benchmark, {}).setdefault(run.method, []).append(run)
+        return by
+
+
+def load_results(*folders: str | Path) -> Results:
+    """Read every result.json below the folders and merge them.
+
+    Results of other versions and seeds fit; what does not is left alone and named in `left_out`. A run that is there
+    twice is used once.
+
+    Args:
+        folders: output folders of `ckd run` and `ckd bench`, or folders above them.
+
+    Raises:
+        DataError: a folder that is not there.
+
+    Example:
+        >>> import tempfile
+        >>> from ckd import load_results
+        >>> from ckd.bench import plan, run, save
+        >>> folder = tempfile.mkdtemp()
+        >>> for seed in (0, 1):
+        ...     _ = save(run(plan("split-digits", "naive", seed=seed, epochs=1)), Path(folder))
+        >>> load_results(folder).runs[["method", "seed", "accuracy"]].round(2)
+          method  seed  accuracy
+        0  naive     0      0.19
+        1  naive     1      0.19
+    """
+    loaded: dict[tuple[Path, int], tuple[Path, Result]] = {}
+    left_out: list[LeftOut] = []
+    notes: list[str] = []
+    for file in _files(folders):
+        try:
+            result = load(file)
+        except CkdError as error:
+            left_out.append(LeftOut(file, str(error)))
+            continue
+        key = (result.spec.folder, result.spec.seed)
+        if key not in loaded:
+            loaded[key] = file, result
+        elif not np.array_equal(loaded[key][1].matrix.values, result.matrix.values, equal_nan=True):
+            left_out.append(LeftOut(file, f"the same run as {loaded[key][0]}, with other numbers"))
+        else:
+            left_out.append(LeftOut(file, f"the same run as {loaded[key][0]}"))
+    specs = [result.spec for _, result in loaded.values()]
+    names = _methods(specs)
+    runs = []
+    for file, result in loaded.values():
+        predictions = cache(partial(_predictions, file, result))
+        values, undefined = measure(result, predictions)
+        benchmark, method = _benchmark(result.spec), names[result.spec.folder.parent]
+        runs.append(Run(file, result, benchmark, method, values, undefined))
+    runs.sort(key=lambda run: (run.benchmark, run.method, run.result.spec.seed))
+    _add_intransigence(runs)
+    notes += _mixed_code(runs)
+    return Results(tuple(runs), tuple(left_out), tuple(notes))
+
+
+def _files(folders: Sequence[str | Path]) -> list[Path]:
+    files: dict[Path, None] = {}
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise DataError(
+                f"results {folder}",
+                expected="a folder that `ckd run` or `ckd bench` has written",
+                received="a file" if folder.exists() else "nothing there",
+                fix="Check the path.",
+            )
+        files |= dict.fromkeys(sorted(file.resolve() for file in folder.rglob(FILE)))
+    return list(files)
+
+
+def _predictions(file: Path, result: Result) -> Predictions:
+    stored = file.with_name(PREDICTIONS)
+    if not stored.exists():
+        raise DataError(
+            "predictions",
+            expected=f"{PREDICTIONS} beside {FILE}",
+            received="none",
+            fix="Run it again with this version to have them.",
+        )
+    found = Predictions.load(stored)
+    if not np.allclose(found.matrix().values, result.matrix.values, equal_nan=True):
+        raise DataError(
+            f"predictions {stored}", expected=f"those of {FILE}", received="other accuracies", fix="Run it again."
+        )
+    return found
+
+
+def _cells(run: Run) -> Iterator[dict[str, Any]]:
+    matrix, known = run.result.matrix, run.result.task_matrix
+    rows = [(i + 1, matrix.values[i], known.values[i]) for i in range(len(matrix.values))]
+    if not matrix.sequential:
+        rows = [(len(matrix.values[0]), matrix.values[-1], known.values[-1])]
+    if matrix.initial is not None and known.initial is not None:
+        rows.insert(0, (0, matrix.initial, known.initial))
+    for trained, accuracies, among_known in rows:
+        for j, (accuracy, task_accuracy) in enumerate(zip(accuracies, among_known, strict=True)):
+            yield {
+                "benchmark": run.benchmark,
+                "method": run.method,
+                "seed": run.result.spec.seed,
+                "trained": trained,
+                "experience": j + 1,
+                "accuracy": float(accuracy),
+                "task_accuracy": float(task_accuracy),
+            }
+
+
+def _benchmark(spec: RunSpec) -> str:
+    """What numbers can be compared within."""
+    parts = [Path(spec.benchmark).stem]
+    parts += [f"{spec.n_experiences} experiences"] if spec.n_experiences else []
+    parts += [f"{spec.samples_per_class} images a class"] if spec.samples_per_class else []
+    parts += [f"data {spec.data}"] if spec.data else []
+    parts += ["validation data"] if spec.validate else []
+    return ", ".join(parts)
+
+
+def _methods(specs: Sequence[RunSpec]) -> dict[Path, str]:
+    """A name for each method (folder), which says what tells it from others of the same recipe."""
+    sizes: dict[str, set[int]] = {}
+    for spec in specs:
+        sizes.setdefault(_benchmark(spec), set()).add(spec.memory_size)
+    by_label: dict[tuple[str, str], dict[Path, RunSpec]] = {}
+    for spec in specs:
+        benchmark, label = _benchmark(spec), spec.label
+        if len(sizes[benchmark] - {0}) == 1:
+            label = label.removesuffix(f", memory {spec.memory_size}")
+        by_label.setdefault((benchmark, label), {}).setdefault(spec.folder.parent, spec)
+    names: dict[Path, str] = {}
+    for (_, label), alike in by_label.items():
+        flat = {folder: _flat(spec) for folder, spec in alike.items()}
+        keys = dict.fromkeys(key for decided in flat.values() for key in decided)
+        usual = {key: Counter(repr(decided.get(key)) for decided in flat.values()).most_common(1)[0][0] for key in keys}
+        usual.pop("memory_size")  # it is in the label
+        for folder, decided in flat.items():
+            own = ", ".join(f"{key} {decided.get(key)}" for key in usual if repr(decided.get(key)) != usual[key])
+            names[folder] = f"{label} ({own})" if own else label
+    return names
+
+
+def _flat(spec: RunSpec) -> dict[str, Any]:
+    found = {k: v for k, v in asdict(spec).items() if k not in ("seed", "source", "settings", "recipe", "benchmark")}
+    return {**found, **spec.settings}
+
+
+def _add_intransigence(runs: Sequence[Run]) -> None:
+    """Compute it for the runs that have a reference with their benchmark and seed."""
+    best: dict[tuple[str, int], tuple[int, Any]] = {}
+    for run in runs:
+        if run.reference:
+            rank, matrix = REFERENCES.index(run.result.spec.recipe), run.result.matrix
+            a = matrix.values.diagonal() if matrix.sequential else matrix.values[-1]
+            key = (run.benchmark, run.result.spec.seed)
+            if key not in best or rank < best[key][0]:
+                best[key] = rank, a
+    for run in runs:
+        key = (run.benchmark, run.result.spec.seed)
+        if key in best and run.result.matrix.sequential and not run.reference:
+            run.values["intransigence"] = run.result.matrix.intransigence(best[key][1])
+            run.undefined.pop("intransigence", None)
+
+
+def _mixed_code(runs: Sequence[Run]) -> list[str]:
+    """A note for each method whose runs were made by different code or versions."""
+    notes = []
+    for name in ("code", "torch", "avalanche-ckd"):
+        by: dict[tuple[str, str], set[str]] = {}
+        for run in runs:
+            by.setdefault((run.benchmark, run.method), set()).add(run.result.made.get(name, "not recorded"))
+        mixed = [
+            f"{method} on {benchmark} ({', '.join(sorted(v))})" for (benchmark, method), v in by.items() if len(v) > 1
+        ]
+        if mixed:
+            notes.append(f"runs of one method differ in {name}: {'; '.join(mixed)}")
+    return notes

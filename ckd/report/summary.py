@@ -1,0 +1,168 @@
+"""The runs of one benchmark as a table of methods: means, spreads, tests that are corrected for how many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ckd.evaluation import paired_test
+from ckd.evaluation.statistics import holm, seeds_needed
+from ckd.report.measures import MEASURES
+from ckd.report.results import Run
+
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """Mean and standard deviation over the seeds that have a measure."""
+
+    mean: float
+    sd: float
+    n: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Statistic:
+        """Of some values; the deviation of one is NaN."""
+        return cls(
+            float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else float("nan"), len(values)
+        )
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method on a benchmark.
+
+    Attributes:
+        method: its name.
+        runs: its seeds.
+        statistics: by measure; what is undefined is not there.
+        undefined: by measure, why.
+        reference: whether it saw all data.
+        p: of the paired test against the best method, corrected by Holm; None where there is no test.
+        verdict: the test in words.
+        best: whether it is better than every other method that is no reference, by those tests.
+        published: a published accuracy in percent.
+    """
+
+    method: str
+    runs: tuple[Run, ...]
+    statistics: Mapping[str, Statistic]
+    undefined: Mapping[str, str]
+    reference: bool
+    p: float | None
+    verdict: str
+    best: bool
+    published: float | None = None
+
+    @property
+    def accuracy(self) -> float:
+        """Mean average accuracy, from 0 to 1."""
+        return self.statistics["accuracy"].mean
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A benchmark's methods, the best first.
+
+    Attributes:
+        benchmark: its name.
+        rows: its methods.
+        against: the method that the others are tested against.
+        test: what the test is, or why it can say nothing.
+    """
+
+    benchmark: str
+    rows: tuple[Row, ...]
+    against: str
+    test: str
+
+    def row(self, method: str) -> Row:
+        """The row of a method."""
+        return next(row for row in self.rows if row.method == method)
+
+
+def summarise(
+    benchmark: str,
+    methods: Mapping[str, Sequence[Run]],
+    *,
+    against: str | None = None,
+    published: Mapping[tuple[str, int], float] | None = None,
+) -> Summary:
+    """Put the methods of a benchmark in a table.
+
+    The others are tested against the best, or against the method whose name or recipe is `against`, by an exact paired
+    test over the seeds that both have, corrected by Holm for the number of tests.
+
+    Args:
+        benchmark: its name.
+        methods: runs by method.
+        against: name or recipe of the method to test against.
+        published: published average accuracies in percent, by (recipe, memory size).
+    """
+    means = {name: float(np.mean([run.values["accuracy"] for run in runs])) for name, runs in methods.items()}
+    order = sorted(methods, key=lambda name: (methods[name][0].reference, -means[name]))
+    rivals = [name for name in order if not methods[name][0].reference]
+    named = [n for n in rivals if against is not None and against in (n, methods[n][0].result.spec.recipe)]
+    chosen = named[0] if named else rivals[0] if rivals else order[0]
+    tests: dict[str, tuple[float | None, str]] = {}
+    raw: dict[str, float] = {}
+    for name in rivals:
+        if name == chosen:
+            continue
+        ours, theirs = _by_seed(methods[chosen]), _by_seed(methods[name])
+        seeds = sorted(ours.keys() & theirs.keys())[:20]
+        if len(seeds) < 2:
+            tests[name] = None, "too few seeds in common to say"
+        else:
+            raw[name] = paired_test([ours[s] for s in seeds], [theirs[s] for s in seeds])
+            tests[name] = None, f"n = {len(seeds)}"
+    needed = seeds_needed(len(raw))
+    for name, p in zip(raw, holm(list(raw.values())), strict=True):
+        n = int(tests[name][1].removeprefix("n = "))
+        words = "differs" if p < LEVEL else "too few seeds to say" if n < needed else "no difference shown"
+        tests[name] = p, f"{words} (p {p:.3f}, n {n})"
+    wins = bool(tests) and all(p is not None and p < LEVEL and means[chosen] > means[n] for n, (p, _) in tests.items())
+    rows = tuple(
+        _row(name, methods[name], tests.get(name, (None, "")), wins and name == chosen, published) for name in order
+    )
+    return Summary(benchmark, rows, chosen, _test_in_words(chosen, len(raw), needed, methods))
+
+
+def _test_in_words(chosen: str, comparisons: int, needed: int, methods: Mapping[str, Sequence[Run]]) -> str:
+    if not comparisons:
+        return "No test: fewer than two methods with two seeds in common."
+    seeds = max(len(runs) for runs in methods.values())
+    told = (
+        f"Exact paired permutation test of accuracy against {chosen}, seed by seed, two-sided, p corrected by Holm for "
+        f"{comparisons} comparison{'s' * (comparisons > 1)}."
+    )
+    if seeds < needed:
+        told += f" With {seeds} seeds no such test can be below {LEVEL:g}; {needed} seeds could."
+    return told
+
+
+def _by_seed(runs: Sequence[Run]) -> dict[int, float]:
+    return {run.result.spec.seed: run.values["accuracy"] for run in runs}
+
+
+def _row(
+    name: str,
+    runs: Sequence[Run],
+    test: tuple[float | None, str],
+    best: bool,
+    published: Mapping[tuple[str, int], float] | None,
+) -> Row:
+    statistics = {}
+    undefined = {}
+    for measure in MEASURES:
+        values = [run.values[measure.name] for run in runs if measure.name in run.values]
+        if values:
+            statistics[measure.name] = Statistic.of(values)
+        else:
+            undefined[measure.name] = runs[0].undefined.get(measure.name, "")
+    spec = runs[0].result.spec
+    known = (published or {}).get((spec.recipe, spec.memory_size))
+    return Row(name, tuple(runs), statistics, undefined, runs[0].reference, *test, best, known)
