@@ -20,7 +20,7 @@ from ckd.report.commands import command
 from ckd.report.measures import MEASURES, Measure
 from ckd.report.results import Results
 from ckd.report.summary import Row, Statistic, Summary
-from ckd.report.tables import file_name, heading, main_measures, shown
+from ckd.report.tables import cell, file_name, heading, main_measures, same_classes
 
 AT_FIRST = 10
 """Methods that are in the figures when the page opens; the others are a click away."""
@@ -111,9 +111,12 @@ def _benchmark(summary: Summary, drawn: Sequence[Figure], source: str) -> dict[s
         "published": any(row.published is not None for row in summary.rows),
         "published_source": source or "as given",
         "hidden_note": f"The {len(at_first)} best are in the figures; {hidden} more can be shown." if hidden else "",
-        "columns": [heading(measure) for measure in main_measures()],
+        "columns": [heading(measure) for measure in main_measures(summary)],
+        "same": "Every experience has all classes, so accuracy is task-incremental accuracy too."
+        if same_classes(summary)
+        else "",
         "all_columns": [heading(measure) for measure in MEASURES],
-        "rows": [_row(row, looks[row.method], row.method in at_first) for row in summary.rows],
+        "rows": [_row(row, main_measures(summary), looks[row.method], row.method in at_first) for row in summary.rows],
         "figures": drawn,
         "undefined": [
             f"{titles[name]}: {why} ({', '.join(methods) if len(methods) < len(summary.rows) else 'all methods'})"
@@ -123,9 +126,9 @@ def _benchmark(summary: Summary, drawn: Sequence[Figure], source: str) -> dict[s
     }
 
 
-def _row(row: Row, look: tuple[str, tuple[int, ...]], in_figures: bool) -> dict[str, Any]:
+def _row(row: Row, measures: Sequence[Measure], look: tuple[str, tuple[int, ...]], in_figures: bool) -> dict[str, Any]:
     spec = row.runs[0].result.spec
-    cells = [_cell(row, measure) for measure in main_measures()]
+    cells = [_cell(row, measure) for measure in measures]
     cells[0]["best"] = row.best
     said = {k: v for k, v in vars(spec).items() if k in ("epochs", "batch_size", "lr", "network", "passes")}
     return {
@@ -156,7 +159,7 @@ def _cell(row: Row, measure: Measure) -> dict[str, Any]:
     if found is not None and found.n < len(row.runs):
         title = f"{found.n} of {len(row.runs)} seeds"
     return {
-        "text": shown(measure, found),
+        "text": cell(row, measure),
         "value": found.mean if found is not None and finite else "",
         "title": title,
         "best": False,

@@ -32,9 +32,22 @@ def _scale(measure: Measure) -> tuple[float, int]:
     return {"%": (100.0, 2), "kB": (0.001, 0), "s": (1.0, 1)}.get(measure.unit, (1.0, 3))
 
 
-def main_measures() -> list[Measure]:
-    """The measures of the main table."""
-    return [measure for measure in MEASURES if measure.name in MAIN]
+def main_measures(summary: Summary) -> list[Measure]:
+    """The measures of the main table; without task-incremental accuracy where every experience has all classes."""
+    chosen = [measure for measure in MEASURES if measure.name in MAIN]
+    return [measure for measure in chosen if measure.name != "task_accuracy" or not same_classes(summary)]
+
+
+def same_classes(summary: Summary) -> bool:
+    """Whether task-incremental accuracy is the accuracy, as the experiences do not differ in their classes."""
+    return all(run.values["accuracy"] == run.values["task_accuracy"] for row in summary.rows for run in row.runs)
+
+
+def cell(row: Row, measure: Measure) -> str:
+    """What a table shows of a measure of a method."""
+    if measure.name == "bytes" and row.reference:
+        return "all data"
+    return shown(measure, row.statistics.get(measure.name))
 
 
 def as_csv(summary: Summary) -> str:
@@ -95,13 +108,13 @@ def file_name(benchmark: str) -> str:
 
 def _cells(summary: Summary, bold: Callable[[str], str]) -> list[list[str]]:
     published = any(row.published is not None for row in summary.rows)
-    measures = main_measures()
+    measures = main_measures(summary)
     head = ["method", "seeds", *map(heading, measures), *(["published (%)"] if published else []), "p"]
     return [head, *(_line(row, measures, published, bold) for row in summary.rows)]
 
 
 def _line(row: Row, measures: Sequence[Measure], published: bool, bold: Callable[[str], str]) -> list[str]:
-    cells = [shown(measure, row.statistics.get(measure.name)) for measure in measures]
+    cells = [cell(row, measure) for measure in measures]
     if row.best:
         cells[0] = bold(cells[0])
     known = [] if not published else ["—" if row.published is None else f"{row.published:.2f}"]

@@ -166,3 +166,16 @@ def test_what_is_no_table_of_accuracies_is_refused(rows, initial):
     with pytest.raises(DataError, match="accuracy matrix: expected") as caught:
         AccuracyMatrix(rows, initial)
     assert isinstance(caught.value, CkdError)
+
+
+def test_minimum_and_worst_case_accuracy_by_hand():
+    matrix = AccuracyMatrix([[0.9, 0.0, 0.0], [0.5, 0.8, 0.0], [0.7, 0.6, 1.0]])
+    assert matrix.minimum_accuracy() == pytest.approx((0.5 + 0.6) / 2)
+    assert matrix.worst_case_accuracy() == pytest.approx(1.0 / 3 + 2 / 3 * 0.55)
+    with pytest.raises(DataError, match="two experiences"):
+        AccuracyMatrix([[0.9]]).minimum_accuracy()
+
+
+def test_intransigence_by_hand():
+    matrix = AccuracyMatrix([[0.9, 0.0], [0.5, 0.8]])
+    assert matrix.intransigence([0.95, 0.7]) == pytest.approx((0.05 - 0.1) / 2)
