@@ -49,9 +49,9 @@ def page(
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((place / "report.html").read_text(encoding="utf-8"))
     drawn = {summary.benchmark: figures(summary) for summary in summaries}
-    charts = {f"{file_name(name)}/{f.name}": f.chart for name, found in drawn.items() for f in found}
+    charts = {f"{file_name(name)}/{f.name}": _described(f) for name, found in drawn.items() for f in found}
     if across is not None:
-        charts |= {f"across/{f.name}": f.chart for f in across.figures}
+        charts |= {f"across/{f.name}": _described(f) for f in across.figures}
     return template.render(
         title=title,
         version=__version__,
@@ -67,6 +67,11 @@ def page(
         vega=Markup(_vega()),
         figures=Markup(_json(charts)),
     )
+
+
+def _described(figure: Figure) -> dict[str, Any]:
+    """The chart, with words for who cannot see it."""
+    return {**figure.chart, "description": f"{figure.title}. {figure.caption}"}
 
 
 def _vega() -> str:

@@ -28,7 +28,9 @@ def test_against_other_libraries(case):
     p = logits.softmax(1)
     wanted = multiclass_calibration_error(p, labels, num_classes=7, n_bins=15)
     assert expected_calibration_error(found) == pytest.approx(float(wanted), abs=1e-3)
-    assert negative_log_likelihood(found) == pytest.approx(log_loss(labels, logits.double().softmax(1).numpy()), rel=1e-3)
+    assert negative_log_likelihood(found) == pytest.approx(
+        log_loss(labels, logits.double().softmax(1).numpy()), rel=1e-3
+    )
     brier = sum(((p[i] - torch.eye(7)[labels[i]]) ** 2).sum() for i in range(500)) / 500
     assert brier_score(found) == pytest.approx(float(brier), abs=1e-3)
 

@@ -29,6 +29,7 @@
       legend: { labelColor: ink, titleColor: ink },
       header: { labelColor: ink, titleColor: ink },
       text: { fontSize: 11 },
+      mark: { aria: false },  // one description for the chart, not one for each of hundreds of marks
     };
   }
 
