@@ -4,9 +4,8 @@ Ours, of known parts: the criterion's logits are adjusted for how frequent each 
 al. 2021, arXiv:2007.07314; Huang et al. 2024, arXiv:2311.06460), the memory is herded and equal for all classes
 (Rebuffi et al. 2017, arXiv:1611.07725), an average of the weights predicts (Arani et al. 2022, arXiv:2201.12604), and a
 snapshot distils the old classes on stream and memory (Li & Hoiem 2016, arXiv:1606.09282) with the share of old classes
-as its weight (Wu et al. 2019, arXiv:1905.13260). What we did not find elsewhere is that the snapshot is taken of that
-average, whose training favoured no class: a snapshot of the student passes on the bias of its last steps. What the
-parts brought: benchmarks/results/ballast.md.
+as its weight (Wu et al. 2019, arXiv:1905.13260). The snapshot is taken of that average. What the parts brought:
+benchmarks/results/ballast.md.
 """
 
 from functools import partial

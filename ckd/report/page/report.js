@@ -34,7 +34,7 @@
   }
 
   // a chart as wide as its place allows
-  function fitted(spec, room) {
+  function fitted(spec, room, printing) {
     const copy = JSON.parse(JSON.stringify(spec));
     if (copy.facet) {
       copy.columns = Math.max(1, Math.min(copy.columns || 4, Math.floor(room / 190)));
@@ -46,7 +46,7 @@
       } else {
         copy.width = Math.max(160, Math.min(copy.width, room - 260));
       }
-      if (typeof copy.height === "number" && room < 480) copy.height = Math.min(copy.height, 280);
+      if (printing || room < 480) copy.height = Math.min(copy.height, printing ? 250 : 280);
     }
     return copy;
   }
@@ -56,7 +56,7 @@
     const benchmark = key.split("/")[0];
     const room = printing ? 680 : Math.max(260, place.clientWidth);
     if (views[key]) views[key].finalize();
-    const result = await vegaEmbed(place, fitted(figures[key], room), {
+    const result = await vegaEmbed(place, fitted(figures[key], room, printing), {
       config: config(printing), renderer: "svg", tooltip: { theme: isDark() ? "dark" : "light" },
       actions: { export: true, source: false, compiled: false, editor: false },
     });
