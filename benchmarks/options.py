@@ -8,6 +8,7 @@ import torch
 
 from ckd.bench import plan, run_suite
 from ckd.bench.allocator import keep_freed_memory
+from ckd.seeds import parse_seeds
 
 
 def options(description: str | None, *, choices: bool = True, **flags: str) -> argparse.Namespace:
@@ -17,7 +18,7 @@ def options(description: str | None, *, choices: bool = True, **flags: str) -> a
         parser.add_argument(f"--{name}", action="store_true", help=text)
     parser.add_argument("--data-root", metavar="D", help="where data sets are kept (default: ~/.cache/ckd)")
     parser.add_argument("--out", required=True, metavar="DIR", help="where results go")
-    parser.add_argument("--seeds", type=int, default=3, metavar="K", help="seeds 0 to K-1 (default: %(default)s)")
+    parser.add_argument("--seeds", default="3", metavar="S", help="5: 0 to 4; 3-7; or 0,2,5 (default: %(default)s)")
     if choices:
         parser.add_argument("--memory-size", type=int, nargs="+", default=[200], metavar="N", help="(default: 200)")
         parser.add_argument("--recipe", nargs="+", metavar="R", help="some of the recipes (default: all of the suite)")
@@ -29,7 +30,9 @@ def options(description: str | None, *, choices: bool = True, **flags: str) -> a
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: %(default)s)")
     torch.set_num_threads(1)
     keep_freed_memory()
-    return parser.parse_args()
+    chosen = parser.parse_args()
+    chosen.seeds = parse_seeds(chosen.seeds)
+    return chosen
 
 
 def compare(
@@ -52,7 +55,7 @@ def compare(
         )
         for recipe in chosen.recipe or recipes
         for size in chosen.memory_size
-        for seed in range(chosen.seeds)
+        for seed in chosen.seeds
     ]
     run_suite(
         specs,

@@ -75,7 +75,7 @@ if __name__ == "__main__":
         for method in METHODS:
             found = []
             start = time.perf_counter()
-            for seed in range(chosen.seeds):
+            for seed in chosen.seeds:
                 found.append(accuracy(stream, method, seed, chosen.data_root))
                 with out.open("a") as file:
                     file.write(

@@ -16,7 +16,7 @@ from ckd.errors import NonFiniteLossError
 def compare_parts(benchmark: str, recipe: str, parts: Mapping[str, dict[str, Any]], chosen: argparse.Namespace) -> None:
     """Run what is not finished yet, the recipe with each of these settings at every seed, and print a line for each."""
     specs = {
-        part: [plan(benchmark, recipe, seed=seed, settings=settings) for seed in range(chosen.seeds)]
+        part: [plan(benchmark, recipe, seed=seed, settings=settings) for seed in chosen.seeds]
         for part, settings in parts.items()
     }
     every = [spec for group in specs.values() for spec in group]

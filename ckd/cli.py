@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from ckd import __version__
 from ckd.errors import CkdError, ConfigError, UnknownNameError
+from ckd.seeds import parse_seeds
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument("benchmark", metavar="BENCHMARK", help=_BENCHMARK)
     run.add_argument("--recipe", action="append", required=True, metavar="R", help=_RECIPE)
-    run.add_argument("--seeds", type=int, default=1, metavar="K", help="seeds 0 to K-1 (default: 1)")
+    run.add_argument("--seeds", default="1", metavar="S", help="5: 0 to 4; 3-7; or 0,2,5 (default: 1)")
     _add_protocol(run)
     run.add_argument("--validate", action="store_true", help="test on a tenth of the training data, held out")
     run.add_argument(
@@ -140,8 +141,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from ckd.bench import plan, run_suite
     from ckd.recipes import get
 
-    if arguments.seeds < 1:
-        raise ConfigError("seeds", expected="1 or more", received=arguments.seeds, fix="Use 5 to report a mean.")
+    seeds = parse_seeds(arguments.seeds)
     settings = dict(map(_setting, arguments.set))
     recipes = list(dict.fromkeys(arguments.recipe))
     mine = {r: {k: v for k, v in settings.items() if k in get(r).defaults} for r in recipes}
@@ -161,7 +161,7 @@ def _run(arguments: argparse.Namespace) -> None:
             **_protocol(arguments),
         )
         for recipe in recipes
-        for seed in range(arguments.seeds)
+        for seed in seeds
     ]
     _own_process()
     out = arguments.out or Path("runs") / Path(arguments.benchmark).stem

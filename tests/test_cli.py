@@ -75,6 +75,11 @@ def test_every_recipe_and_seed_is_run_once(run, tmp_path):
     assert found == [("er", 0), ("er", 1), ("naive", 0), ("naive", 1)]
 
 
+def test_a_range_of_seeds_is_run(run, tmp_path):
+    assert run("split-digits", "--recipe", "naive", "--seeds", "3-4", *TINY) == 0
+    assert [r["seed"] for r in results(tmp_path)] == [3, 4]
+
+
 @pytest.mark.parametrize(
     ("option", "value", "name", "expected"),
     [
@@ -171,7 +176,7 @@ DIGITS = ("split-digits", *TINY)
         ),
         ((*DIGITS, "--recipe", "er", "--device", "nonsense"), "device: expected cpu"),
         ((*DIGITS, "--recipe", "er", "--memory-size", "-1"), "memory size"),
-        ((*DIGITS, "--recipe", "er", "--seeds", "0"), "seeds: expected 1 or more; received 0"),
+        ((*DIGITS, "--recipe", "er", "--seeds", "0"), "a range 3-7 or a list 0,2,5; received '0'"),
         ((*DIGITS, "--recipe", "er", "--jobs", "0"), "jobs: expected 1 or more; received 0"),
         ((*DIGITS, "--recipe", "er", "--lr", "0"), "learning rate"),
         (("split-digits", "--recipe", "er", "--experiences", "3"), "a divisor of 10"),
