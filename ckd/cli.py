@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="compare five recipes on embedded data, in under a minute")
     demo.add_argument("--out", default="runs/demo", metavar="DIR", help="where results go (default: %(default)s)")
-    demo.add_argument("--force", action="store_true", help="run again what is finished")
+    _add_finished(demo)
     demo.set_defaults(act=_demo)
 
     listing = commands.add_parser("list", help="benchmarks, recipes and networks")
@@ -61,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="runs at a time, for runs of minutes: a core for each (default: 1)",
     )
-    run.add_argument("--force", action="store_true", help="run again what is finished")
+    _add_finished(run)
     run.set_defaults(act=_run)
 
     tune = commands.add_parser(
@@ -81,6 +81,13 @@ def parser() -> argparse.ArgumentParser:
     _add_protocol(tune)
     tune.set_defaults(act=_tune)
     return top
+
+
+def _add_finished(command: argparse.ArgumentParser) -> None:
+    """What becomes of runs that are finished already."""
+    either = command.add_mutually_exclusive_group()
+    either.add_argument("--force", action="store_true", help="run again what is finished")
+    either.add_argument("--keep", action="store_true", help="use what is finished even if other code made it")
 
 
 def _add_protocol(command: argparse.ArgumentParser) -> None:
@@ -134,7 +141,7 @@ def _demo(arguments: argparse.Namespace) -> None:
     recipes = ("naive", "lwf", "er", "der++", "self-distillation")
     specs = [plan("split-digits", r, seed=s, memory_size=100) for r in recipes for s in range(3)]
     _own_process()
-    run_suite(specs, arguments.out, force=arguments.force)
+    run_suite(specs, arguments.out, force=arguments.force, keep=arguments.keep)
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -172,6 +179,7 @@ def _run(arguments: argparse.Namespace) -> None:
         device=arguments.device,
         jobs=arguments.jobs,
         force=arguments.force,
+        keep=arguments.keep,
     )
 
 

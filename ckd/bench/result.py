@@ -11,12 +11,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ckd.bench.code import CODE
 from ckd.bench.spec import RunSpec
 from ckd.errors import DataError
 from ckd.evaluation import AccuracyMatrix, Predictions
 
 FILE = "result.json"
 PREDICTIONS = "predictions.npz"
+
+FORMAT = 2
+"""Of `result.json`; files without a number are of format 1, which has no digest of the code."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Result:
         losses: mean of each named loss, (iteration, value) pairs by name.
         seconds: wall time in training and in evaluation.
         memory_bytes: state held for the method at the end: inputs, labels, logits, teachers.
-        made: versions and machine; of a compiled network how many graphs that took, or why it ran uncompiled.
+        made: versions, digest of the code, machine; of a compiled network its number of graphs, or why it ran uncompiled.
         predictions: for every test sample after every experience; None for results of versions that kept none.
     """
 
@@ -58,6 +62,7 @@ def save(result: Result, out: Path) -> Path:
     file = out / result.spec.folder / FILE
     matrix, task_matrix = (json.loads(m.to_json()) for m in (result.matrix, result.task_matrix))
     content = {
+        "format": FORMAT,
         **asdict(result.spec),
         "accuracy_matrix": matrix["rows"],
         "initial_accuracy": matrix["initial"],
@@ -90,10 +95,12 @@ def load(file: Path) -> Result:
     """The result in `file`.
 
     Raises:
-        DataError: not a result that this version wrote.
+        DataError: not a result, or one of a newer format.
     """
     try:
         content = json.loads(file.read_text())
+        if (newer := content.get("format", 1)) > FORMAT:
+            raise ValueError(f"format {newer}, newer than {FORMAT}: a later version of ckd wrote it")
         spec = RunSpec(**{name: content[name] for name in RunSpec.__dataclass_fields__ if name in content})
         return Result(
             spec,
@@ -107,9 +114,9 @@ def load(file: Path) -> Result:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"result {file}",
-            expected="a result.json of this version",
-            received=repr(error),
-            fix="Use --force.",
+            expected="a result.json that this version can read",
+            received=error if isinstance(error, ValueError) else repr(error),
+            fix="Use --force to run it again, or another --out.",
         ) from error
 
 
@@ -129,13 +136,14 @@ def writable_error(out: Path, error: object) -> DataError:
 
 
 def provenance(device: str = "cpu") -> dict[str, str]:
-    """Versions, machine, device and date."""
+    """Versions, digest of the code, machine, device and date."""
     packages = ("avalanche-ckd", "avalanche-lib", "torch", "torchvision", "numpy")
     found: dict[str, Any] = {name: version(name) for name in packages}
     machine = f"{platform.machine()}, {os.cpu_count()} cores"
     today = datetime.now(UTC).date().isoformat()
     return {
         **found,
+        "code": CODE,
         "date": today,
         "device": device,
         "python": platform.python_version(),

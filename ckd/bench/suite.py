@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from ckd.bench.finished import check_code, finished
 from ckd.bench.jobs import one_by_one, side_by_side
-from ckd.bench.result import FILE, Result, load, save, writable_error
+from ckd.bench.result import Result, save, writable_error
 from ckd.bench.spec import RunSpec
 from ckd.bench.training import check_device, run
 from ckd.data.registry import find
@@ -33,6 +34,7 @@ def run_suite(
     device: str = "cpu",
     jobs: int = 1,
     force: bool = False,
+    keep: bool = False,
     published: Published | None = None,
     against: str | None = None,
     console: Console | None = None,
@@ -46,6 +48,7 @@ def run_suite(
         device: for models and data.
         jobs: runs at a time; if more than one, each is in a process with one thread.
         force: run again what is finished.
+        keep: use what is finished even if other code made it.
         published: numbers to show beside ours.
         against: a recipe that the others are tested against, seed by seed.
         console: where to print.
@@ -54,7 +57,7 @@ def run_suite(
         The results in the order of the specs, those that are the same run once.
 
     Raises:
-        CkdError: no spec, no job, an output folder that cannot be written, or what `run` raises.
+        CkdError: no spec, no job, an output folder that cannot be written, results of other code, or what `run` raises.
     """
     if not specs:
         raise ConfigError("suite", expected="at least one run", received="none", fix="Name a recipe and a seed.")
@@ -67,7 +70,9 @@ def run_suite(
     except OSError as error:
         raise writable_error(out, error) from error
     check_device(device)
-    found: dict[int, Result] = {}
+    found = {} if force else finished(specs, out)
+    if not keep:
+        check_code(found.values(), out)
     diverged: dict[int, str] = {}
     with _progress(console) as bar:
         bars: dict[int, TaskID] = {}
@@ -86,10 +91,8 @@ def run_suite(
             else:
                 save(found[i], out)
 
-        for i, spec in enumerate(specs):
-            if not force and (file := out / spec.folder / FILE).exists():
-                found[i] = load(file)
-                report(i, n := len(found[i].matrix.values), n)
+        for i, result in found.items():
+            report(i, n := len(result.matrix.values), n)
         todo = {i: partial(run, s, data_root=data_root, device=device) for i, s in enumerate(specs) if i not in found}
         if min(jobs, len(todo)) > 1:
             for name in {spec.benchmark for spec in specs}:

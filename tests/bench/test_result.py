@@ -61,6 +61,23 @@ def test_the_file_tells_a_reader_what_was_found(tmp_path):
     assert {"torch", "avalanche-lib", "avalanche-ckd", "python", "machine"} <= content["made"].keys()
 
 
+def test_a_newer_format_is_refused(tmp_path):
+    file = save(result(), tmp_path)
+    content = json.loads(file.read_text())
+    assert content["format"] == 2
+    file.write_text(json.dumps({**content, "format": 3}))
+    with pytest.raises(DataError, match="format 3, newer than 2: a later version of ckd wrote it"):
+        load(file)
+
+
+def test_a_result_from_before_there_were_formats_is_loaded(tmp_path):
+    file = save(result(), tmp_path)
+    content = json.loads(file.read_text())
+    del content["format"]
+    file.write_text(json.dumps(content))
+    assert load(file).matrix.values.tolist() == ROWS
+
+
 def test_joint_training_has_no_forgetting(tmp_path):
     assert result(ROWS[:1]).forgetting is None
     assert json.loads(save(result(ROWS[:1]), tmp_path).read_text())["forgetting"] is None

@@ -1,5 +1,6 @@
 """Many runs: kept or repeated, tabulated, drawn."""
 
+import json
 import os
 
 import numpy as np
@@ -74,6 +75,45 @@ def test_a_damaged_result_is_refused_unless_forced(suite, tmp_path):
     with pytest.raises(DataError, match="--force"):
         suite(specs("naive"))
     results, _ = suite(specs("naive"), force=True)
+    assert len(results) == 1
+
+
+@pytest.fixture
+def other_code(suite, tmp_path):
+    """other_code(digest) -> results of naive with two seeds, the first of which that code made (None: not said)."""
+
+    def act(digest):
+        suite(specs("naive", seeds=2))
+        content = json.loads(files(tmp_path)[0].read_text())
+        content["made"] |= {"code": digest}
+        if digest is None:
+            del content["made"]["code"], content["format"]
+        files(tmp_path)[0].write_text(json.dumps(content))
+        made_long_ago(tmp_path)
+
+    return act
+
+
+@pytest.mark.parametrize("digest", ["0123456789ab", None])
+def test_results_of_other_code_are_refused_before_anything_is_trained(suite, other_code, monkeypatch, digest):
+    other_code(digest)
+    monkeypatch.setattr(ckd.bench.suite, "run", None)
+    with pytest.raises(DataError, match=r"1 of 2 made by other code\. Use another --out, --force .* or --keep"):
+        suite(specs("naive", "er", seeds=2))
+
+
+def test_results_of_other_code_are_run_again_or_kept_as_is_asked(suite, other_code, tmp_path):
+    other_code("0123456789ab")
+    suite(specs("naive", seeds=2), keep=True)
+    assert [f.stat().st_mtime == LONG_AGO for f in files(tmp_path)] == [True, True]
+    suite(specs("naive", seeds=2), force=True)
+    assert [f.stat().st_mtime == LONG_AGO for f in files(tmp_path)] == [False, False]
+    suite(specs("naive", seeds=2))
+
+
+def test_results_of_other_code_that_are_not_asked_for_are_left_alone(suite, other_code):
+    other_code("0123456789ab")
+    results, _ = suite(specs("naive", seeds=2)[1:])
     assert len(results) == 1
 
 
