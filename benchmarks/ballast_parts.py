@@ -27,5 +27,5 @@ PARTS = {
 }
 
 if __name__ == "__main__":
-    chosen = options(__doc__, choices=False, cifar="split CIFAR-10 in place of split MNIST", **FLAGS)
+    chosen = options(__doc__, cifar="split CIFAR-10 in place of split MNIST", **FLAGS)
     compare_parts("split-cifar10" if chosen.cifar else "split-mnist", "ballast", PARTS, chosen)

@@ -68,7 +68,7 @@ def accuracy(stream: str, method: str, seed: int, data_root: str | None) -> floa
 
 
 if __name__ == "__main__":
-    chosen = options(__doc__, choices=False)
+    chosen = options(__doc__)
     out = Path(chosen.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     for stream in STREAMS:

@@ -42,7 +42,7 @@ def nearest_means(known: Tensor, labels: Tensor, tested: Tensor) -> Tensor:
 
 
 if __name__ == "__main__":
-    chosen = options(__doc__, choices=False)
+    chosen = options(__doc__)
     found: dict[str, list[float]] = {}
     for seed in chosen.seeds:
         spec = plan("split-cifar10", "ballast", seed=seed, memory_size=200, validate=True)

@@ -28,4 +28,4 @@ PARTS = {
 }
 
 if __name__ == "__main__":
-    compare_parts("permuted-mnist", "tether", PARTS, options(__doc__, choices=False, **FLAGS))
+    compare_parts("permuted-mnist", "tether", PARTS, options(__doc__, **FLAGS))

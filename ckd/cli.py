@@ -54,15 +54,35 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--seeds", default="1", metavar="S", help="5: 0 to 4; 3-7; or 0,2,5 (default: 1)")
     _add_protocol(run)
     run.add_argument("--validate", action="store_true", help="test on a tenth of the training data, held out")
-    run.add_argument(
-        "--jobs",
-        type=int,
-        default=1,
-        metavar="N",
-        help="runs at a time, for runs of minutes: a core for each (default: 1)",
-    )
+    _add_jobs(run)
     _add_finished(run)
     run.set_defaults(act=_run)
+
+    bench = commands.add_parser(
+        "bench",
+        help="run a suite: what a file compares with what",
+        description="Run what is missing of a suite and compare all of it. SUITE.py defines suite = Suite(...) of "
+        "ckd.bench; benchmarks/ has examples. Started again after whatever ended it, it goes on where it stopped.",
+        allow_abbrev=False,
+    )
+    bench.add_argument("suite", type=Path, metavar="SUITE.py", help="a file that defines suite = Suite(...)")
+    bench.add_argument("--out", required=True, metavar="DIR", help="where results go")
+    bench.add_argument("--seeds", metavar="S", help="5: 0 to 4; 3-7; or 0,2,5; in place of the suite's")
+    bench.add_argument(
+        "--memory-size", type=int, nargs="+", action="extend", metavar="N", help="in place of the suite's sizes"
+    )
+    bench.add_argument("--recipe", nargs="+", action="extend", metavar="R", help="in place of the suite's recipes")
+    bench.add_argument(
+        "--only",
+        metavar="PATTERN",
+        help="the runs whose benchmark/recipe-memory/seed matches, as in '*/der++-*/seed[0-4]'; --dry-run lists them",
+    )
+    bench.add_argument("--dry-run", action="store_true", help="list what is finished and what is missing, run nothing")
+    bench.add_argument("--data-root", metavar="D", help="where data sets are kept (default: ~/.cache/ckd)")
+    bench.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    _add_jobs(bench)
+    _add_finished(bench)
+    bench.set_defaults(act=_bench)
 
     tune = commands.add_parser(
         "tune",
@@ -81,6 +101,12 @@ def parser() -> argparse.ArgumentParser:
     _add_protocol(tune)
     tune.set_defaults(act=_tune)
     return top
+
+
+def _add_jobs(command: argparse.ArgumentParser) -> None:
+    """How many runs at a time."""
+    text = "runs at a time, for runs of minutes: a core for each (default: 1)"
+    command.add_argument("--jobs", type=int, default=1, metavar="N", help=text)
 
 
 def _add_finished(command: argparse.ArgumentParser) -> None:
@@ -181,6 +207,38 @@ def _run(arguments: argparse.Namespace) -> None:
         force=arguments.force,
         keep=arguments.keep,
     )
+
+
+def _bench(arguments: argparse.Namespace) -> None:
+    from ckd.bench import run_suite
+    from ckd.bench.suite import list_runs
+    from ckd.bench.suite_file import load_suite
+
+    suite = load_suite(arguments.suite)
+    specs = suite.specs(
+        recipes=arguments.recipe,
+        memory_sizes=arguments.memory_size,
+        seeds=None if arguments.seeds is None else parse_seeds(arguments.seeds),
+        only=arguments.only,
+    )
+    print(suite.title)
+    if arguments.dry_run:
+        list_runs(specs, arguments.out)
+        return
+    _own_process()
+    run_suite(
+        specs,
+        arguments.out,
+        data_root=arguments.data_root,
+        device=arguments.device,
+        jobs=arguments.jobs,
+        force=arguments.force,
+        keep=arguments.keep,
+        published=suite.published,
+        against=suite.against,
+    )
+    if suite.source:
+        print(f"published: {suite.source}")
 
 
 def _tune(arguments: argparse.Namespace) -> None:

@@ -34,7 +34,7 @@ class Result:
         losses: mean of each named loss, (iteration, value) pairs by name.
         seconds: wall time in training and in evaluation.
         memory_bytes: state held for the method at the end: inputs, labels, logits, teachers.
-        made: versions, digest of the code, machine; of a compiled network its number of graphs, or why it ran uncompiled.
+        made: versions, digest of the code, machine; of a compiled network how many graphs, or why it ran uncompiled.
         predictions: for every test sample after every experience; None for results of versions that kept none.
     """
 

@@ -129,6 +129,16 @@ def test_a_picture_is_drawn(suite, tmp_path, recipes):
     assert (tmp_path / "forgetting.png").read_bytes().startswith(b"\x89PNG\r\n")
 
 
+def test_each_of_several_benchmarks_has_a_table_and_a_picture(suite, tmp_path):
+    wanted = [plan(b, "naive", seed=0, n_experiences=2, epochs=1) for b in ("split-digits", "permuted-digits")]
+    _, printed = suite(wanted)
+    pictures = ["forgetting-permuted-digits.png", "forgetting-split-digits.png"]
+    assert sorted(file.name for file in tmp_path.glob("*.png")) == pictures
+    for benchmark in ("split-digits", "permuted-digits"):
+        assert f"{benchmark}: percent" in printed
+    assert printed.count("\n  naive ") == 2
+
+
 def test_the_table_and_the_folder_are_printed(suite, tmp_path):
     _, printed = suite(specs("naive", "er"))
     for method in ("naive", "er"):
