@@ -32,10 +32,11 @@ class Result:
         matrix: the accuracy matrix, among all classes.
         task_matrix: the same among the classes of the tested experience alone.
         losses: mean of each named loss, (iteration, value) pairs by name.
-        seconds: wall time in training and in evaluation.
+        seconds: wall time in training and in evaluation, without loading data and building the network.
         memory_bytes: state held for the method at the end: inputs, labels, logits, teachers.
         made: versions, digest of the code, machine; of a compiled network how many graphs, or why it ran uncompiled.
         predictions: for every test sample after every experience; None for results of versions that kept none.
+        steps: training steps; 0 for results of versions that did not count them.
     """
 
     spec: RunSpec
@@ -46,6 +47,7 @@ class Result:
     memory_bytes: dict[str, int]
     made: dict[str, str]
     predictions: Predictions | None = None
+    steps: int = 0
 
     @property
     def forgetting(self) -> float | None:
@@ -71,6 +73,7 @@ def save(result: Result, out: Path) -> Path:
         "average_accuracy": result.matrix.average_accuracy(),
         "task_average_accuracy": result.task_matrix.average_accuracy(),
         "forgetting": result.forgetting,
+        "steps": result.steps,
         "seconds": result.seconds,
         "memory_bytes": result.memory_bytes,
         "losses": result.losses,
@@ -110,6 +113,7 @@ def load(file: Path) -> Result:
             content["seconds"],
             content["memory_bytes"],
             content["made"],
+            steps=content.get("steps", 0),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from ckd.bench.finished import by_other_code, check_code, finished
 from ckd.bench.jobs import one_by_one, side_by_side
+from ckd.bench.progress import SuiteProgress
 from ckd.bench.result import Result, save, writable_error
 from ckd.bench.spec import RunSpec
 from ckd.bench.training import check_device, run
@@ -76,32 +76,26 @@ def run_suite(
     if not keep:
         check_code(found.values(), out)
     diverged: dict[int, str] = {}
-    with _progress(console) as bar:
-        bars: dict[int, TaskID] = {}
-
-        def report(i: int, done: int, total: int) -> None:
-            if i not in bars:
-                bars[i] = bar.add_task(f"{_name(specs[i])}{' (kept)' if i in found else ''}", total=total)
-            bar.update(bars[i], completed=done, total=total)
+    todo = {i: partial(run, s, data_root=data_root, device=device) for i, s in enumerate(specs) if i not in found}
+    jobs = max(1, min(jobs, len(todo)))
+    with SuiteProgress(specs, found, jobs, console) as shown:
 
         def finish(i: int, result: Callable[[], Result]) -> None:
             try:
                 found[i] = result()
             except NonFiniteLossError as error:  # the other runs may well be sound
-                diverged[i] = f"{_name(specs[i])}: {error}"
-                bar.console.print(diverged[i], highlight=False, style="red")
+                diverged[i] = f"{shown.name(i)}: {error}"
+                shown.fail(i, error)
             else:
                 save(found[i], out)
+                shown.finish(i, found[i])
 
-        for i, result in found.items():
-            report(i, n := len(result.matrix.values), n)
-        todo = {i: partial(run, s, data_root=data_root, device=device) for i, s in enumerate(specs) if i not in found}
-        if min(jobs, len(todo)) > 1:
+        if jobs > 1:
             for name in {spec.benchmark for spec in specs}:
                 find(name).source(data_root)  # what must be downloaded is downloaded once, not by every process
-            side_by_side(todo, min(jobs, len(todo)), report, finish)
+            side_by_side(todo, jobs, shown.report, finish)
         else:
-            one_by_one(todo, report, finish)
+            one_by_one(todo, shown.report, finish)
     results, failed = [found[i] for i in sorted(found)], [diverged[i] for i in sorted(diverged)]
     if not results:
         raise DivergedError.of(failed)
@@ -162,10 +156,6 @@ class DivergedError(NonFiniteLossError):
         return cls("suite", expected="finite losses in every run", received=what, fix="Lower --lr for these.")
 
 
-def _name(spec: RunSpec) -> str:
-    return f"{spec.label}, seed {spec.seed}"
-
-
 def by_method(results: Iterable[Result]) -> dict[str, list[Result]]:
     """The seeds of each method, by its label; settings beyond the label are told apart by a number."""
     folders: dict[Path, list[Result]] = {}
@@ -181,6 +171,8 @@ def by_method(results: Iterable[Result]) -> dict[str, list[Result]]:
 
 def table(results: Iterable[Result], published: Published | None = None, against: str | None = None) -> Table:
     """Mean and standard deviation over the seeds of one benchmark, a row for each method.
+
+    Its column "s" is the wall time of training and evaluation, "kB" what is kept beside the model.
 
     `published` adds a column, and so does `against`: the p-value of `paired_test` against that recipe with as large a
     memory, for methods that have the same seeds.
@@ -233,14 +225,3 @@ def _mean_sd(values: list[float]) -> str:
     percent = 100 * np.array(values)
     sd = f" ± {percent.std(ddof=1):.2f}" if len(values) > 1 else ""
     return f"{percent.mean():.2f}{sd}"
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("experiences"),
-        TimeElapsedColumn(),
-        console=console,
-    )

@@ -23,6 +23,7 @@ def result(rows=ROWS, initial=(0.1, 0.2, 0.3), recipe="der++", seed=0):
         seconds={"training": 1.5, "evaluation": 0.5},
         memory_bytes={"inputs": 1280, "teachers": 0},
         made=provenance(),
+        steps=90,
     )
 
 
@@ -34,6 +35,7 @@ def result(rows=ROWS, initial=(0.1, 0.2, 0.3), recipe="der++", seed=0):
         "memory_bytes",
         "made",
         "losses",
+        "steps",
     ],
 )
 def test_what_is_saved_is_loaded(tmp_path, name):
@@ -73,9 +75,10 @@ def test_a_newer_format_is_refused(tmp_path):
 def test_a_result_from_before_there_were_formats_is_loaded(tmp_path):
     file = save(result(), tmp_path)
     content = json.loads(file.read_text())
-    del content["format"]
+    del content["format"], content["steps"]
     file.write_text(json.dumps(content))
     assert load(file).matrix.values.tolist() == ROWS
+    assert load(file).steps == 0
 
 
 def test_joint_training_has_no_forgetting(tmp_path):

@@ -52,7 +52,7 @@ def test_what_is_finished_is_kept(suite, tmp_path, monkeypatch):
     again, printed = suite(wanted)
     assert [f.stat().st_mtime for f in files(tmp_path)] == [LONG_AGO] * 2
     assert [r.matrix.values.tolist() for r in again] == [r.matrix.values.tolist() for r in first]
-    assert "naive, seed 1 (kept)" in printed
+    assert "2 of 2 runs are finished already" in printed
 
 
 def test_only_what_is_missing_is_run(suite, tmp_path):
