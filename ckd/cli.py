@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from ckd import __version__
 from ckd.errors import CkdError, ConfigError, UnknownNameError
+from ckd.names import known_as
 from ckd.seeds import parse_seeds
 
 
@@ -171,12 +172,13 @@ def _demo(arguments: argparse.Namespace) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    seeds = parse_seeds(arguments.seeds)
+    _check_names(arguments.benchmark, arguments.recipe, arguments.network)
     from ckd.bench import plan, run_suite
     from ckd.recipes import get
 
-    seeds = parse_seeds(arguments.seeds)
     settings = dict(map(_setting, arguments.set))
-    recipes = list(dict.fromkeys(arguments.recipe))
+    recipes = list(dict.fromkeys(get(r).name for r in arguments.recipe))
     mine = {r: {k: v for k, v in settings.items() if k in get(r).defaults} for r in recipes}
     known = {k for r in recipes for k in get(r).defaults if k not in ("memory_size", "seed")}
     for name in settings.keys() & {"memory_size", "seed"}:
@@ -242,6 +244,7 @@ def _bench(arguments: argparse.Namespace) -> None:
 
 
 def _tune(arguments: argparse.Namespace) -> None:
+    _check_names(arguments.benchmark, [arguments.recipe], arguments.network)
     from ckd.bench import Range, tune
 
     ranges = list(map(Range.parse, arguments.search))
@@ -260,6 +263,20 @@ def _tune(arguments: argparse.Namespace) -> None:
         device=arguments.device,
         **_protocol(arguments),
     )
+
+
+def _check_names(benchmark: str, recipes: Sequence[str], network: str | None) -> None:
+    """Refuse names that are misspelt, before what takes seconds is imported; files and modules are looked at later."""
+    from ckd import catalogue
+
+    if not benchmark.endswith(".npz") and benchmark not in (names := [b.name for b in catalogue.benchmarks()]):
+        raise UnknownNameError.of("benchmark", benchmark, [*names, "FILE.npz"])
+    names = [r.name for r in catalogue.recipes()]
+    for recipe in recipes:
+        if ":" not in recipe and not recipe.endswith(".py") and known_as(recipe, names) is None:
+            raise UnknownNameError.of("recipe", recipe, names)
+    if network is not None and network not in (names := catalogue.networks()):
+        raise UnknownNameError.of("network", network, names)
 
 
 def _protocol(arguments: argparse.Namespace) -> dict[str, Any]:

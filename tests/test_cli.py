@@ -75,6 +75,13 @@ def test_every_recipe_and_seed_is_run_once(run, tmp_path):
     assert found == [("er", 0), ("er", 1), ("naive", 0), ("naive", 1)]
 
 
+def test_a_recipe_written_otherwise_is_the_registered_one(run, tmp_path):
+    names = ("derpp", "DER_PP", "der++")
+    assert run("split-digits", *(x for n in names for x in ("--recipe", n)), "--set", "alpha=0.3", *TINY) == 0
+    (content,) = results(tmp_path)
+    assert (content["recipe"], content["settings"]["alpha"]) == ("der++", 0.3)
+
+
 def test_a_range_of_seeds_is_run(run, tmp_path):
     assert run("split-digits", "--recipe", "naive", "--seeds", "3-4", *TINY) == 0
     assert [r["seed"] for r in results(tmp_path)] == [3, 4]

@@ -126,6 +126,7 @@ def plan(
         ConfigError: a number that cannot work.
     """
     found, chosen = find(benchmark), get(recipe)
+    recipe = chosen.name
     remembers = "memory_size" in chosen.defaults
     if memory_size < 0:
         raise ConfigError("memory size", expected="a whole number from 0", received=memory_size, fix="Try 200.")

@@ -15,6 +15,8 @@ from ckd.bench.spec import RunSpec, plan
 from ckd.bench.suite import Published, unique
 from ckd.errors import ConfigError, UnknownNameError
 from ckd.modules import file_module
+from ckd.names import known_as
+from ckd.recipes import get
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,9 @@ class Suite:
                     received=repr(given),
                     fix="Write [...].",
                 )
-        for name in self.settings.keys() - set(self.recipes):
-            raise UnknownNameError.of("recipe in the settings of the suite", name, self.recipes)
+        for name in self.settings:
+            if known_as(name, self.recipes) is None:
+                raise UnknownNameError.of("recipe in the settings of the suite", name, self.recipes)
         known = inspect.signature(plan).parameters.keys() - _DECIDED
         for name in self.protocol.keys() - known:
             raise UnknownNameError.of("protocol argument of the suite", name, known)
@@ -91,11 +94,12 @@ class Suite:
             CkdError: what `plan` raises.
             ConfigError: a pattern that matches no run.
         """
+        settings = {get(r).name: dict(given) for r, given in self.settings.items()}
         product = itertools.product(
             self.benchmarks, recipes or self.recipes, memory_sizes or self.memory_sizes, seeds or self.seeds
         )
         specs = unique(
-            plan(benchmark, r, seed=s, memory_size=size, settings=dict(self.settings.get(r, {})), **self.protocol)
+            plan(benchmark, r, seed=s, memory_size=size, settings=settings.get(get(r).name), **self.protocol)
             for benchmark, r, size, s in product
         )
         return specs if only is None else _matching(specs, only)

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar, cast
 
 from ckd.errors import ConfigError, UnknownNameError
 from ckd.modules import file_module
+from ckd.names import known_as
 from ckd.objective import Objective
 
 Strategy = Literal["Naive", "Cumulative", "JointTraining"]
@@ -111,6 +112,8 @@ def recipe(
 def get(name: str) -> Recipe:
     """The recipe called `name`, or that an entry point, `package.module:function` or a file names.
 
+    A name may be written otherwise where it is clear: `derpp` and `DER_PP` are der++, `er_ace` is er-ace.
+
     Raises:
         UnknownNameError: no such recipe; the nearest names are in the message.
         ConfigError: a module or file that cannot be loaded, or that holds no recipe.
@@ -122,7 +125,10 @@ def get(name: str) -> Recipe:
         return _found(name, points[name])
     if ":" in name or name.endswith(".py"):
         return _found(name, name)
-    raise UnknownNameError.of("recipe", name, [*RECIPES, *points])
+    found = known_as(name, [*RECIPES, *points])
+    if found is None:
+        raise UnknownNameError.of("recipe", name, [*RECIPES, *points])
+    return get(found)
 
 
 def source_file(name: str) -> Path | None:

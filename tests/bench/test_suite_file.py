@@ -38,6 +38,11 @@ def test_settings_are_those_of_their_recipe_and_the_protocol_is_that_of_all_runs
     assert {spec.epochs for spec in specs} == {3}
 
 
+def test_recipes_may_be_written_otherwise():
+    suite = Suite("Digits", ["split-digits"], ["derpp"], settings={"DER++": {"alpha": 0.25}})
+    assert {(spec.recipe, spec.settings["alpha"]) for spec in suite.specs(recipes=["der_pp"])} == {("der++", 0.25)}
+
+
 def test_what_is_given_replaces_what_the_suite_says():
     specs = DIGITS.specs(recipes=["lwf", "er"], memory_sizes=[7], seeds=[5], only="split*")
     assert names(specs) == ["split-digits/lwf/seed5", "split-digits/er-7/seed5"]
