@@ -229,6 +229,31 @@ def test_an_interrupt_ends_quietly(run, monkeypatch, capsys):
     assert capsys.readouterr().err == "ckd: interrupted; finished runs are kept\n"
 
 
+def test_the_script_ends_at_once_when_all_is_said():
+    code = (
+        "import atexit, sys\n"
+        "import ckd.cli\n"
+        "class Slow:\n"
+        "    def __del__(self): print('taken apart')\n"
+        "slow = Slow()\n"
+        "def main():\n"
+        "    atexit.register(print, 'at exit')\n"
+        "    print('said')\n"
+        "    return 3\n"
+        "ckd.cli.main = main\n"
+        "sys.exit(ckd.cli.script())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "said\nat exit\n", "")
+
+
+def test_the_script_shows_an_error_of_its_own_in_full():
+    code = "import ckd.cli\nckd.cli.main = lambda: 1 / 0\nckd.cli.script()\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr
+
+
 def test_the_version_is_printed(capsys):
     with pytest.raises(SystemExit) as end:
         main(["--version"])
