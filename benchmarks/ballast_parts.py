@@ -7,7 +7,7 @@ Without the average, the snapshot is one of the student.
 """
 
 from options import options
-from parts import compare_parts
+from parts import FLAGS, compare_parts
 
 ADJUSTED, SNAPSHOT, AVERAGE, HERDED = "strength", "distill_weight", "decay", "herded"
 PARTS = {
@@ -27,5 +27,5 @@ PARTS = {
 }
 
 if __name__ == "__main__":
-    chosen = options(__doc__, choices=False, cifar="split CIFAR-10 in place of split MNIST")
+    chosen = options(__doc__, cifar="split CIFAR-10 in place of split MNIST", **FLAGS)
     compare_parts("split-cifar10" if chosen.cifar else "split-mnist", "ballast", PARTS, chosen)

@@ -68,14 +68,14 @@ def accuracy(stream: str, method: str, seed: int, data_root: str | None) -> floa
 
 
 if __name__ == "__main__":
-    chosen = options(__doc__, choices=False)
+    chosen = options(__doc__)
     out = Path(chosen.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     for stream in STREAMS:
         for method in METHODS:
             found = []
             start = time.perf_counter()
-            for seed in range(chosen.seeds):
+            for seed in chosen.seeds:
                 found.append(accuracy(stream, method, seed, chosen.data_root))
                 with out.open("a") as file:
                     file.write(

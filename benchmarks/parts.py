@@ -12,16 +12,26 @@ from ckd.bench import load, plan, run_suite
 from ckd.bench.result import FILE
 from ckd.errors import NonFiniteLossError
 
+FLAGS = {"force": "run again what is finished", "keep": "use what is finished even if other code made it"}
+
 
 def compare_parts(benchmark: str, recipe: str, parts: Mapping[str, dict[str, Any]], chosen: argparse.Namespace) -> None:
     """Run what is not finished yet, the recipe with each of these settings at every seed, and print a line for each."""
     specs = {
-        part: [plan(benchmark, recipe, seed=seed, settings=settings) for seed in range(chosen.seeds)]
+        part: [plan(benchmark, recipe, seed=seed, settings=settings) for seed in chosen.seeds]
         for part, settings in parts.items()
     }
     every = [spec for group in specs.values() for spec in group]
     try:
-        run_suite(every, chosen.out, data_root=chosen.data_root, jobs=chosen.jobs, console=Console(quiet=True))
+        run_suite(
+            every,
+            chosen.out,
+            data_root=chosen.data_root,
+            jobs=chosen.jobs,
+            force=chosen.force,
+            keep=chosen.keep,
+            console=Console(quiet=True),
+        )
     except NonFiniteLossError as error:  # a part alone may not bear the learning rate of the whole
         print(error)
     for part, group in specs.items():

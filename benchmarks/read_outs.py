@@ -42,9 +42,9 @@ def nearest_means(known: Tensor, labels: Tensor, tested: Tensor) -> Tensor:
 
 
 if __name__ == "__main__":
-    chosen = options(__doc__, choices=False)
+    chosen = options(__doc__)
     found: dict[str, list[float]] = {}
-    for seed in range(chosen.seeds):
+    for seed in chosen.seeds:
         spec = plan("split-cifar10", "ballast", seed=seed, memory_size=200, validate=True)
         stream = tensor_stream(
             "split-cifar10",

@@ -6,7 +6,7 @@ All at tether's learning rate, which not every part bears alone: what diverged i
 """
 
 from options import options
-from parts import compare_parts
+from parts import FLAGS, compare_parts
 
 LABELS, LOGITS, COLLAGES = "rehearsal_weight", "logit_weight", "distill_weight"
 ANCHOR, AVERAGE, LIMIT = "anchor_weight", "decay", "limit_factor"
@@ -28,4 +28,4 @@ PARTS = {
 }
 
 if __name__ == "__main__":
-    compare_parts("permuted-mnist", "tether", PARTS, options(__doc__, choices=False))
+    compare_parts("permuted-mnist", "tether", PARTS, options(__doc__, **FLAGS))

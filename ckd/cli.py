@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import ast
+import atexit
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +13,8 @@ from typing import Any, Literal
 
 from ckd import __version__
 from ckd.errors import CkdError, ConfigError, UnknownNameError
+from ckd.names import known_as
+from ckd.seeds import parse_seeds
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,6 +31,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def script() -> int:
+    """`main` for a process of its own, which then ends at once.
+
+    Python would take the modules of PyTorch and Avalanche apart first: 3 seconds, or 9 on a busy machine.
+    """
+    status: list[int] = []
+    atexit.register(_end, status)  # registered before all others, so that it runs after them
+    status.append(main())
+    return status[0]
+
+
+def _end(status: list[int]) -> None:
+    """End the process, unless an error is on its way out."""
+    if status:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status[0])
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="ckd", description="Continual learning by self-distillation, for Avalanche.")
@@ -35,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="compare five recipes on embedded data, in under a minute")
     demo.add_argument("--out", default="runs/demo", metavar="DIR", help="where results go (default: %(default)s)")
-    demo.add_argument("--force", action="store_true", help="run again what is finished")
+    _add_finished(demo)
     demo.set_defaults(act=_demo)
 
     listing = commands.add_parser("list", help="benchmarks, recipes and networks")
@@ -50,17 +73,11 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument("benchmark", metavar="BENCHMARK", help=_BENCHMARK)
     run.add_argument("--recipe", action="append", required=True, metavar="R", help=_RECIPE)
-    run.add_argument("--seeds", type=int, default=1, metavar="K", help="seeds 0 to K-1 (default: 1)")
+    run.add_argument("--seeds", default="1", metavar="S", help="5: 0 to 4; 3-7; or 0,2,5 (default: 1)")
     _add_protocol(run)
     run.add_argument("--validate", action="store_true", help="test on a tenth of the training data, held out")
-    run.add_argument(
-        "--jobs",
-        type=int,
-        default=1,
-        metavar="N",
-        help="runs at a time, for runs of minutes: a core for each (default: 1)",
-    )
-    run.add_argument("--force", action="store_true", help="run again what is finished")
+    _add_jobs(run)
+    _add_finished(run)
     run.set_defaults(act=_run)
 
     report = commands.add_parser(
@@ -77,6 +94,32 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--against", metavar="R", help="the method that others are tested against (default: the best)")
     report.add_argument("--title", default="Results", metavar="TEXT", help="of the page (default: %(default)s)")
     report.set_defaults(act=_report)
+
+    bench = commands.add_parser(
+        "bench",
+        help="run a suite: what a file compares with what",
+        description="Run what is missing of a suite and compare all of it. SUITE.py defines suite = Suite(...) of "
+        "ckd.bench; benchmarks/ has examples. Started again after whatever ended it, it goes on where it stopped.",
+        allow_abbrev=False,
+    )
+    bench.add_argument("suite", type=Path, metavar="SUITE.py", help="a file that defines suite = Suite(...)")
+    bench.add_argument("--out", required=True, metavar="DIR", help="where results go")
+    bench.add_argument("--seeds", metavar="S", help="5: 0 to 4; 3-7; or 0,2,5; in place of the suite's")
+    bench.add_argument(
+        "--memory-size", type=int, nargs="+", action="extend", metavar="N", help="in place of the suite's sizes"
+    )
+    bench.add_argument("--recipe", nargs="+", action="extend", metavar="R", help="in place of the suite's recipes")
+    bench.add_argument(
+        "--only",
+        metavar="PATTERN",
+        help="the runs whose benchmark/recipe-memory/seed matches, as in '*/der++-*/seed[0-4]'; --dry-run lists them",
+    )
+    bench.add_argument("--dry-run", action="store_true", help="list what is finished and what is missing, run nothing")
+    bench.add_argument("--data-root", metavar="D", help="where data sets are kept (default: ~/.cache/ckd)")
+    bench.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    _add_jobs(bench)
+    _add_finished(bench)
+    bench.set_defaults(act=_bench)
 
     tune = commands.add_parser(
         "tune",
@@ -95,6 +138,19 @@ def parser() -> argparse.ArgumentParser:
     _add_protocol(tune)
     tune.set_defaults(act=_tune)
     return top
+
+
+def _add_jobs(command: argparse.ArgumentParser) -> None:
+    """How many runs at a time."""
+    text = "runs at a time, for runs of minutes: a core for each (default: 1)"
+    command.add_argument("--jobs", type=int, default=1, metavar="N", help=text)
+
+
+def _add_finished(command: argparse.ArgumentParser) -> None:
+    """What becomes of runs that are finished already."""
+    either = command.add_mutually_exclusive_group()
+    either.add_argument("--force", action="store_true", help="run again what is finished")
+    either.add_argument("--keep", action="store_true", help="use what is finished even if other code made it")
 
 
 def _add_protocol(command: argparse.ArgumentParser) -> None:
@@ -148,17 +204,17 @@ def _demo(arguments: argparse.Namespace) -> None:
     recipes = ("naive", "lwf", "er", "der++", "self-distillation")
     specs = [plan("split-digits", r, seed=s, memory_size=100) for r in recipes for s in range(3)]
     _own_process()
-    run_suite(specs, arguments.out, force=arguments.force)
+    run_suite(specs, arguments.out, force=arguments.force, keep=arguments.keep)
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    seeds = parse_seeds(arguments.seeds)
+    _check_names(arguments.benchmark, arguments.recipe, arguments.network)
     from ckd.bench import plan, run_suite
     from ckd.recipes import get
 
-    if arguments.seeds < 1:
-        raise ConfigError("seeds", expected="1 or more", received=arguments.seeds, fix="Use 5 to report a mean.")
     settings = dict(map(_setting, arguments.set))
-    recipes = list(dict.fromkeys(arguments.recipe))
+    recipes = list(dict.fromkeys(get(r).name for r in arguments.recipe))
     mine = {r: {k: v for k, v in settings.items() if k in get(r).defaults} for r in recipes}
     known = {k for r in recipes for k in get(r).defaults if k not in ("memory_size", "seed")}
     for name in settings.keys() & {"memory_size", "seed"}:
@@ -176,7 +232,7 @@ def _run(arguments: argparse.Namespace) -> None:
             **_protocol(arguments),
         )
         for recipe in recipes
-        for seed in range(arguments.seeds)
+        for seed in seeds
     ]
     _own_process()
     out = arguments.out or Path("runs") / Path(arguments.benchmark).stem
@@ -187,7 +243,40 @@ def _run(arguments: argparse.Namespace) -> None:
         device=arguments.device,
         jobs=arguments.jobs,
         force=arguments.force,
+        keep=arguments.keep,
     )
+
+
+def _bench(arguments: argparse.Namespace) -> None:
+    from ckd.bench import run_suite
+    from ckd.bench.suite import list_runs
+    from ckd.bench.suite_file import load_suite
+
+    suite = load_suite(arguments.suite)
+    specs = suite.specs(
+        recipes=arguments.recipe,
+        memory_sizes=arguments.memory_size,
+        seeds=None if arguments.seeds is None else parse_seeds(arguments.seeds),
+        only=arguments.only,
+    )
+    print(suite.title)
+    if arguments.dry_run:
+        list_runs(specs, arguments.out)
+        return
+    _own_process()
+    run_suite(
+        specs,
+        arguments.out,
+        data_root=arguments.data_root,
+        device=arguments.device,
+        jobs=arguments.jobs,
+        force=arguments.force,
+        keep=arguments.keep,
+        published=suite.published,
+        against=suite.against,
+    )
+    if suite.source:
+        print(f"published: {suite.source}")
 
 
 def _report(arguments: argparse.Namespace) -> None:
@@ -211,6 +300,7 @@ def _report(arguments: argparse.Namespace) -> None:
 
 
 def _tune(arguments: argparse.Namespace) -> None:
+    _check_names(arguments.benchmark, [arguments.recipe], arguments.network)
     from ckd.bench import Range, tune
 
     ranges = list(map(Range.parse, arguments.search))
@@ -229,6 +319,20 @@ def _tune(arguments: argparse.Namespace) -> None:
         device=arguments.device,
         **_protocol(arguments),
     )
+
+
+def _check_names(benchmark: str, recipes: Sequence[str], network: str | None) -> None:
+    """Refuse names that are misspelt, before what takes seconds is imported; files and modules are looked at later."""
+    from ckd import catalogue
+
+    if not benchmark.endswith(".npz") and benchmark not in (names := [b.name for b in catalogue.benchmarks()]):
+        raise UnknownNameError.of("benchmark", benchmark, [*names, "FILE.npz"])
+    names = [r.name for r in catalogue.recipes()]
+    for recipe in recipes:
+        if ":" not in recipe and not recipe.endswith(".py") and known_as(recipe, names) is None:
+            raise UnknownNameError.of("recipe", recipe, names)
+    if network is not None and network not in (names := catalogue.networks()):
+        raise UnknownNameError.of("network", network, names)
 
 
 def _protocol(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -302,4 +406,4 @@ def _own_process() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(script())

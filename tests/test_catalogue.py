@@ -77,6 +77,29 @@ def test_the_table_has_a_row_for_each_recipe_that_costs_something():
     assert named >= {"der++", "lwf", "self-distillation"}
 
 
+TYPOS = {
+    "run split-digit --recipe er": "unknown benchmark",
+    "run split-digits --recipe er+": "unknown recipe",
+    "run split-digits --recipe er --network mpl": "unknown network",
+    "run split-digits --recipe er --seeds x": "seeds: expected",
+    "tune split-digits --recipe er+ --search lr=0.1:0.2": "unknown recipe",
+}
+
+
+@pytest.mark.parametrize("command", TYPOS)
+def test_what_is_misspelt_is_refused_before_anything_heavy_is_imported(command):
+    code = (
+        "import sys\n"
+        "from ckd.cli import main\n"
+        f"status = main({command.split()!r})\n"
+        "heavy = {'torch', 'numpy', 'sklearn', 'matplotlib', 'avalanche'} & sys.modules.keys()\n"
+        "assert (status, heavy) == (2, set()), heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert TYPOS[command] in done.stderr
+
+
 @pytest.mark.parametrize("arguments", [["list"], ["--help"], ["run", "--help"], ["--version"]], ids=" ".join)
 def test_what_only_prints_imports_nothing_heavy(arguments):
     code = (

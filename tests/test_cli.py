@@ -75,6 +75,18 @@ def test_every_recipe_and_seed_is_run_once(run, tmp_path):
     assert found == [("er", 0), ("er", 1), ("naive", 0), ("naive", 1)]
 
 
+def test_a_recipe_written_otherwise_is_the_registered_one(run, tmp_path):
+    names = ("derpp", "DER_PP", "der++")
+    assert run("split-digits", *(x for n in names for x in ("--recipe", n)), "--set", "alpha=0.3", *TINY) == 0
+    (content,) = results(tmp_path)
+    assert (content["recipe"], content["settings"]["alpha"]) == ("der++", 0.3)
+
+
+def test_a_range_of_seeds_is_run(run, tmp_path):
+    assert run("split-digits", "--recipe", "naive", "--seeds", "3-4", *TINY) == 0
+    assert [r["seed"] for r in results(tmp_path)] == [3, 4]
+
+
 @pytest.mark.parametrize(
     ("option", "value", "name", "expected"),
     [
@@ -171,7 +183,7 @@ DIGITS = ("split-digits", *TINY)
         ),
         ((*DIGITS, "--recipe", "er", "--device", "nonsense"), "device: expected cpu"),
         ((*DIGITS, "--recipe", "er", "--memory-size", "-1"), "memory size"),
-        ((*DIGITS, "--recipe", "er", "--seeds", "0"), "seeds: expected 1 or more; received 0"),
+        ((*DIGITS, "--recipe", "er", "--seeds", "0"), "a range 3-7 or a list 0,2,5; received '0'"),
         ((*DIGITS, "--recipe", "er", "--jobs", "0"), "jobs: expected 1 or more; received 0"),
         ((*DIGITS, "--recipe", "er", "--lr", "0"), "learning rate"),
         (("split-digits", "--recipe", "er", "--experiences", "3"), "a divisor of 10"),
@@ -215,6 +227,31 @@ def test_an_interrupt_ends_quietly(run, monkeypatch, capsys):
     monkeypatch.setattr("ckd.bench.run_suite", interrupt)
     assert run(*DIGITS, "--recipe", "naive") == 130
     assert capsys.readouterr().err == "ckd: interrupted; finished runs are kept\n"
+
+
+def test_the_script_ends_at_once_when_all_is_said():
+    code = (
+        "import atexit, sys\n"
+        "import ckd.cli\n"
+        "class Slow:\n"
+        "    def __del__(self): print('taken apart')\n"
+        "slow = Slow()\n"
+        "def main():\n"
+        "    atexit.register(print, 'at exit')\n"
+        "    print('said')\n"
+        "    return 3\n"
+        "ckd.cli.main = main\n"
+        "sys.exit(ckd.cli.script())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "said\nat exit\n", "")
+
+
+def test_the_script_shows_an_error_of_its_own_in_full():
+    code = "import ckd.cli\nckd.cli.main = lambda: 1 / 0\nckd.cli.script()\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr
 
 
 def test_the_version_is_printed(capsys):

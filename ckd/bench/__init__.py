@@ -4,6 +4,7 @@ from ckd.bench.networks import NETWORKS, network
 from ckd.bench.result import Result, load, save
 from ckd.bench.spec import RunSpec, plan
 from ckd.bench.suite import run_suite, table
+from ckd.bench.suite_file import Suite
 from ckd.bench.training import run
 from ckd.bench.tuning import Range, tune
 
@@ -12,6 +13,7 @@ __all__ = [
     "Range",
     "Result",
     "RunSpec",
+    "Suite",
     "load",
     "network",
     "plan",

@@ -18,8 +18,8 @@ from ckd.bench.allocator import keep_freed_memory
 from ckd.bench.result import Result
 from ckd.errors import CkdError
 
-Report = Callable[[int, int, int], None]
-"""report(number of the run, experiences learnt, of how many)"""
+Report = Callable[[int, float, int, float], None]
+"""report(number of the run, experiences learnt, of how many, seconds of training and evaluation)"""
 
 Todo = Mapping[int, Callable[..., Result]]
 """What does each run, given a `progress`, by the number of the run."""
@@ -35,7 +35,7 @@ class WorkerError(CkdError, RuntimeError):
 def one_by_one(todo: Todo, report: Report, finish: Finish) -> None:
     """Do the runs in this process."""
     for i, act in todo.items():
-        report(i, 0, 1)
+        report(i, 0, 1, 0.0)
         finish(i, partial(act, progress=partial(report, i)))
 
 
@@ -90,11 +90,11 @@ def _for_workers() -> Iterator[None]:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-_reports: SimpleQueue[tuple[int, int, int]]
+_reports: SimpleQueue[tuple[int, float, int, float]]
 """In a worker: what the parent's `report` is called with."""
 
 
-def _begin(reports: SimpleQueue[tuple[int, int, int]]) -> None:
+def _begin(reports: SimpleQueue[tuple[int, float, int, float]]) -> None:
     """Set a worker up; it ends when the parent does, however that ends."""
     global _reports
     _reports = reports
@@ -110,5 +110,5 @@ def _end_with_parent() -> None:
 
 
 def _work(i: int, act: Callable[..., Result]) -> Result:
-    _reports.put((i, 0, 1))
-    return act(progress=lambda done, total: _reports.put((i, done, total)))
+    _reports.put((i, 0, 1, 0.0))
+    return act(progress=lambda *state: _reports.put((i, *state)))

@@ -11,12 +11,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ckd.bench.code import CODE
 from ckd.bench.spec import RunSpec
 from ckd.errors import DataError
 from ckd.evaluation import AccuracyMatrix, Predictions
 
 FILE = "result.json"
 PREDICTIONS = "predictions.npz"
+
+FORMAT = 2
+"""Of `result.json`; files without a number are of format 1, which has no digest of the code."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +32,11 @@ class Result:
         matrix: the accuracy matrix, among all classes.
         task_matrix: the same among the classes of the tested experience alone.
         losses: mean of each named loss, (iteration, value) pairs by name.
-        seconds: wall time in training and in evaluation.
+        seconds: wall time in training and in evaluation, without loading data and building the network.
         memory_bytes: state held for the method at the end: inputs, labels, logits, teachers.
-        made: versions and machine; of a compiled network how many graphs that took, or why it ran uncompiled.
+        made: versions, digest of the code, machine; of a compiled network how many graphs, or why it ran uncompiled.
         predictions: for every test sample after every experience; None for results of versions that kept none.
+        steps: training steps; 0 for results of versions that did not count them.
     """
 
     spec: RunSpec
@@ -42,6 +47,7 @@ class Result:
     memory_bytes: dict[str, int]
     made: dict[str, str]
     predictions: Predictions | None = None
+    steps: int = 0
 
     @property
     def forgetting(self) -> float | None:
@@ -58,6 +64,7 @@ def save(result: Result, out: Path) -> Path:
     file = out / result.spec.folder / FILE
     matrix, task_matrix = (json.loads(m.to_json()) for m in (result.matrix, result.task_matrix))
     content = {
+        "format": FORMAT,
         **asdict(result.spec),
         "accuracy_matrix": matrix["rows"],
         "initial_accuracy": matrix["initial"],
@@ -66,6 +73,7 @@ def save(result: Result, out: Path) -> Path:
         "average_accuracy": result.matrix.average_accuracy(),
         "task_average_accuracy": result.task_matrix.average_accuracy(),
         "forgetting": result.forgetting,
+        "steps": result.steps,
         "seconds": result.seconds,
         "memory_bytes": result.memory_bytes,
         "losses": result.losses,
@@ -90,10 +98,12 @@ def load(file: Path) -> Result:
     """The result in `file`.
 
     Raises:
-        DataError: not a result that this version wrote.
+        DataError: not a result, or one of a newer format.
     """
     try:
         content = json.loads(file.read_text())
+        if (newer := content.get("format", 1)) > FORMAT:
+            raise ValueError(f"format {newer}, newer than {FORMAT}: a later version of ckd wrote it")
         spec = RunSpec(**{name: content[name] for name in RunSpec.__dataclass_fields__ if name in content})
         return Result(
             spec,
@@ -103,13 +113,14 @@ def load(file: Path) -> Result:
             content["seconds"],
             content["memory_bytes"],
             content["made"],
+            steps=content.get("steps", 0),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"result {file}",
-            expected="a result.json of this version",
-            received=repr(error),
-            fix="Use --force.",
+            expected="a result.json that this version can read",
+            received=error if isinstance(error, ValueError) else repr(error),
+            fix="Use --force to run it again, or another --out.",
         ) from error
 
 
@@ -129,13 +140,14 @@ def writable_error(out: Path, error: object) -> DataError:
 
 
 def provenance(device: str = "cpu") -> dict[str, str]:
-    """Versions, machine, device and date."""
+    """Versions, digest of the code, machine, device and date."""
     packages = ("avalanche-ckd", "avalanche-lib", "torch", "torchvision", "numpy")
     found: dict[str, Any] = {name: version(name) for name in packages}
     machine = f"{platform.machine()}, {os.cpu_count()} cores"
     today = datetime.now(UTC).date().isoformat()
     return {
         **found,
+        "code": CODE,
         "date": today,
         "device": device,
         "python": platform.python_version(),

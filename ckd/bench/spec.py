@@ -69,6 +69,12 @@ class RunSpec:
         return f"{name}, memory {self.memory_size}" if self.memory_size else name
 
     @property
+    def name(self) -> str:
+        """How `ckd bench` calls it: benchmark/recipe-memory/seed, as in split-mnist/der++-200/seed3."""
+        size = f"-{self.memory_size}" if self.memory_size else ""
+        return f"{Path(self.benchmark).stem}/{Path(self.recipe).name}{size}/seed{self.seed}"
+
+    @property
     def folder(self) -> Path:
         """Where its result belongs, relative to the output folder: another setting, another folder."""
         usual = {
@@ -120,6 +126,7 @@ def plan(
         ConfigError: a number that cannot work.
     """
     found, chosen = find(benchmark), get(recipe)
+    recipe = chosen.name
     remembers = "memory_size" in chosen.defaults
     if memory_size < 0:
         raise ConfigError("memory size", expected="a whole number from 0", received=memory_size, fix="Try 200.")

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from ckd.bench.finished import by_other_code, check_code, finished
 from ckd.bench.jobs import one_by_one, side_by_side
-from ckd.bench.result import FILE, Result, load, save, writable_error
+from ckd.bench.progress import SuiteProgress
+from ckd.bench.result import Result, save, writable_error
 from ckd.bench.spec import RunSpec
 from ckd.bench.training import check_device, run
 from ckd.data.registry import find
@@ -33,20 +34,24 @@ def run_suite(
     device: str = "cpu",
     jobs: int = 1,
     force: bool = False,
+    keep: bool = False,
     published: Published | None = None,
     against: str | None = None,
     console: Console | None = None,
 ) -> list[Result]:
-    """Run every spec that has no result under `out` yet, then print a table and write `forgetting.png`.
+    """Run every spec that has no result under `out` yet, then compare: a table and a plot of forgetting by benchmark.
+
+    The plot is `forgetting.png`; with several benchmarks there is a `forgetting-BENCHMARK.png` for each.
 
     Args:
-        specs: the runs, of one benchmark.
+        specs: the runs, of one benchmark or several.
         out: the output folder.
         data_root: where data sets are kept.
         device: for models and data.
         jobs: runs at a time; if more than one, each is in a process with one thread.
         force: run again what is finished.
-        published: numbers to show beside ours.
+        keep: use what is finished even if other code made it.
+        published: numbers to show beside ours, of one benchmark.
         against: a recipe that the others are tested against, seed by seed.
         console: where to print.
 
@@ -54,70 +59,91 @@ def run_suite(
         The results in the order of the specs, those that are the same run once.
 
     Raises:
-        CkdError: no spec, no job, an output folder that cannot be written, or what `run` raises.
+        CkdError: no spec, no job, an output folder that cannot be written, results of other code, or what `run` raises.
     """
     if not specs:
         raise ConfigError("suite", expected="at least one run", received="none", fix="Name a recipe and a seed.")
     if jobs < 1:
         raise ConfigError("jobs", expected="1 or more", received=jobs, fix="Use the number of cores, or less.")
     out, console = Path(out), console or Console()
-    specs = list({spec.folder: spec for spec in specs}.values())  # without a memory, one run serves all memory sizes
+    specs = unique(specs)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise writable_error(out, error) from error
     check_device(device)
-    found: dict[int, Result] = {}
+    found = {} if force else finished(specs, out)
+    if not keep:
+        check_code(found.values(), out)
     diverged: dict[int, str] = {}
-    with _progress(console) as bar:
-        bars: dict[int, TaskID] = {}
-
-        def report(i: int, done: int, total: int) -> None:
-            if i not in bars:
-                bars[i] = bar.add_task(f"{_name(specs[i])}{' (kept)' if i in found else ''}", total=total)
-            bar.update(bars[i], completed=done, total=total)
+    todo = {i: partial(run, s, data_root=data_root, device=device) for i, s in enumerate(specs) if i not in found}
+    jobs = max(1, min(jobs, len(todo)))
+    with SuiteProgress(specs, found, jobs, console) as shown:
 
         def finish(i: int, result: Callable[[], Result]) -> None:
             try:
                 found[i] = result()
             except NonFiniteLossError as error:  # the other runs may well be sound
-                diverged[i] = f"{_name(specs[i])}: {error}"
-                bar.console.print(diverged[i], highlight=False, style="red")
+                diverged[i] = f"{shown.name(i)}: {error}"
+                shown.fail(i, error)
             else:
                 save(found[i], out)
+                shown.finish(i, found[i])
 
-        for i, spec in enumerate(specs):
-            if not force and (file := out / spec.folder / FILE).exists():
-                found[i] = load(file)
-                report(i, n := len(found[i].matrix.values), n)
-        todo = {i: partial(run, s, data_root=data_root, device=device) for i, s in enumerate(specs) if i not in found}
-        if min(jobs, len(todo)) > 1:
+        if jobs > 1:
             for name in {spec.benchmark for spec in specs}:
                 find(name).source(data_root)  # what must be downloaded is downloaded once, not by every process
-            side_by_side(todo, min(jobs, len(todo)), report, finish)
+            side_by_side(todo, jobs, shown.report, finish)
         else:
-            one_by_one(todo, report, finish)
+            one_by_one(todo, shown.report, finish)
     results, failed = [found[i] for i in sorted(found)], [diverged[i] for i in sorted(diverged)]
     if not results:
         raise DivergedError.of(failed)
-    console.width = max(console.width, 100)  # a narrow terminal wraps the table; numbers are not cut off
-    console.print(table(results, published, against))
-    groups = by_method(results)
-    plot_forgetting(
-        {label: [r.matrix for r in group] for label, group in groups.items()},
-        out / "forgetting.png",
-        title=_title(specs),
-    )
-    console.print(f"results and forgetting.png are in {out}", highlight=False)
+    _compare(results, out, console, published, against)
     if failed:
         raise DivergedError.of(failed)
     return results
 
 
-def _title(specs: Sequence[RunSpec]) -> str:
-    seeds = len({spec.seed for spec in specs})
-    over = f" (mean ± standard deviation over {seeds} seeds)" if seeds > 1 else " (one seed)"
-    return f"{Path(specs[0].benchmark).stem}: what is remembered{over}"
+def list_runs(specs: Iterable[RunSpec], out: str | Path, *, console: Console | None = None) -> None:
+    """Print which runs are finished under `out`, which of them by other code, and which are missing; run nothing.
+
+    Raises:
+        DataError: a file that is not a result.
+    """
+    specs, out, console = unique(specs), Path(out), console or Console()
+    found = finished(specs, out)
+    states = ["missing" if i not in found else _STATES[by_other_code(found[i])] for i in range(len(specs))]
+    for spec, state in zip(specs, states, strict=True):
+        console.print(f"{state:10}  {spec.name}", highlight=False, markup=False, soft_wrap=True)
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    console.print(f"{len(specs)} runs: {counts}", highlight=False)
+
+
+_STATES = {False: "finished", True: "other code"}
+
+
+def unique(specs: Iterable[RunSpec]) -> list[RunSpec]:
+    """Each run once: without a memory, one run serves all memory sizes."""
+    return list({spec.folder: spec for spec in specs}.values())
+
+
+def _compare(
+    results: list[Result], out: Path, console: Console, published: Published | None, against: str | None
+) -> None:
+    """A table and a plot for each benchmark."""
+    console.width = max(console.width, 100)  # a narrow terminal wraps the table; numbers are not cut off
+    benchmarks: dict[str, list[Result]] = {}
+    for result in results:
+        benchmarks.setdefault(Path(result.spec.benchmark).stem, []).append(result)
+    plots = [f"forgetting-{name}.png" if len(benchmarks) > 1 else "forgetting.png" for name in benchmarks]
+    for (name, found), plot in zip(benchmarks.items(), plots, strict=True):
+        console.print(table(found, published, against))
+        curves = {label: [r.matrix for r in group] for label, group in by_method(found).items()}
+        seeds = len({r.spec.seed for r in found})
+        over = f" (mean ± standard deviation over {seeds} seeds)" if seeds > 1 else " (one seed)"
+        plot_forgetting(curves, out / plot, title=f"{name}: what is remembered{over}")
+    console.print(f"results and {', '.join(plots)} are in {out}", highlight=False)
 
 
 class DivergedError(NonFiniteLossError):
@@ -128,10 +154,6 @@ class DivergedError(NonFiniteLossError):
         """The error for the runs that are named in `failed`."""
         what = "; ".join(failed)
         return cls("suite", expected="finite losses in every run", received=what, fix="Lower --lr for these.")
-
-
-def _name(spec: RunSpec) -> str:
-    return f"{spec.label}, seed {spec.seed}"
 
 
 def by_method(results: Iterable[Result]) -> dict[str, list[Result]]:
@@ -148,15 +170,18 @@ def by_method(results: Iterable[Result]) -> dict[str, list[Result]]:
 
 
 def table(results: Iterable[Result], published: Published | None = None, against: str | None = None) -> Table:
-    """Mean and standard deviation over seeds, a row for each method.
+    """Mean and standard deviation over the seeds of one benchmark, a row for each method.
+
+    Its column "s" is the wall time of training and evaluation, "kB" what is kept beside the model.
 
     `published` adds a column, and so does `against`: the p-value of `paired_test` against that recipe with as large a
     memory, for methods that have the same seeds.
     """
     results = list(results)
     seeds = len({r.spec.seed for r in results})
+    benchmark = Path(results[0].spec.benchmark).stem
     shown = Table(
-        title=f"percent, mean ± standard deviation over {seeds} seed{'s' * (seeds > 1)}",
+        title=f"{benchmark}: percent, mean ± standard deviation over {seeds} seed{'s' * (seeds > 1)}",
         box=box.SIMPLE_HEAD,
         padding=(0, 0, 0, 1),
     )
@@ -200,14 +225,3 @@ def _mean_sd(values: list[float]) -> str:
     percent = 100 * np.array(values)
     sd = f" ± {percent.std(ddof=1):.2f}" if len(values) > 1 else ""
     return f"{percent.mean():.2f}{sd}"
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("experiences"),
-        TimeElapsedColumn(),
-        console=console,
-    )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from ckd.errors import ConfigError
 from ckd.objective import Objective
 from ckd.recipes import get
 
-Progress = Callable[[int, int], None]
-"""progress(experiences learnt, of how many)"""
+Progress = Callable[[float, int, float], None]
+"""progress(experiences learnt, of how many, seconds of training and evaluation so far)"""
 
 
 def run(
@@ -38,7 +39,7 @@ def run(
         spec: what to run.
         data_root: where data sets are kept.
         device: for the model and the data.
-        progress: called after each experience.
+        progress: called after each experience, and a few times a second within it.
 
     Raises:
         CkdError: a setting or data that cannot work.
@@ -98,11 +99,19 @@ def _train(
         LearningRateDecay,
         MixedPrecision,
         SelfDistillation,
+        StepCounter,
         TensorLoader,
     )
 
     strategies = {"Naive": Naive, "Cumulative": Cumulative, "JointTraining": JointTraining}
     recorder, compiled, plugin = AccuracyRecorder(keep_predictions=True), Compiled(), SelfDistillation(objective)
+    learnt, watch = 0, _Stopwatch()
+
+    def report(part: float = 0.0) -> None:
+        if progress is not None:
+            progress(learnt + part, len(lessons), watch.now())
+
+    counter = StepCounter(report)
     strategy = strategies[get(spec.recipe).strategy](
         model=model,
         optimizer=torch.optim.SGD(model.parameters(), lr=spec.lr),
@@ -117,24 +126,21 @@ def _train(
             *([MixedPrecision()] if spec.precision == "bfloat16" else []),
             *([compiled] if spec.compiled else []),
             *([LearningRateDecay(spec.lr_end)] if spec.lr_end != 1 else []),
+            counter,
         ],
         evaluator=recorder,
     )
-    seconds = {"training": 0.0, "evaluation": 0.0}
-
-    def timed(what: str, act: Callable[[Any], Any], on: Any) -> None:
-        start = time.perf_counter()
-        act(on)
-        seconds[what] += time.perf_counter() - start
-
-    timed("evaluation", strategy.eval, benchmark.test_stream)
     together = get(spec.recipe).strategy == "JointTraining"
     lessons = [benchmark.train_stream] if together else list(benchmark.train_stream)
-    for i, lesson in enumerate(lessons):
-        timed("training", strategy.train, lesson)
-        timed("evaluation", strategy.eval, benchmark.test_stream)
-        if progress is not None:
-            progress(i + 1, len(lessons))
+    with watch.timing("evaluation"):
+        strategy.eval(benchmark.test_stream)
+    for lesson in lessons:
+        with watch.timing("training"):
+            strategy.train(lesson)
+        with watch.timing("evaluation"):
+            strategy.eval(benchmark.test_stream)
+        learnt += 1
+        report()
     losses = {name.rsplit("/", 1)[1]: curve for name, curve in recorder.losses.items()}
     made = provenance(str(device))
     if spec.compiled:
@@ -146,8 +152,29 @@ def _train(
         recorder.matrix(),
         recorder.task_matrix(),
         losses,
-        seconds,
+        watch.seconds,
         plugin.engine.nbytes(),
         made,
         recorder.predictions(),
+        counter.steps,
     )
+
+
+class _Stopwatch:
+    """Seconds in training and in evaluation."""
+
+    def __init__(self) -> None:
+        self.seconds = {"training": 0.0, "evaluation": 0.0}
+        self._since: float | None = None
+
+    @contextmanager
+    def timing(self, what: str) -> Iterator[None]:
+        """Add the seconds that pass in here."""
+        self._since = time.perf_counter()
+        yield
+        self.seconds[what] += time.perf_counter() - self._since
+        self._since = None
+
+    def now(self) -> float:
+        """All seconds so far, with those under way."""
+        return sum(self.seconds.values()) + (0.0 if self._since is None else time.perf_counter() - self._since)

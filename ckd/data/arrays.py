@@ -133,7 +133,7 @@ def arrays(x_train: Any, y_train: Any, x_test: Any, y_test: Any) -> Arrays:
 
 
 def _samples(name: str, values: Any) -> Tensor:
-    found = values.detach().cpu() if isinstance(values, Tensor) else np.ascontiguousarray(values)
+    found = values.detach().cpu() if isinstance(values, Tensor) else np.require(values, requirements=("C", "W"))
     kind = str(found.dtype).removeprefix("torch.")
     if found.ndim < 2 or not (kind == "uint8" or "float" in kind):
         raise DataError(

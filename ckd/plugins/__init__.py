@@ -7,6 +7,7 @@ from ckd.plugins.loader import LoaderWarning, TensorLoader
 from ckd.plugins.lr_decay import LearningRateDecay
 from ckd.plugins.mixed_precision import MixedPrecision, release
 from ckd.plugins.recorder import AccuracyRecorder
+from ckd.plugins.step_counter import StepCounter
 
 __all__ = [
     "AccuracyRecorder",
@@ -17,6 +18,7 @@ __all__ = [
     "LoaderWarning",
     "MixedPrecision",
     "SelfDistillation",
+    "StepCounter",
     "TensorLoader",
     "release",
 ]

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import importlib.util
 import inspect
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from ckd.errors import ConfigError, UnknownNameError
+from ckd.modules import file_module
+from ckd.names import known_as
 from ckd.objective import Objective
 
 Strategy = Literal["Naive", "Cumulative", "JointTraining"]
@@ -112,6 +112,8 @@ def recipe(
 def get(name: str) -> Recipe:
     """The recipe called `name`, or that an entry point, `package.module:function` or a file names.
 
+    A name may be written otherwise where it is clear: `derpp` and `DER_PP` are der++, `er_ace` is er-ace.
+
     Raises:
         UnknownNameError: no such recipe; the nearest names are in the message.
         ConfigError: a module or file that cannot be loaded, or that holds no recipe.
@@ -123,7 +125,10 @@ def get(name: str) -> Recipe:
         return _found(name, points[name])
     if ":" in name or name.endswith(".py"):
         return _found(name, name)
-    raise UnknownNameError.of("recipe", name, [*RECIPES, *points])
+    found = known_as(name, [*RECIPES, *points])
+    if found is None:
+        raise UnknownNameError.of("recipe", name, [*RECIPES, *points])
+    return get(found)
 
 
 def source_file(name: str) -> Path | None:
@@ -136,7 +141,7 @@ def _found(name: str, where: str) -> Recipe:
     """The recipe at `package.module:function`, `file.py:function`, or the only one of a file or module."""
     module_name, _, function = where.rpartition(":") if not where.endswith(".py") else (where, "", "")
     try:
-        module = _file(Path(module_name)) if module_name.endswith(".py") else importlib.import_module(module_name)
+        module = file_module(Path(module_name)) if module_name.endswith(".py") else importlib.import_module(module_name)
     except (ImportError, OSError, SyntaxError) as error:
         expected, fix = "a function of a module or file", "Write package.module:function, or file.py:function."
         received = "no such file" if isinstance(error, FileNotFoundError) else error
@@ -155,19 +160,6 @@ def _found(name: str, where: str) -> Recipe:
     found = registered or _recipe(name, cast(Build, build))
     RECIPES[name] = replace(found, name=name)
     return RECIPES[name]
-
-
-def _file(path: Path) -> Any:
-    """A file as a module, executed once a process."""
-    module_name = f"ckd_recipe_{path.stem}_{abs(hash(path.resolve()))}"
-    if module_name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(module_name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        sys.modules[module_name] = module
-    return sys.modules[module_name]
 
 
 def _recipe(name: str, build: Build, *, paper: str = "", **told: Any) -> Recipe:

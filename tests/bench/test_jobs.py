@@ -72,14 +72,11 @@ def test_runs_at_once_that_diverge_are_named_at_the_end(one_by_one_and_at_once):
     assert said == expected
 
 
-def test_runs_at_once_move_their_bars(one_by_one_and_at_once):
+def test_each_run_that_ends_is_a_line(one_by_one_and_at_once):
     for printed, *_ in one_by_one_and_at_once:
-        bars = re.findall(r"^(.*seed \d).* (\d/\d) experiences", printed, re.MULTILINE)
-        assert sorted(bars) == [
-            ("der++, memory 20, seed 0", "2/2"),
-            ("naive, seed 0", "2/2"),
-            ("naive, seed 8", "0/1"),
-        ]
+        lines = re.findall(r"^\[(\d)/3\] (.*seed \d): (.{5})", printed, re.MULTILINE)
+        assert [n for n, *_ in lines] == ["1", "2", "3"]
+        assert sorted(name for _, name, _ in lines) == ["der++, memory 20, seed 0", "naive, seed 0", "naive, seed 8"]
 
 
 ONE = [[0.9, 0.0], [0.5, 0.8]]
@@ -116,6 +113,22 @@ def test_workers_have_one_thread_each_and_leave_interrupts_to_the_parent(suite, 
     results, _ = suite(specs("naive", seeds=2), jobs=2)
     assert [r.memory_bytes for r in results] == [{"threads": 1, "interrupts": 0}] * 2
     assert os.environ["OMP_NUM_THREADS"] == "2"
+
+
+def halfway(spec, *, progress, **given):
+    """In place of `run`: reports once."""
+    progress(1.5, 2, 3.0)
+    return replace(result("naive", 0, ONE), spec=spec)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_runs_move_their_bars_on_a_terminal(tmp_path, monkeypatch, jobs):
+    monkeypatch.setattr(ckd.bench.suite, "run", halfway)
+    printed = io.StringIO()
+    console = Console(file=printed, width=200, force_terminal=True)
+    run_suite(specs("naive", seeds=2), tmp_path, jobs=jobs, console=console)
+    for seed in range(2):
+        assert re.search(rf"naive, seed {seed} [^\n]* 1\.5/2 experiences, 3\.0 s", printed.getvalue())
 
 
 def test_an_interrupt_stops_the_workers_and_keeps_what_is_finished(suite, tmp_path, monkeypatch):

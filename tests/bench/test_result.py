@@ -23,6 +23,7 @@ def result(rows=ROWS, initial=(0.1, 0.2, 0.3), recipe="der++", seed=0):
         seconds={"training": 1.5, "evaluation": 0.5},
         memory_bytes={"inputs": 1280, "teachers": 0},
         made=provenance(),
+        steps=90,
     )
 
 
@@ -34,6 +35,7 @@ def result(rows=ROWS, initial=(0.1, 0.2, 0.3), recipe="der++", seed=0):
         "memory_bytes",
         "made",
         "losses",
+        "steps",
     ],
 )
 def test_what_is_saved_is_loaded(tmp_path, name):
@@ -59,6 +61,24 @@ def test_the_file_tells_a_reader_what_was_found(tmp_path):
     assert content["forgetting"] == pytest.approx((0.9 - 0.25 + 0.8 - 0.5) / 2)
     assert content["settings"]["alpha"] == 0.3
     assert {"torch", "avalanche-lib", "avalanche-ckd", "python", "machine"} <= content["made"].keys()
+
+
+def test_a_newer_format_is_refused(tmp_path):
+    file = save(result(), tmp_path)
+    content = json.loads(file.read_text())
+    assert content["format"] == 2
+    file.write_text(json.dumps({**content, "format": 3}))
+    with pytest.raises(DataError, match="format 3, newer than 2: a later version of ckd wrote it"):
+        load(file)
+
+
+def test_a_result_from_before_there_were_formats_is_loaded(tmp_path):
+    file = save(result(), tmp_path)
+    content = json.loads(file.read_text())
+    del content["format"], content["steps"]
+    file.write_text(json.dumps(content))
+    assert load(file).matrix.values.tolist() == ROWS
+    assert load(file).steps == 0
 
 
 def test_joint_training_has_no_forgetting(tmp_path):

@@ -1,6 +1,7 @@
 """Tiny real runs on the embedded digits."""
 
 import functools
+import itertools
 import math
 import pickle
 import random
@@ -142,11 +143,24 @@ def test_of_a_compiled_network_the_graphs_are_counted(monkeypatch):
 @pytest.mark.parametrize(("recipe", "expected"), [("naive", [(1, 2), (2, 2)]), ("joint", [(1, 1)])])
 def test_progress_is_reported(recipe, expected):
     reported = []
-    run(
+    result = run(
         plan("split-digits", recipe, seed=0, n_experiences=2, epochs=1),
-        progress=lambda done, total: reported.append((done, total)),
+        progress=lambda *state: reported.append(state),
     )
-    assert reported == expected
+    assert [(done, total) for done, total, _ in reported if done == int(done)] == expected
+    assert all(a <= b for one, other in itertools.pairwise(reported) for a, b in zip(one, other, strict=True))
+    assert 0 < reported[0][0] < 1  # within the first experience
+    assert reported[-1][2] == sum(result.seconds.values())
+
+
+def test_progress_changes_nothing_and_steps_are_counted():
+    seen = []
+    watched = run(tiny("er").spec, progress=lambda *state: seen.append(state))
+    assert seen
+    assert watched.losses == tiny("er").losses
+    assert watched.matrix.to_json() == tiny("er").matrix.to_json()
+    batches = sum(math.ceil(len(e) / BATCH) for e in tensor_stream("split-digits", n_experiences=N_EXPERIENCES).train)
+    assert (watched.steps, tiny("er", epochs=2, passes=3).steps) == (batches, 6 * batches)
 
 
 def test_joint_training_beats_fine_tuning_by_far():

@@ -1,5 +1,6 @@
 """Many runs: kept or repeated, tabulated, drawn."""
 
+import json
 import os
 
 import numpy as np
@@ -51,7 +52,7 @@ def test_what_is_finished_is_kept(suite, tmp_path, monkeypatch):
     again, printed = suite(wanted)
     assert [f.stat().st_mtime for f in files(tmp_path)] == [LONG_AGO] * 2
     assert [r.matrix.values.tolist() for r in again] == [r.matrix.values.tolist() for r in first]
-    assert "naive, seed 1 (kept)" in printed
+    assert "2 of 2 runs are finished already" in printed
 
 
 def test_only_what_is_missing_is_run(suite, tmp_path):
@@ -77,6 +78,45 @@ def test_a_damaged_result_is_refused_unless_forced(suite, tmp_path):
     assert len(results) == 1
 
 
+@pytest.fixture
+def other_code(suite, tmp_path):
+    """other_code(digest) -> results of naive with two seeds, the first of which that code made (None: not said)."""
+
+    def act(digest):
+        suite(specs("naive", seeds=2))
+        content = json.loads(files(tmp_path)[0].read_text())
+        content["made"] |= {"code": digest}
+        if digest is None:
+            del content["made"]["code"], content["format"]
+        files(tmp_path)[0].write_text(json.dumps(content))
+        made_long_ago(tmp_path)
+
+    return act
+
+
+@pytest.mark.parametrize("digest", ["0123456789ab", None])
+def test_results_of_other_code_are_refused_before_anything_is_trained(suite, other_code, monkeypatch, digest):
+    other_code(digest)
+    monkeypatch.setattr(ckd.bench.suite, "run", None)
+    with pytest.raises(DataError, match=r"1 of 2 made by other code\. Use another --out, --force .* or --keep"):
+        suite(specs("naive", "er", seeds=2))
+
+
+def test_results_of_other_code_are_run_again_or_kept_as_is_asked(suite, other_code, tmp_path):
+    other_code("0123456789ab")
+    suite(specs("naive", seeds=2), keep=True)
+    assert [f.stat().st_mtime == LONG_AGO for f in files(tmp_path)] == [True, True]
+    suite(specs("naive", seeds=2), force=True)
+    assert [f.stat().st_mtime == LONG_AGO for f in files(tmp_path)] == [False, False]
+    suite(specs("naive", seeds=2))
+
+
+def test_results_of_other_code_that_are_not_asked_for_are_left_alone(suite, other_code):
+    other_code("0123456789ab")
+    results, _ = suite(specs("naive", seeds=2)[1:])
+    assert len(results) == 1
+
+
 def test_finished_runs_are_kept_when_a_later_one_fails(suite, tmp_path):
     with pytest.raises(ConfigError, match="network"):  # digits are too small for it
         suite([*specs("naive"), plan("split-digits", "naive", seed=1, n_experiences=2, network="resnet18")])
@@ -87,6 +127,16 @@ def test_finished_runs_are_kept_when_a_later_one_fails(suite, tmp_path):
 def test_a_picture_is_drawn(suite, tmp_path, recipes):
     suite(specs(*recipes))
     assert (tmp_path / "forgetting.png").read_bytes().startswith(b"\x89PNG\r\n")
+
+
+def test_each_of_several_benchmarks_has_a_table_and_a_picture(suite, tmp_path):
+    wanted = [plan(b, "naive", seed=0, n_experiences=2, epochs=1) for b in ("split-digits", "permuted-digits")]
+    _, printed = suite(wanted)
+    pictures = ["forgetting-permuted-digits.png", "forgetting-split-digits.png"]
+    assert sorted(file.name for file in tmp_path.glob("*.png")) == pictures
+    for benchmark in ("split-digits", "permuted-digits"):
+        assert f"{benchmark}: percent" in printed
+    assert printed.count("\n  naive ") == 2
 
 
 def test_the_table_and_the_folder_are_printed(suite, tmp_path):

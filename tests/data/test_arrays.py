@@ -76,6 +76,15 @@ def test_labels_become_int64(labels):
     assert data.n_classes == 3
 
 
+def test_arrays_that_cannot_be_written_are_copied():
+    raw = bytes(range(24))
+    x = np.frombuffer(raw, np.uint8).reshape(4, 6)  # PyTorch would warn of it, and warnings are errors here
+    y = np.frombuffer(bytes([0, 1, 0, 1]), np.uint8)
+    found = arrays(x, y, x, y)
+    found.x_train[:] = 0
+    assert x.ravel().tolist() == list(raw)
+
+
 def test_tensors_are_taken_too():
     x = values(6, 4)
     assert torch.equal(of(torch.from_numpy(x), torch.from_numpy(LABELS)).x_train, of(x).x_train)

@@ -1,0 +1,42 @@
+"""What is finished already, and whether this code made it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from ckd.bench.code import CODE
+from ckd.bench.result import FILE, Result, load
+from ckd.bench.spec import RunSpec
+from ckd.errors import DataError
+
+
+def finished(specs: Sequence[RunSpec], out: Path) -> dict[int, Result]:
+    """The results that are under `out`, by the number of the spec.
+
+    Raises:
+        DataError: a file that is not a result, or one of a newer version.
+    """
+    files = {i: out / spec.folder / FILE for i, spec in enumerate(specs)}
+    return {i: load(file) for i, file in files.items() if file.exists()}
+
+
+def by_other_code(result: Result) -> bool:
+    """Whether another version of ckd's files made the result, or one that did not say which it was."""
+    return result.made.get("code") != CODE
+
+
+def check_code(results: Collection[Result], out: Path) -> None:
+    """Refuse results of other code.
+
+    Raises:
+        DataError: how many there are.
+    """
+    others = sum(map(by_other_code, results))
+    if others:
+        raise DataError(
+            f"results in {out}",
+            expected="results of the code that runs now",
+            received=f"{others} of {len(results)} made by other code",
+            fix="Use another --out, --force to run them again, or --keep to use them all the same.",
+        )
