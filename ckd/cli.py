@@ -92,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--figures", metavar="DIR", help="write figures there too, as PNG and SVG")
     report.add_argument("--only", action="append", default=[], metavar="PATTERN", help='methods such as "der*"')
     report.add_argument("--against", metavar="R", help="the method that others are tested against (default: the best)")
-    report.add_argument("--title", default="Results", metavar="TEXT", help="of the page (default: %(default)s)")
+    report.add_argument("--title", default="", metavar="TEXT", help="of the page (default: the suite's)")
     report.set_defaults(act=_report)
 
     bench = commands.add_parser(
@@ -205,6 +205,7 @@ def _demo(arguments: argparse.Namespace) -> None:
     specs = [plan("split-digits", r, seed=s, memory_size=100) for r in recipes for s in range(3)]
     _own_process()
     run_suite(specs, arguments.out, force=arguments.force, keep=arguments.keep)
+    _page([arguments.out], Path(arguments.out) / "report.html", title="ckd demo: new digits, two at a time")
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -250,7 +251,7 @@ def _run(arguments: argparse.Namespace) -> None:
 def _bench(arguments: argparse.Namespace) -> None:
     from ckd.bench import run_suite
     from ckd.bench.suite import list_runs
-    from ckd.bench.suite_file import load_suite
+    from ckd.bench.suite_file import load_suite, save_suite
 
     suite = load_suite(arguments.suite)
     specs = suite.specs(
@@ -277,26 +278,26 @@ def _bench(arguments: argparse.Namespace) -> None:
     )
     if suite.source:
         print(f"published: {suite.source}")
+    save_suite(suite, Path(arguments.out))
+    _page([arguments.out], Path(arguments.out) / "report.html")
 
 
 def _report(arguments: argparse.Namespace) -> None:
+    given = {name: getattr(arguments, name) for name in ("tables", "figures", "only", "against", "title")}
+    _page(arguments.folders, arguments.out, **given)
+
+
+def _page(folders: list[str], out: str | Path, **given: Any) -> None:
+    """Write a report, and say what was written and what was left out."""
     from ckd.report import write_report
 
-    results = write_report(
-        arguments.folders,
-        arguments.out,
-        tables=arguments.tables,
-        figures=arguments.figures,
-        only=arguments.only,
-        against=arguments.against,
-        title=arguments.title,
-    )
+    results = write_report(folders, out, **given)
     for left in results.left_out:
         print(f"left out: {left.file}: {left.reason}", file=sys.stderr)
     for note in results.notes:
         print(f"note: {note}", file=sys.stderr)
-    written = [arguments.out, arguments.tables, arguments.figures]
-    print(f"{len(results.found)} runs in {', '.join(path for path in written if path)}")
+    written = [out, *(given.get(name) for name in ("tables", "figures"))]
+    print(f"{len(results.found)} runs in {', '.join(str(path) for path in written if path)}")
 
 
 def _tune(arguments: argparse.Namespace) -> None:

@@ -18,6 +18,8 @@ from ckd.evaluation import AccuracyMatrix, Predictions
 
 FILE = "result.json"
 PREDICTIONS = "predictions.npz"
+DIVERGED = "diverged.json"
+"""In the place of both where a run diverged: what was run, and what happened."""
 
 FORMAT = 2
 """Of `result.json`; files without a number are of format 1, which has no digest of the code."""
@@ -81,17 +83,38 @@ def save(result: Result, out: Path) -> Path:
     }
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        file.with_name(DIVERGED).unlink(missing_ok=True)
         if result.predictions is not None:
             result.predictions.save(file.with_name(PREDICTIONS))
-        part = file.with_suffix(f".{os.getpid()}.part")
-        try:
-            part.write_text(json.dumps(content, indent=1))
-            os.replace(part, file)
-        finally:
-            part.unlink(missing_ok=True)
+        _write(file, content)
     except OSError as error:
         raise writable_error(out, error) from error
     return file
+
+
+def save_diverged(spec: RunSpec, reason: str, out: Path) -> Path:
+    """Note under `out` that a run diverged, for reports to name it; returns the file.
+
+    Raises:
+        DataError: a folder that cannot be written.
+    """
+    file = out / spec.folder / DIVERGED
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _write(file, {"format": FORMAT, **asdict(spec), "diverged": reason})
+    except OSError as error:
+        raise writable_error(out, error) from error
+    return file
+
+
+def _write(file: Path, content: dict[str, Any]) -> None:
+    """Write JSON, whole or not at all."""
+    part = file.with_suffix(f".{os.getpid()}.part")
+    try:
+        part.write_text(json.dumps(content, indent=1))
+        os.replace(part, file)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def load(file: Path) -> Result:

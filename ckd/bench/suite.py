@@ -14,7 +14,7 @@ from rich.table import Table
 from ckd.bench.finished import by_other_code, check_code, finished
 from ckd.bench.jobs import one_by_one, side_by_side
 from ckd.bench.progress import SuiteProgress
-from ckd.bench.result import Result, save, writable_error
+from ckd.bench.result import Result, save, save_diverged, writable_error
 from ckd.bench.spec import RunSpec
 from ckd.bench.training import check_device, run
 from ckd.data.registry import find
@@ -85,6 +85,7 @@ def run_suite(
                 found[i] = result()
             except NonFiniteLossError as error:  # the other runs may well be sound
                 diverged[i] = f"{shown.name(i)}: {error}"
+                save_diverged(specs[i], str(error), out)
                 shown.fail(i, error)
             else:
                 save(found[i], out)

@@ -5,18 +5,22 @@ from __future__ import annotations
 import difflib
 import inspect
 import itertools
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from ckd.bench.result import writable_error
 from ckd.bench.spec import RunSpec, plan
 from ckd.bench.suite import Published, unique
 from ckd.errors import ConfigError, UnknownNameError
 from ckd.modules import file_module
 from ckd.names import known_as
 from ckd.recipes import get
+
+SUITE = "suite.json"
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,21 @@ class Suite:
             for benchmark, r, size, s in product
         )
         return specs if only is None else _matching(specs, only)
+
+
+def save_suite(suite: Suite, out: Path) -> None:
+    """Write beside the results what a report says of them: title, published numbers and the method to test against.
+
+    Raises:
+        DataError: a folder that cannot be written.
+    """
+    published = [[recipe, size, percent] for (recipe, size), percent in suite.published.items()]
+    content = {"title": suite.title, "published": published, "source": suite.source, "against": suite.against}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / SUITE).write_text(json.dumps({**content, "benchmarks": list(suite.benchmarks)}, indent=1))
+    except OSError as error:
+        raise writable_error(out, error) from error
 
 
 _DECIDED = {"benchmark", "recipe", "seed", "memory_size", "settings"}

@@ -42,10 +42,9 @@ def _bytes(result: Result, _: Asked) -> float:
 
 
 def _steps_a_second(result: Result, _: Asked) -> float:
-    steps = getattr(result, "steps", 0)
-    if not steps:
+    if not result.steps:
         raise DataError("steps", expected="how many there were", received="none recorded", fix="Run again.")
-    return float(steps / result.seconds["training"])
+    return float(result.steps / result.seconds["training"])
 
 
 def _without_reference(result: Result, _: Asked) -> float:

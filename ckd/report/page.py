@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from ckd import __version__
 from ckd.report.across import Across
 from ckd.report.charts import Figure, Styles, figures
 from ckd.report.commands import command
@@ -54,7 +54,7 @@ def page(
         charts |= {f"across/{f.name}": _described(f) for f in across.figures}
     return template.render(
         title=title,
-        version=__version__,
+        version=version("avalanche-ckd"),
         date=datetime.now(UTC).date().isoformat(),
         folders=", ".join(map(str, folders)),
         summary_line=_summary_line(results, summaries),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ckd.bench.result import FILE, PREDICTIONS, Result, load
+from ckd.bench.result import DIVERGED, FILE, PREDICTIONS, Result, load
 from ckd.bench.spec import RunSpec
 from ckd.errors import CkdError, DataError
 from ckd.evaluation import Predictions
@@ -145,7 +146,7 @@ def load_results(*folders: str | Path) -> Results:
     loaded: dict[tuple[Path, int], tuple[Path, Result]] = {}
     left_out: list[LeftOut] = []
     notes: list[str] = []
-    for file in _files(folders):
+    for file in _files(folders, FILE):
         try:
             result = load(file)
         except CkdError as error:
@@ -158,6 +159,7 @@ def load_results(*folders: str | Path) -> Results:
             left_out.append(LeftOut(file, f"the same run as {loaded[key][0]}, with other numbers"))
         else:
             left_out.append(LeftOut(file, f"the same run as {loaded[key][0]}"))
+    left_out += [LeftOut(file, f"diverged: {_reason(file)}") for file in _files(folders, DIVERGED)]
     specs = [result.spec for _, result in loaded.values()]
     names = _methods(specs)
     runs = []
@@ -172,7 +174,7 @@ def load_results(*folders: str | Path) -> Results:
     return Results(tuple(runs), tuple(left_out), tuple(notes))
 
 
-def _files(folders: Sequence[str | Path]) -> list[Path]:
+def _files(folders: Sequence[str | Path], name: str) -> list[Path]:
     files: dict[Path, None] = {}
     for folder in map(Path, folders):
         if not folder.is_dir():
@@ -182,8 +184,15 @@ def _files(folders: Sequence[str | Path]) -> list[Path]:
                 received="a file" if folder.exists() else "nothing there",
                 fix="Check the path.",
             )
-        files |= dict.fromkeys(sorted(file.resolve() for file in folder.rglob(FILE)))
+        files |= dict.fromkeys(sorted(file.resolve() for file in folder.rglob(name)))
     return list(files)
+
+
+def _reason(file: Path) -> str:
+    try:
+        return str(json.loads(file.read_text())["diverged"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "the file says no more"
 
 
 def _predictions(file: Path, result: Result) -> Predictions:

@@ -12,6 +12,7 @@ from ckd.errors import DataError, UnknownNameError
 from ckd.report.across import across
 from ckd.report.page import page, write_figures
 from ckd.report.results import Results, load_results
+from ckd.report.suites import load_suites
 from ckd.report.summary import summarise
 from ckd.report.tables import write_tables
 
@@ -24,7 +25,7 @@ def write_report(
     figures: str | Path | None = None,
     only: Sequence[str] = (),
     against: str | None = None,
-    title: str = "Results",
+    title: str = "",
 ) -> Results:
     """Read the results below `folders` and write a page, tables and figures of them.
 
@@ -35,7 +36,7 @@ def write_report(
         figures: a folder for the figures as PNG and SVG.
         only: methods to report, as patterns such as "der*"; all if there are none.
         against: a method or recipe that the others are tested against; the best if it is None.
-        title: of the page.
+        title: of the page; the suite's if it is empty.
 
     Returns:
         What was found, with what was left out and why.
@@ -59,7 +60,11 @@ def write_report(
         known = {run.method for run in results.found} | {run.result.spec.recipe for run in results.found}
         if against not in known:
             raise UnknownNameError.of("method", against, known)
-    summaries = [summarise(name, methods, against=against) for name, methods in results.benchmarks().items()]
+    suites = load_suites(folders)
+    summaries = [
+        summarise(name, methods, against=against or suites.against, published=suites.published_of(methods))
+        for name, methods in results.benchmarks().items()
+    ]
     together = across(summaries)
     try:
         if tables is not None:
@@ -67,7 +72,9 @@ def write_report(
         if figures is not None:
             write_figures(summaries, Path(figures), together)
         if out is not None:
-            text = page(results, summaries, title=title, folders=folders, across=together)
+            text = page(
+                results, summaries, title=title or suites.title, folders=folders, across=together, source=suites.source
+            )
             Path(out).parent.mkdir(parents=True, exist_ok=True)
             Path(out).write_text(text, encoding="utf-8")
     except OSError as error:
