@@ -159,6 +159,11 @@ def _add_protocol(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data-root", metavar="D", help="where data sets are kept (default: ~/.cache/ckd)")
     command.add_argument("--out", metavar="DIR", help="where results go (default: runs/BENCHMARK)")
     command.add_argument("--epochs", type=int, metavar="E", help="passes over each experience")
+    command.add_argument(
+        "--stream",
+        metavar="NAME",
+        help="what FILE.npz is made into: split by classes (the default), permuted or rotated",
+    )
     command.add_argument("--experiences", type=int, metavar="N", help="experiences in the stream")
     command.add_argument("--batch-size", type=int, metavar="B", help="samples in a mini-batch of the stream")
     command.add_argument("--lr", type=float, metavar="L", help="learning rate of SGD")
@@ -352,6 +357,7 @@ def _protocol(arguments: argparse.Namespace) -> dict[str, Any]:
         "average": arguments.average,
         "lr_end": arguments.lr_end,
         "passes": arguments.passes,
+        "stream": arguments.stream,
     }
 
 

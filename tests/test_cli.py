@@ -145,6 +145,16 @@ def test_run_takes_arrays_of_ones_own(run, tmp_path):
     assert [r["benchmark"] for r in results(tmp_path)] == [str(tmp_path / "mine.npz")]
 
 
+@pytest.mark.parametrize("stream", ["split", "permuted"])
+def test_run_makes_the_stream_that_is_asked_for_of_arrays_of_ones_own(run, tmp_path, stream):
+    file = npz_file(tmp_path)
+    assert run(file, "--recipe", "naive", "--epochs", "1", "--stream", stream) == 0
+    (content,) = results(tmp_path)
+    n = {"split": 2, "permuted": 10}[stream]
+    assert np.array(content["accuracy_matrix"]).shape == (n, n)
+    assert (content["stream"] or "split") == stream
+
+
 def test_run_takes_a_recipe_of_ones_own(run, tmp_path, monkeypatch):
     monkeypatch.setattr(registry, "RECIPES", dict(registry.RECIPES))
     file = tmp_path / "mine.py"
@@ -188,6 +198,8 @@ DIGITS = ("split-digits", *TINY)
         ((*DIGITS, "--recipe", "er", "--lr", "0"), "learning rate"),
         (("split-digits", "--recipe", "er", "--experiences", "3"), "a divisor of 10"),
         (("nowhere.npz", "--recipe", "er"), "nowhere.npz"),
+        (("nowhere.npz", "--recipe", "er", "--stream", "rotate"), "Did you mean 'rotated'"),
+        ((*DIGITS, "--recipe", "er", "--stream", "permuted"), "stream of split-digits"),
     ],
     ids=lambda value: " ".join(value[-3:]) if isinstance(value, tuple) else "",
 )
@@ -197,6 +209,11 @@ def test_a_mistake_is_explained_in_one_line(run, capsys, arguments, said):
     assert err.startswith("ckd: ")
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_features_cannot_be_rotated(run, tmp_path, capsys):
+    assert run(npz_file(tmp_path), "--recipe", "er", "--stream", "rotated") == 2
+    assert "expected images" in capsys.readouterr().err
 
 
 def test_a_missing_key_is_explained(run, tmp_path, capsys):

@@ -34,6 +34,7 @@ class RunSpec:
         average: decay of an average of the weights that predicts in the student's place; 0 for none.
         lr_end: share of the learning rate that is left at the end of each experience; 1 keeps it.
         passes: updates with each mini-batch, one after the other.
+        stream: what the arrays of a file of one's own are made into; "" for split by classes.
         data: digest of the arrays, for a file of one's own.
         code: digest of the recipe's file, for a file of one's own.
         source: where the protocol comes from, and what was changed.
@@ -56,6 +57,7 @@ class RunSpec:
     average: float = 0.0
     lr_end: float = 1.0
     passes: int = 1
+    stream: str = ""
     data: str = ""
     code: str = ""
     source: str = ""
@@ -83,6 +85,7 @@ class RunSpec:
             "average": 0.0,
             "lr_end": 1.0,
             "passes": 1,
+            "stream": "",
             "code": "",
         }  # added since, no new folder
         decided = {k: v for k, v in asdict(self).items() if k not in ("seed", "source") and usual.get(k, ...) != v}
@@ -114,10 +117,13 @@ def plan(
     average: float = 0.0,
     lr_end: float = 1.0,
     passes: int | None = None,
+    stream: str | None = None,
 ) -> RunSpec:
     """Decide every hyper-parameter: what is given here, else the protocol table, else the recipe's defaults.
 
     `variant` names another protocol of the benchmark, such as "full" or "online" of split-cifar10.
+
+    `stream` is what an npz file is made into: "split", "permuted" or "rotated".
 
     `samples_per_class="all"` trains on all data where the protocol takes a part.
 
@@ -125,7 +131,7 @@ def plan(
         UnknownNameError: no such benchmark, recipe or hyper-parameter.
         ConfigError: a number that cannot work.
     """
-    found, chosen = find(benchmark), get(recipe)
+    found, chosen = find(benchmark, stream), get(recipe)
     recipe = chosen.name
     remembers = "memory_size" in chosen.defaults
     if memory_size < 0:
@@ -165,6 +171,7 @@ def plan(
         average=average,
         lr_end=lr_end,
         passes=rule.passes if passes is None else passes,
+        stream="" if stream in (None, "split") else stream,
         data=_digest(Path(benchmark)) if benchmark.endswith(".npz") else "",
         code="" if (file := source_file(recipe)) is None else _digest(file),
         source=rule.source + (f"; changed: {', '.join(changed)}" if changed else ""),

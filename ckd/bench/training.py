@@ -52,6 +52,7 @@ def run(
         data_root=data_root,
         validate=spec.validate,
         samples_per_class=spec.samples_per_class,
+        stream=spec.stream or None,
     )
     with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if where.type == "cuda" else []):
         torch.manual_seed(spec.seed)

@@ -37,18 +37,20 @@ def benchmark(
     data_root: Root = None,
     validate: bool = False,
     samples_per_class: int | None = None,
+    stream: str | None = None,
     task_labels: bool = False,
 ) -> Any:
     """The Avalanche benchmark called `name` (see `ckd list`), or of the arrays in an `.npz` file.
 
     Arguments and errors are those of `tensor_stream` and `as_benchmark`.
     """
-    stream = tensor_stream(
+    made = tensor_stream(
         name,
         n_experiences=n_experiences,
         seed=seed,
         data_root=data_root,
         validate=validate,
         samples_per_class=samples_per_class,
+        stream=stream,
     )
-    return as_benchmark(stream, task_labels=task_labels)
+    return as_benchmark(made, task_labels=task_labels)

@@ -10,7 +10,7 @@ from ckd.data.arrays import Arrays
 from ckd.data.sources import cifar10, cifar100, digits, mnist, npz
 from ckd.data.stream import TensorStream
 from ckd.data.streams import permuted, rotated, split
-from ckd.errors import UnknownNameError
+from ckd.errors import ConfigError, UnknownNameError
 
 Root = str | Path | None
 
@@ -52,17 +52,33 @@ BENCHMARKS: dict[str, Benchmark] = {
 }
 
 
-def find(name: str | Path) -> Benchmark:
-    """The benchmark called `name`; a path that ends in `.npz` is your own arrays, split by classes.
+STREAMS: dict[str, tuple[int, Callable[[Arrays, int, int], TensorStream]]] = {
+    "split": (0, split),
+    "permuted": (10, permuted),
+    "rotated": (10, rotated),
+}
+"""What one's own arrays can be made into: the number of experiences (0 for a divisor of the classes) and the maker."""
+
+
+def find(name: str | Path, stream: str | None = None) -> Benchmark:
+    """The benchmark called `name`; a path that ends in `.npz` is your own arrays, as a `stream` of `STREAMS`.
 
     Raises:
-        UnknownNameError: no such benchmark; the nearest names are in the message.
+        UnknownNameError: no such benchmark or stream; the nearest names are in the message.
+        ConfigError: a stream for a benchmark that is one already.
     """
     name = str(name)
     if name.endswith(".npz"):
-        return Benchmark(Path(name).stem, f"the arrays in {name}, split by classes", 0, lambda _: npz(name), split)
+        if (stream := stream or "split") not in STREAMS:
+            raise UnknownNameError.of("stream", stream, STREAMS)
+        n_experiences, make = STREAMS[stream]
+        summary = f"the arrays in {name}, {stream}"
+        return Benchmark(Path(name).stem, summary, n_experiences, lambda _: npz(name), make)
     if name not in BENCHMARKS:
         raise UnknownNameError.of("benchmark", name, [*BENCHMARKS, "FILE.npz"])
+    if stream is not None:
+        fix = "Leave it out; it is for FILE.npz."
+        raise ConfigError(f"stream of {name}", expected="the benchmark's own", received=repr(stream), fix=fix)
     return BENCHMARKS[name]
 
 
@@ -74,24 +90,27 @@ def tensor_stream(
     data_root: Root = None,
     validate: bool = False,
     samples_per_class: int | None = None,
+    stream: str | None = None,
 ) -> TensorStream:
     """The stream of the benchmark called `name`.
 
     Args:
         name: of a benchmark, or the path of an `.npz` file.
-        n_experiences: the benchmark's own number unless given; for an npz file the first of 5, 4, 3 and 2 that
-            divides the number of classes, else one experience for each class.
+        n_experiences: the benchmark's own number unless given. For an npz file that is split, the first of 5, 4, 3
+            and 2 that divides the number of classes, else one experience for each class; for one that is permuted or
+            rotated, 10.
         seed: of what is random about the stream (permutations, angles).
         data_root: where data sets are kept; `~/.cache/ckd` unless given.
         samples_per_class: train on so many samples of each class; all of them unless given.
         validate: hold out a tenth of the training data and test on that instead, for choosing settings.
+        stream: what an npz file is made into: "split" by classes unless given, "permuted" or "rotated".
 
     Raises:
         UnknownNameError: no such benchmark.
         DataError: data that is not there or cannot be used.
         ConfigError: a number of experiences that the data cannot be cut into.
     """
-    benchmark = find(name)
+    benchmark = find(name, stream)
     arrays = benchmark.source(data_root)
     if validate:
         arrays = arrays.holding_out()

@@ -189,6 +189,7 @@ OTHER = {
     "average": 0.9,
     "lr_end": 0.5,
     "passes": 3,
+    "stream": "permuted",
     "data": "0123abcd",
     "code": "0123abcd",
 }
