@@ -1,6 +1,7 @@
 """The README: its examples run as a reader would run them, and its table is the registry's."""
 
 import ast
+import contextlib
 import pickle
 import re
 import subprocess
@@ -12,11 +13,23 @@ import torch
 from torch import nn
 
 from ckd import Engine, SelfDistillation, catalogue
+from ckd.bench import plan, save
+from ckd.bench import run as ckd_run
 from ckd.recipes import RECIPES
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 OWN_LOOP = next(example for example in EXAMPLES if "Engine(recipes." in example)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def demo(tmp_path_factory):
+    """The examples run where results are, as after `make demo`."""
+    folder = tmp_path_factory.mktemp("readme")
+    for seed in range(2):
+        save(ckd_run(plan("split-digits", "er", seed=seed, memory_size=50, epochs=1)), folder / "runs" / "demo")
+    with contextlib.chdir(folder):
+        yield
 
 
 def run(examples):
@@ -31,12 +44,14 @@ def run(examples):
 
 def test_the_examples_run(capsys):
     names = run(EXAMPLES)
-    plugin, own_loop = capsys.readouterr().out.splitlines()
+    plugin, own_loop, *frames = capsys.readouterr().out.splitlines()
     accuracy, forgetting = map(float, plugin.split())
     assert accuracy > 0.75
     assert forgetting < 0.3
     assert sum(ast.literal_eval(own_loop)) / 5 > 0.75
     assert isinstance(names["plugin"], SelfDistillation)
+    assert len(names["results"].runs) == 2
+    assert any("recency_bias" in line for line in frames)
     agreement = [(names["small"](x).argmax(1) == names["large"](x).argmax(1)).float() for x, _ in names["test"]]
     assert torch.cat(agreement).mean() > 0.75
 

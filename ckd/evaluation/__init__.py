@@ -2,7 +2,7 @@
 
 from ckd.evaluation.accuracy_matrix import AccuracyMatrix
 from ckd.evaluation.paired import paired_test
-from ckd.evaluation.plot import plot_against_bytes, plot_forgetting
+from ckd.evaluation.plot import plot_forgetting
 from ckd.evaluation.predictions import Predictions
 
-__all__ = ["AccuracyMatrix", "Predictions", "paired_test", "plot_against_bytes", "plot_forgetting"]
+__all__ = ["AccuracyMatrix", "Predictions", "paired_test", "plot_forgetting"]

@@ -1,4 +1,4 @@
-"""Results as pictures: forgetting curves, and accuracy against the bytes that it takes."""
+"""Results as a picture: forgetting curves."""
 
 from __future__ import annotations
 
@@ -45,41 +45,6 @@ def plot_forgetting(runs: Curves, file: str | Path, *, title: str) -> None:
     _label(left, "Everything taught so far", "average accuracy (%)")
     _label(right, "The first experience alone", "accuracy (%)")
     figure.legend(*left.get_legend_handles_labels(), loc="outside right center", frameon=False, title=LEGEND)
-    figure.savefig(file, dpi=150)
-
-
-def plot_against_bytes(
-    methods: Mapping[str, Sequence[tuple[float, float, float]]], file: str | Path, *, title: str
-) -> None:
-    """Write a PNG of accuracy against the bytes of state that a method keeps beside the model: memory, teachers, all.
-
-    Args:
-        methods: for each method, by the name that is shown, its points (bytes, mean accuracy, standard deviation),
-            accuracies from 0 to 1; a method with 0 bytes is a dashed level.
-        file: the PNG to write.
-        title: of the picture.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 5.5), layout="constrained")
-    axes = figure.subplots()
-    axes.set_title(title, fontsize=11)
-    for i, (name, points) in enumerate(methods.items()):
-        size, mean, sd = np.array(sorted(points)).T
-        if not size.any():
-            axes.axhline(100 * mean[0], color=f"C{i % 10}", linestyle="--", linewidth=1, label=name)
-            continue
-        style = {"marker": "o", "markersize": 4, "capsize": 2, "color": f"C{i % 10}", "label": name}
-        axes.errorbar(size / 1000, 100 * mean, 100 * sd, **style)  # type: ignore[arg-type]
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter("{x:g}")
-    axes.set_xlabel("state beside the model (kB)")
-    axes.set_ylabel("average accuracy at the end (%)")
-    axes.grid(alpha=0.25, which="both")
-    spines: Any = axes.spines
-    spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside right center", frameon=False)
     figure.savefig(file, dpi=150)
 
 

@@ -6,7 +6,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ckd.evaluation import AccuracyMatrix, plot_against_bytes, plot_forgetting
+from ckd.evaluation import AccuracyMatrix, plot_forgetting
 
 FIRST_SEED = AccuracyMatrix([[0.8, 0.2, 0.1], [0.9, 0.7, 0.3], [0.5, 0.6, 0.95]])
 SECOND_SEED = AccuracyMatrix([[0.6, 0.2, 0.1], [0.7, 0.7, 0.3], [0.3, 0.6, 0.75]])
@@ -96,15 +96,3 @@ def test_a_method_has_one_colour_on_both_sides(drawn):
     colours = [to_hex(line.get_color()) for line in left.lines]
     assert len(set(colours)) == 3
     assert [to_hex(line.get_color()) for line in right.lines] == colours[1:]
-
-
-def test_accuracy_stands_against_bytes_in_order(monkeypatch):
-    figures = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **kwargs: figures.append(figure))
-    methods = {"er": [(800_000, 0.9, 0.01), (160_000, 0.7, 0.02)], "joint": [(0, 0.94, 0.0)]}
-    plot_against_bytes(methods, "unwritten.png", title="bytes")
-    (axes,) = figures[0].axes
-    curve, level = axes.containers[0].lines[0], axes.lines[-1]
-    assert curve.get_xydata().tolist() == [[160, 70], [800, 90]]
-    assert set(level.get_ydata()) == {94}
-    assert axes.get_xscale() == "log"
