@@ -147,7 +147,8 @@ def test_progress_is_reported(recipe, expected):
         plan("split-digits", recipe, seed=0, n_experiences=2, epochs=1),
         progress=lambda *state: reported.append(state),
     )
-    assert [(done, total) for done, total, _ in reported if done == int(done)] == expected
+    whole = [(done, total) for done, total, _ in reported if done == int(done)]
+    assert list(dict.fromkeys(whole)) == expected  # the last step of an experience may be reported too
     assert all(a <= b for one, other in itertools.pairwise(reported) for a, b in zip(one, other, strict=True))
     assert 0 < reported[0][0] < 1  # within the first experience
     assert reported[-1][2] == sum(result.seconds.values())
