@@ -14,6 +14,7 @@ from ckd.bench import NETWORKS
 from ckd.cli import main
 from ckd.data import BENCHMARKS
 from ckd.recipes import RECIPES, registry
+from ckd.report import Results
 
 TINY = ("--experiences", "2", "--epochs", "1")
 
@@ -281,7 +282,9 @@ def test_the_version_is_printed(capsys):
 def test_demo_compares_five_recipes(tmp_path, monkeypatch):
     passed = {}
     monkeypatch.setattr("ckd.bench.run_suite", lambda specs, out, **settings: passed.update(specs=specs, out=out))
+    monkeypatch.setattr("ckd.report.write_report", lambda folders, page, **_: passed.update(page=page) or Results(()))
     assert main(["demo", "--out", str(tmp_path)]) == 0
+    assert passed["page"] == tmp_path / "report.html"
     assert {spec.recipe for spec in passed["specs"]} == {"naive", "lwf", "er", "der++", "self-distillation"}
     assert {spec.benchmark for spec in passed["specs"]} == {"split-digits"}  # embedded: no download
     assert passed["out"] == str(tmp_path)
@@ -306,6 +309,7 @@ def test_the_public_names_are_these():
         "Snapshot",
         "TensorLoader",
         "Term",
+        "load_results",
         "tap",
     ]
 

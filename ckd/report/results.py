@@ -138,10 +138,10 @@ def load_results(*folders: str | Path) -> Results:
         >>> folder = tempfile.mkdtemp()
         >>> for seed in (0, 1):
         ...     _ = save(run(plan("split-digits", "naive", seed=seed, epochs=1)), Path(folder))
-        >>> load_results(folder).runs[["method", "seed", "accuracy"]].round(2)
-          method  seed  accuracy
-        0  naive     0      0.19
-        1  naive     1      0.19
+        >>> load_results(folder).runs[["method", "seed"]]
+          method  seed
+        0  naive     0
+        1  naive     1
     """
     loaded: dict[tuple[Path, int], tuple[Path, Result]] = {}
     left_out: list[LeftOut] = []

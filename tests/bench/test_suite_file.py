@@ -176,6 +176,7 @@ def test_options_replace_what_the_suite_says(bench, tmp_path):
     assert bench("--recipe", "er", "--memory-size", "7", "--seeds", "4-5", "--only", "split*")[0] == 0
     assert [file.parts[-2] for file in results(tmp_path)] == ["seed4", "seed5"]
     assert all(file.parts[-3].startswith("er-7-") for file in results(tmp_path))
+    assert "<h1>Mine</h1>" in (tmp_path / "out" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(
