@@ -103,8 +103,9 @@ def _diagram(methods: Sequence[str], means: Any) -> tuple[Markup, str]:
     canvas.savefig(written, format="svg")
     svg = written.getvalue()
     words = "differ" if p < 0.05 else "are not shown to differ"
+    told = "p < 0.001" if p < 0.001 else f"p {p:.3f}"
     return (
         Markup(svg[svg.index("<svg") :]),
         f"1 is the best rank. Bars join methods that Nemenyi's test does not tell apart. Over {benchmarks} benchmarks "
-        f"the ranks {words} (Friedman's test, p {p:.3f}).",
+        f"the ranks {words} (Friedman's test, {told}).",
     )

@@ -204,6 +204,12 @@ def write_figures(summaries: Sequence[Summary], folder: Path, across: Across | N
                 file = folder / f"{stem}-{figure.name}{suffix}"
                 file.write_bytes(content)
                 written.append(file)
+    if across is not None and across.diagram:
+        svg = str(across.diagram)
+        for suffix, content in ((".svg", svg.encode()), (".png", vl_convert.svg_to_png(svg, scale=2))):
+            file = folder / f"across-average-ranks{suffix}"
+            file.write_bytes(content)
+            written.append(file)
     return written
 
 

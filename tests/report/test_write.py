@@ -152,3 +152,6 @@ def test_several_benchmarks_are_compared_over_all(folder, tmp_path, result_files
     assert "3 methods that all of 4 benchmarks have" in text
     assert re.search(r"Average ranks</h3>\s*<div class=.diagram.><svg", text)
     assert "Nemenyi" in text
+    write_report([folder], None, figures=tmp_path / "f")
+    assert (tmp_path / "f" / "across-average-ranks.png").read_bytes()[:4] == b"\x89PNG"
+    assert (tmp_path / "f" / "across-interquartile-means.svg").exists()
