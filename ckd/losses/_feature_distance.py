@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ckd.errors import ConfigError
+from ckd.losses._features import same_shape
 from ckd.outputs import full_precision
 
 
@@ -35,13 +35,7 @@ def feature_distance(student: Tensor, target: Tensor) -> Tensor:
         >>> feature_distance(torch.ones(2, 4, 3, 3), torch.zeros(2, 4, 3, 3))
         tensor([6., 6.])
     """
-    if student.shape != target.shape:
-        raise ConfigError(
-            "features to compare",
-            expected=f"two tensors of one shape, the target's {tuple(target.shape)}",
-            received=f"student features of shape {tuple(student.shape)}",
-            fix="Give the term an adaptor, which learns a map from one to the other.",
-        )
+    same_shape(student, target)
     gap = full_precision(student) - full_precision(target)
     distance: Tensor = torch.linalg.vector_norm(gap.flatten(1), dim=-1)
     return distance

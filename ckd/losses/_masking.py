@@ -38,6 +38,12 @@ def check_temperature(temperature: float) -> None:
         )
 
 
+def check_share(what: str, value: float) -> None:
+    """Raise unless a weight between parts of a loss is a finite number, 0 or more."""
+    if not 0 <= value < math.inf:
+        raise ConfigError(what, expected="a finite number, 0 or more", received=value, fix="Use 1.")
+
+
 def check_same_shape(student: Tensor, target: Tensor) -> None:
     """Raise unless both are logits (B, C) of one shape."""
     if student.shape != target.shape or student.dim() != 2:

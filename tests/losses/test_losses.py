@@ -34,6 +34,12 @@ def random_distributions():
     return random_logits(1).softmax(1)
 
 
+def dkd_of_two_labels(student, target, **settings):
+    """dkd, labelled 0 or 1 by the student, so that it is a function of logits alone."""
+    labels = (student[:, 0] < student[:, 1]).long()
+    return ckd.losses.dkd(student, target, labels=labels, other_weight=1.0, temperature=2.0, **settings)
+
+
 LOGITS = (partial(random_logits, 1), torch.clone)
 LABELS = (random_labels, sure_of)
 PROBABILITIES = (random_probabilities, torch.logit)
@@ -41,13 +47,21 @@ KINDS = {
     "binary_cross_entropy": PROBABILITIES,
     "cross_entropy": LABELS,
     "cross_entropy, class probabilities": (random_distributions, torch.log),
-    "feature_distance": LOGITS,  # any numbers are features
+    "cosine_distance": LOGITS,  # any numbers are features
+    "dist": LOGITS,
+    "dkd": LOGITS,
+    "feature_distance": LOGITS,
+    "feature_mse": LOGITS,
+    "hinge": LOGITS,
     "kd": LOGITS,
     "logit_adjusted_cross_entropy": LABELS,
     "logit_mse": LOGITS,
     "priority": (random_labels, lambda labels: sure_of(torch.zeros_like(labels))),
     "probability_distance": LOGITS,
+    "probability_mse": LOGITS,
     "soft_cross_entropy": LOGITS,
+    "standardised kd": LOGITS,
+    "symmetric_kl": LOGITS,
 }
 """For each loss, and each kind of target that it takes: how one is made, and the student that agrees with it."""
 SETTINGS = {
@@ -56,8 +70,15 @@ SETTINGS = {
 }
 """Settings that make a loss a function of each sample alone."""
 
+MADE = {"dkd": dkd_of_two_labels, "standardised kd": ckd.losses.Standardised(ckd.losses.kd)}
+"""Losses that are more than a function of `ckd.losses`."""
+
+FEATURES = ("cosine_distance", "feature_distance", "feature_mse")
+RELATIONS = ("relational_angle", "relational_distance", "similarity")
+"""Between the samples of a batch, of features: tested by themselves, as is attention, which is of maps."""
+
 EVERY = pytest.mark.parametrize("name", KINDS)
-MASKED = [name for name in KINDS if name not in ("feature_distance", "priority")]
+MASKED = [name for name in KINDS if name not in (*FEATURES, "priority")]
 """Those that ignore what is outside `classes`: features have no classes, and priority compares with the outside."""
 EVERY_MASKED = pytest.mark.parametrize("name", MASKED)
 DTYPES = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -66,7 +87,7 @@ DTYPES = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.
 def setup(name):
     """The loss, a student (B, C) that is not its target, a target, and a student that agrees."""
     target, agreeing = KINDS[name]
-    loss = partial(getattr(ckd.losses, name.split(",")[0]), **SETTINGS.get(name, {}))
+    loss = MADE.get(name) or partial(getattr(ckd.losses, name.split(",")[0]), **SETTINGS.get(name, {}))
     return loss, random_logits(0), target(), agreeing(target())
 
 
@@ -84,23 +105,37 @@ def gradient(loss, student, target, **settings):
 def test_the_public_names_are_these():
     assert ckd.losses.__all__ == [
         "LogitAdjusted",
+        "Standardised",
+        "attention",
         "binary_cross_entropy",
         "check_strength",
         "check_temperature",
+        "cosine_distance",
         "cross_entropy",
+        "dist",
+        "dkd",
         "feature_distance",
+        "feature_mse",
+        "hinge",
         "kd",
         "logit_adjusted_cross_entropy",
         "logit_mse",
         "priority",
         "probability_distance",
+        "probability_mse",
+        "relational_angle",
+        "relational_distance",
+        "similarity",
         "soft_cross_entropy",
+        "standardised",
+        "symmetric_kl",
     ]
 
 
 def test_every_loss_is_in_this_battery():
-    losses = {name for name in ckd.losses.__all__ if not name.startswith("check_")} - {"LogitAdjusted"}  # has a state
-    assert losses == {name.split(",")[0] for name in KINDS}
+    losses = {name for name in ckd.losses.__all__ if not name.startswith("check_")}
+    losses -= {"LogitAdjusted", "Standardised", "standardised"}  # one has a state, the others are no losses
+    assert losses == {name.split(",")[0] for name in KINDS} - {"standardised kd"} | {"attention", *RELATIONS}
 
 
 @pytest.mark.parametrize("name", ckd.losses.__all__)
@@ -142,7 +177,7 @@ def test_gradient_over_some_classes_is_that_of_finite_differences(name):
     assert torch.autograd.gradcheck(lambda z: loss(z, target, classes=classes), student.double().requires_grad_())
 
 
-@EVERY
+@pytest.mark.parametrize("name", [name for name in KINDS if name != "dist"])  # which compares samples
 def test_samples_do_not_see_each_other(name):
     loss, student, target, _ = setup(name)
     alone = [loss(student[i : i + 1], target[i : i + 1]) for i in range(B)]
@@ -192,7 +227,7 @@ def test_a_masked_class_has_no_influence_and_no_gradient(name, dtype, garbage):
     assert not found[:, 3].any()
 
 
-@EVERY_MASKED
+@pytest.mark.parametrize("name", [name for name in MASKED if name != "dist"])
 def test_a_row_without_any_class_is_worth_nothing_and_teaches_nothing(name):
     loss, student, target, _ = setup(name)
     masks = torch.ones(B, C, dtype=torch.bool)
@@ -235,7 +270,7 @@ def test_arguments_are_left_as_they_were(name):
     loss, student, target, _ = setup(name)
     mask = torch.tensor([True, False, True, True])
     before = [t.clone() for t in (student, target, mask)]
-    for settings in ({},) if name == "feature_distance" else ({}, {"classes": mask}):
+    for settings in ({},) if name in FEATURES else ({}, {"classes": mask}):
         loss(student, target, **settings)
         gradient(loss, student, target, **settings)
         assert all(torch.equal(a, b) for a, b in zip(before, (student, target, mask), strict=True))
