@@ -16,6 +16,7 @@ from ckd.losses._feature_distance import feature_distance
 from ckd.losses._feature_mse import feature_mse
 from ckd.losses._hinge import hinge
 from ckd.losses._kd import kd, soft_cross_entropy
+from ckd.losses._labelled import takes_labels
 from ckd.losses._logit_adjusted import LogitAdjusted, check_strength, logit_adjusted_cross_entropy
 from ckd.losses._logit_mse import logit_mse
 from ckd.losses._masking import check_temperature
@@ -53,4 +54,5 @@ __all__ = [
     "soft_cross_entropy",
     "standardised",
     "symmetric_kl",
+    "takes_labels",
 ]

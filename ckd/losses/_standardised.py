@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ckd.losses._labelled import takes_labels
 from ckd.losses._masking import check_same_shape
 from ckd.outputs import full_precision
 
@@ -38,10 +39,15 @@ class Standardised:
 
     loss: Callable[..., Tensor]
 
-    def __call__(self, student: Tensor, teacher: Tensor, *, classes: Tensor | None = None) -> Tensor:
+    @property
+    def takes_labels(self) -> bool:
+        """Whether the loss wants labels too."""
+        return takes_labels(self.loss)
+
+    def __call__(self, student: Tensor, teacher: Tensor, *, classes: Tensor | None = None, **labels: Tensor) -> Tensor:
         """The loss of each sample, (B,)."""
         check_same_shape(student, teacher)
-        return self.loss(standardised(student, classes), standardised(teacher, classes), classes=classes)
+        return self.loss(standardised(student, classes), standardised(teacher, classes), classes=classes, **labels)
 
 
 def standardised(logits: Tensor, classes: Tensor | None = None) -> Tensor:

@@ -80,6 +80,8 @@ class Check:
         if mixes and term.target.of_samples and not (labelled and term.target is labels):
             fix = "Use target=teacher(...), or a view that mixes labels too, as Mixup(labels=True)."
             self.refuse(who, "a target that holds for mixed samples", term.target, fix)
+        if mixes and term.takes_labels:
+            self.refuse(who, "a loss without labels, as mixed samples have several", term.loss, "Use kd.")
         if term.target.stored_logits and not isinstance(term.draw, Replay):
             self.refuse(who, "a draw from memory", term.draw, "Use draw=replay('a').")
         if term.target.stored_logits and memory is not None and not memory.can_keep_logits:

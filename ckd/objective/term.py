@@ -6,12 +6,14 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ckd.errors import ConfigError
+from ckd.losses import takes_labels
 from ckd.objective.adaptor import Adaptor
 from ckd.objective.batch import Batch, View
 from ckd.objective.class_axis import batch_by_place, by_place, by_sample, mask_by_place, n_classes
@@ -29,8 +31,9 @@ Weight = float | Callable[[Moment], float]
 class Loss(Protocol):
     """A loss per sample: outputs (B, ...) and their target to (B,).
 
-    For logits, `classes` restricts it to some classes, as a mask or None. A loss of tapped outputs takes the two alone,
-    a tuple of each where several modules were tapped. It may compare samples of the batch with each other.
+    For logits, `classes` restricts it to some classes, as a mask or None; a loss that has an argument `labels`, as
+    `dkd` has, gets the samples' labels (B,) too. A loss of tapped outputs takes the two alone, a tuple of each where
+    several modules were tapped. It may compare samples of the batch with each other.
     """
 
     def __call__(self, student: Any, target: Any, /, *, classes: Tensor | None = None) -> Tensor:
@@ -126,6 +129,11 @@ class Term:
         adaptors = {f"adaptor {i}": adaptor for i, adaptor in enumerate(self.adaptors)}
         return {what: value for what, value in {**fields, **adaptors}.items() if isinstance(value, Part)}
 
+    @cached_property
+    def takes_labels(self) -> bool:
+        """Whether the loss wants the samples' labels beside the target."""
+        return self.output.is_logits and self.loss is not None and takes_labels(self.loss)
+
     def weight_at(self, moment: Moment) -> float:
         """The weight at this moment."""
         return float(self.weight(moment)) if callable(self.weight) else self.weight
@@ -169,10 +177,14 @@ class Term:
                 valid = None if valid is None else valid[..., :width]
         elif target.dim() > 1:
             compared = target.flatten()
-        found = self.groups(moment, batch_by_place(batch, student), n_classes(rows))
+        placed = batch_by_place(batch, student)
+        found = self.groups(moment, placed, n_classes(rows))
         masks = [_both(valid, group) for group in found]
         assert self.loss is not None
-        losses = [self._checked(self.loss(rows, compared, classes=mask), rows) for mask in masks]
+        loss: Callable[..., Tensor] = self.loss
+        if self.takes_labels:
+            loss = partial(loss, labels=placed.targets)
+        losses = [self._checked(loss(rows, compared, classes=mask), rows) for mask in masks]
         if not losses:  # no group, no softmax
             return by_sample(rows.sum(1) * 0, student)
         return by_sample(losses[0] if len(losses) == 1 else torch.stack(losses).sum(0), student)
