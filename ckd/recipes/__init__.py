@@ -7,6 +7,7 @@ from ckd.recipes._cls_er import cls_er
 from ckd.recipes._cumulative import cumulative
 from ckd.recipes._der import der
 from ckd.recipes._der_plus_plus import der_plus_plus
+from ckd.recipes._distilled import distilled
 from ckd.recipes._er import er
 from ckd.recipes._er_ace import er_ace
 from ckd.recipes._er_las import er_las
@@ -39,6 +40,7 @@ __all__ = [
     "cumulative",
     "der",
     "der_plus_plus",
+    "distilled",
     "er",
     "er_ace",
     "er_las",
