@@ -76,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--seeds", default="1", metavar="S", help="5: 0 to 4; 3-7; or 0,2,5 (default: 1)")
     _add_protocol(run)
     run.add_argument("--validate", action="store_true", help="test on a tenth of the training data, held out")
+    run.add_argument("--evaluate-every", type=int, default=0, metavar="K", help=_EVALUATE_EVERY)
     _add_jobs(run)
     _add_finished(run)
     run.set_defaults(act=_run)
@@ -114,6 +115,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="PATTERN",
         help="the runs whose benchmark/recipe-memory/seed matches, as in '*/der++-*/seed[0-4]'; --dry-run lists them",
     )
+    bench.add_argument("--evaluate-every", type=int, metavar="K", help=f"{_EVALUATE_EVERY}; in place of the suite's")
     bench.add_argument("--dry-run", action="store_true", help="list what is finished and what is missing, run nothing")
     bench.add_argument("--data-root", metavar="D", help="where data sets are kept (default: ~/.cache/ckd)")
     bench.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
@@ -197,6 +199,8 @@ def _add_protocol(command: argparse.ArgumentParser) -> None:
 
 _RECIPE = "a name from `ckd list`, package.module:function, or FILE.py; once for each recipe to compare"
 
+_EVALUATE_EVERY = "measure accuracy within experiences too, after every K training steps"
+
 _BENCHMARK = (
     "a name from `ckd list`, or FILE.npz with your own x_train, y_train, x_test and y_test: samples (N, features), "
     "(N, H, W), (N, C, H, W) or (N, H, W, C), uint8 (divided by 255) or float (taken as it is); labels 0, 1, 2, ..."
@@ -235,6 +239,7 @@ def _run(arguments: argparse.Namespace) -> None:
             seed=seed,
             settings=mine[recipe],
             validate=arguments.validate,
+            evaluate_every=arguments.evaluate_every,
             **_protocol(arguments),
         )
         for recipe in recipes
@@ -263,6 +268,7 @@ def _bench(arguments: argparse.Namespace) -> None:
         recipes=arguments.recipe,
         memory_sizes=arguments.memory_size,
         seeds=None if arguments.seeds is None else parse_seeds(arguments.seeds),
+        evaluate_every=arguments.evaluate_every,
         only=arguments.only,
     )
     print(suite.title)

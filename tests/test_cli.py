@@ -96,6 +96,7 @@ def test_a_range_of_seeds_is_run(run, tmp_path):
         ("--memory-size", "30", "memory_size", 30),
         ("--network", "convnet", "network", "convnet"),
         ("--passes", "2", "passes", 2),
+        ("--evaluate-every", "20", "evaluate_every", 20),
     ],
 )
 def test_an_option_lands_in_the_result(run, tmp_path, option, value, name, expected):
@@ -197,6 +198,7 @@ DIGITS = ("split-digits", *TINY)
         ((*DIGITS, "--recipe", "er", "--seeds", "0"), "a range 3-7 or a list 0,2,5; received '0'"),
         ((*DIGITS, "--recipe", "er", "--jobs", "0"), "jobs: expected 1 or more; received 0"),
         ((*DIGITS, "--recipe", "er", "--lr", "0"), "learning rate"),
+        ((*DIGITS, "--recipe", "er", "--evaluate-every", "-1"), "evaluate every"),
         (("split-digits", "--recipe", "er", "--experiences", "3"), "a divisor of 10"),
         (("nowhere.npz", "--recipe", "er"), "nowhere.npz"),
         (("nowhere.npz", "--recipe", "er", "--stream", "rotate"), "Did you mean 'rotated'"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -14,7 +15,7 @@ from typing import Any
 from ckd.bench.code import CODE
 from ckd.bench.spec import RunSpec
 from ckd.errors import DataError
-from ckd.evaluation import AccuracyMatrix, Predictions
+from ckd.evaluation import AccuracyMatrix, Predictions, Within
 
 FILE = "result.json"
 PREDICTIONS = "predictions.npz"
@@ -39,6 +40,9 @@ class Result:
         made: versions, digest of the code, machine; of a compiled network how many graphs, or why it ran uncompiled.
         predictions: for every test sample after every experience; None for results of versions that kept none.
         steps: training steps; 0 for results of versions that did not count them.
+        within: evaluations within experiences, in order, if the run made any: in the file `[learnt, step, [accuracy on
+            each test experience so far]]`, where `learnt` experiences came before and `step` counts from 1 in each.
+            Joint training has one experience, which holds all of them.
     """
 
     spec: RunSpec
@@ -50,6 +54,7 @@ class Result:
     made: dict[str, str]
     predictions: Predictions | None = None
     steps: int = 0
+    within: Sequence[Within] = ()
 
     @property
     def forgetting(self) -> float | None:
@@ -79,6 +84,7 @@ def save(result: Result, out: Path) -> Path:
         "seconds": result.seconds,
         "memory_bytes": result.memory_bytes,
         "losses": result.losses,
+        "within": result.within,
         "made": result.made,
     }
     try:
@@ -137,6 +143,7 @@ def load(file: Path) -> Result:
             content["memory_bytes"],
             content["made"],
             steps=content.get("steps", 0),
+            within=[Within(int(n), int(s), tuple(map(float, found))) for n, s, found in content.get("within", [])],
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(

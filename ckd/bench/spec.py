@@ -34,6 +34,7 @@ class RunSpec:
         average: decay of an average of the weights that predicts in the student's place; 0 for none.
         lr_end: share of the learning rate that is left at the end of each experience; 1 keeps it.
         passes: updates with each mini-batch, one after the other.
+        evaluate_every: steps from one evaluation within an experience to the next; 0 for none.
         stream: what the arrays of a file of one's own are made into; "" for split by classes.
         data: digest of the arrays, for a file of one's own.
         code: digest of the recipe's file, for a file of one's own.
@@ -57,6 +58,7 @@ class RunSpec:
     average: float = 0.0
     lr_end: float = 1.0
     passes: int = 1
+    evaluate_every: int = 0
     stream: str = ""
     data: str = ""
     code: str = ""
@@ -85,6 +87,7 @@ class RunSpec:
             "average": 0.0,
             "lr_end": 1.0,
             "passes": 1,
+            "evaluate_every": 0,
             "stream": "",
             "code": "",
         }  # added since, no new folder
@@ -117,11 +120,14 @@ def plan(
     average: float = 0.0,
     lr_end: float = 1.0,
     passes: int | None = None,
+    evaluate_every: int = 0,
     stream: str | None = None,
 ) -> RunSpec:
     """Decide every hyper-parameter: what is given here, else the protocol table, else the recipe's defaults.
 
     `variant` names another protocol of the benchmark, such as "full" or "online" of split-cifar10.
+
+    `evaluate_every` also measures accuracy within experiences, after every so many steps; it changes no other number.
 
     `stream` is what an npz file is made into: "split", "permuted" or "rotated".
 
@@ -171,6 +177,7 @@ def plan(
         average=average,
         lr_end=lr_end,
         passes=rule.passes if passes is None else passes,
+        evaluate_every=evaluate_every,
         stream="" if stream in (None, "split") else stream,
         data=_digest(Path(benchmark)) if benchmark.endswith(".npz") else "",
         code="" if (file := source_file(recipe)) is None else _digest(file),
@@ -188,6 +195,9 @@ def plan(
         objective.with_average(average)
     if not 0 <= lr_end <= 1:
         raise ConfigError("end of the learning rate", expected="from 0 to 1", received=lr_end, fix="Try 0.1.")
+    if not isinstance(evaluate_every, int) or evaluate_every < 0:
+        expected, fix = "a whole number of steps, or 0 for none", "Try 10."
+        raise ConfigError("evaluate every", expected=expected, received=evaluate_every, fix=fix)
     if spec.n_experiences is not None and spec.n_experiences < 1:
         raise ConfigError(
             "experiences", expected="1 or more", received=n_experiences, fix="Leave it out for the usual."

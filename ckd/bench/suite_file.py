@@ -84,6 +84,7 @@ class Suite:
         recipes: Sequence[str] | None = None,
         memory_sizes: Sequence[int] | None = None,
         seeds: Sequence[int] | None = None,
+        evaluate_every: int | None = None,
         only: str | None = None,
     ) -> list[RunSpec]:
         """The runs, each once; what is given replaces what the suite says.
@@ -92,6 +93,7 @@ class Suite:
             recipes: in place of the suite's.
             memory_sizes: in place of the suite's.
             seeds: in place of the suite's.
+            evaluate_every: in place of the suite's.
             only: those whose name matches this pattern, as a shell matches file names; `*` matches `/` too.
 
         Raises:
@@ -102,8 +104,9 @@ class Suite:
         product = itertools.product(
             self.benchmarks, recipes or self.recipes, memory_sizes or self.memory_sizes, seeds or self.seeds
         )
+        protocol = {**self.protocol, **({} if evaluate_every is None else {"evaluate_every": evaluate_every})}
         specs = unique(
-            plan(benchmark, r, seed=s, memory_size=size, settings=settings.get(get(r).name), **self.protocol)
+            plan(benchmark, r, seed=s, memory_size=size, settings=settings.get(get(r).name), **protocol)
             for benchmark, r, size, s in product
         )
         return specs if only is None else _matching(specs, only)

@@ -6,6 +6,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ckd.bench.result import Result, provenance
 from ckd.bench.spec import RunSpec
 from ckd.data import as_benchmark, tensor_stream
 from ckd.errors import ConfigError
+from ckd.evaluation import Within, accuracies
 from ckd.objective import Objective
 from ckd.recipes import get
 
@@ -32,6 +34,10 @@ def run(
     progress: Progress | None = None,
 ) -> Result:
     """Train as `spec` says; evaluate on every test experience before training and after each experience.
+
+    Evaluations within experiences (`spec.evaluate_every`) ask what predicts at that step. An average of the weights is
+    up to date; what is fitted when an experience ends (bias correction, nearest class means) is as it was fitted last,
+    so nearest means do not know the classes that have just come.
 
     The global random state is seeded and afterwards as it was.
 
@@ -102,15 +108,24 @@ def _train(
         SelfDistillation,
         StepCounter,
         TensorLoader,
+        WithinExperiences,
     )
 
     strategies = {"Naive": Naive, "Cumulative": Cumulative, "JointTraining": JointTraining}
     recorder, compiled, plugin = AccuracyRecorder(keep_predictions=True), Compiled(), SelfDistillation(objective)
     learnt, watch = 0, _Stopwatch()
+    within: list[Within] = []
+    together = get(spec.recipe).strategy == "JointTraining"
 
     def report(part: float = 0.0) -> None:
         if progress is not None:
             progress(learnt + part, len(lessons), watch.now())
+
+    def evaluate(student: nn.Module, step: int) -> None:
+        with watch.timing("evaluation"):
+            tests = islice(benchmark.tensors.tensors("test"), None if together else learnt + 1)
+            predicts = plugin.engine.evaluation_model(student)
+            within.append(Within(learnt, step, accuracies(predicts, tests, _evaluation_batch(student, device))))
 
     counter = StepCounter(report)
     strategy = strategies[get(spec.recipe).strategy](
@@ -128,10 +143,10 @@ def _train(
             *([compiled] if spec.compiled else []),
             *([LearningRateDecay(spec.lr_end)] if spec.lr_end != 1 else []),
             counter,
+            *([WithinExperiences(spec.evaluate_every, evaluate)] if spec.evaluate_every else []),
         ],
         evaluator=recorder,
     )
-    together = get(spec.recipe).strategy == "JointTraining"
     lessons = [benchmark.train_stream] if together else list(benchmark.train_stream)
     with watch.timing("evaluation"):
         strategy.eval(benchmark.test_stream)
@@ -158,24 +173,34 @@ def _train(
         made,
         recorder.predictions(),
         counter.steps,
+        within,
     )
 
 
 class _Stopwatch:
-    """Seconds in training and in evaluation."""
+    """Seconds in training and in evaluation; one within the other counts once, as what is within."""
 
     def __init__(self) -> None:
         self.seconds = {"training": 0.0, "evaluation": 0.0}
-        self._since: float | None = None
+        self._what: str | None = None
+        self._since = 0.0
 
     @contextmanager
     def timing(self, what: str) -> Iterator[None]:
         """Add the seconds that pass in here."""
-        self._since = time.perf_counter()
+        outer = self._what
+        self._turn(what)
         yield
-        self.seconds[what] += time.perf_counter() - self._since
-        self._since = None
+        self._turn(outer)
 
     def now(self) -> float:
         """All seconds so far, with those under way."""
-        return sum(self.seconds.values()) + (0.0 if self._since is None else time.perf_counter() - self._since)
+        self._turn(self._what)
+        return sum(self.seconds.values())
+
+    def _turn(self, what: str | None) -> None:
+        """Note what has passed; from now on it is `what`."""
+        now = time.perf_counter()
+        if self._what is not None:
+            self.seconds[self._what] += now - self._since
+        self._what, self._since = what, now

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.errors import DataError
+from ckd.evaluation.within import Within
 
 
 class AccuracyMatrix:
@@ -121,23 +122,57 @@ class AccuracyMatrix:
         """
         return float((np.asarray(reference, dtype=np.float64) - self._square.diagonal()).mean())
 
-    def minimum_accuracy(self) -> float:
-        """Mean over j < T-1 of min over i > j of R[i, j] (De Lange et al. 2023, arXiv:2205.13452, eq. 2).
+    def minimum_accuracy(self, within: Sequence[Within] = ()) -> float:
+        """Mean over j < T-1 of the lowest accuracy on j in any evaluation after experience j was learnt.
 
-        Here over evaluations between experiences: what is lost and won back within one is not seen.
+        De Lange et al. 2023, arXiv:2205.13452, eq. 2. Without evaluations `within` experiences that is min over i > j
+        of R[i, j]: what is lost and won back within an experience is not seen.
 
         Raises:
-            DataError: a single experience.
+            DataError: a single experience, or evaluations of another run.
         """
-        r = self._square
-        if len(r) == 1:
-            raise DataError("minimum accuracy", expected="two experiences or more", received=1, fix="Train on more.")
-        return float(np.mean([r[j + 1 :, j].min() for j in range(len(r) - 1)]))
+        r = self._several("minimum accuracy")
+        return float(np.mean([np.min([*r[j + 1 :, j], *self._on(j, within)]) for j in range(len(r) - 1)]))
 
-    def worst_case_accuracy(self) -> float:
+    def worst_case_accuracy(self, within: Sequence[Within] = ()) -> float:
         """R[T-1, T-1] / T + (1 - 1/T) · minimum accuracy (De Lange et al. 2023, arXiv:2205.13452, eq. 3)."""
         r = self._square
-        return float(r[-1, -1] / len(r) + (1 - 1 / len(r)) * self.minimum_accuracy())
+        return float(r[-1, -1] / len(r) + (1 - 1 / len(r)) * self.minimum_accuracy(within))
+
+    def stability_gap(self, within: Sequence[Within]) -> float:
+        """How far accuracy on what was learnt drops while the next experience is, at its lowest.
+
+        Mean over i > 0 of the mean over j < i of R[i-1, j] minus the lowest accuracy on j in any evaluation of
+        experience i, those within it and R[i, j] at its end. De Lange et al. 2023, arXiv:2205.13452, describe the drop;
+        this is their minimum taken for each boundary. What is not won back, R[i-1, j] - R[i, j], is a part of it.
+
+        Raises:
+            DataError: a single experience, no evaluations within experiences, or those of another run.
+        """
+        r = self._several("stability gap")
+        if not within:
+            raise DataError(
+                "stability gap",
+                expected="evaluations within experiences",
+                received="none",
+                fix='Run again with --evaluate-every 10, in a suite protocol={"evaluate_every": 10}.',
+            )
+        lowest = [[np.min([r[i, j], *self._on(j, within, during=i)]) for j in range(i)] for i in range(1, len(r))]
+        return float(np.mean([np.mean(r[i, : i + 1] - lowest[i]) for i in range(len(r) - 1)]))
+
+    def _several(self, measure: str) -> NDArray[np.float64]:
+        """R of two experiences or more."""
+        if len(self._square) == 1:
+            raise DataError(measure, expected="two experiences or more", received=1, fix="Train on more.")
+        return self._square
+
+    def _on(self, j: int, within: Sequence[Within], during: int | None = None) -> list[float]:
+        """Accuracies on test experience `j` within those after it, or within that one alone."""
+        for each in within:
+            if not each.learnt < len(self.values) or len(each.accuracies) != each.learnt + 1:
+                expected = f"experiences below {len(self.values)}, and an accuracy for each so far"
+                raise DataError("evaluation within", expected=expected, received=each, fix="Use those of the same run.")
+        return [each.accuracies[j] for each in within if (each.learnt > j if during is None else each.learnt == during)]
 
     def to_json(self) -> str:
         """The matrix as JSON; NaN is written as null."""

@@ -8,6 +8,7 @@ from ckd.plugins.lr_decay import LearningRateDecay
 from ckd.plugins.mixed_precision import MixedPrecision, release
 from ckd.plugins.recorder import AccuracyRecorder
 from ckd.plugins.step_counter import StepCounter
+from ckd.plugins.within_experiences import WithinExperiences
 
 __all__ = [
     "AccuracyRecorder",
@@ -20,5 +21,6 @@ __all__ = [
     "SelfDistillation",
     "StepCounter",
     "TensorLoader",
+    "WithinExperiences",
     "release",
 ]

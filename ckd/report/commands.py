@@ -23,6 +23,7 @@ _OPTIONS = {
     "average": "--average",
     "lr_end": "--lr-end",
     "passes": "--passes",
+    "evaluate_every": "--evaluate-every",
 }
 _FLAGS = {"compiled": "--compile", "validate": "--validate"}
 

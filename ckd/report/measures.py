@@ -117,16 +117,26 @@ MEASURES = (
     Measure(
         "minimum_accuracy",
         "minimum accuracy",
-        "mean over j < T of min over i > j of R[i, j], between experiences",
+        "mean over j < T of the lowest accuracy on j in any evaluation after j was learnt: R[i, j] for i > j, "
+        "and those within experiences where the run made them (--evaluate-every)",
         DE_LANGE,
-        lambda r, _: r.matrix.minimum_accuracy(),
+        lambda r, _: r.matrix.minimum_accuracy(r.within),
     ),
     Measure(
         "worst_case_accuracy",
         "worst-case accuracy",
         "R[T, T] / T + (1 - 1/T) · minimum accuracy",
         DE_LANGE,
-        lambda r, _: r.matrix.worst_case_accuracy(),
+        lambda r, _: r.matrix.worst_case_accuracy(r.within),
+    ),
+    Measure(
+        "stability_gap",
+        "stability gap",
+        "mean over i > 1 of the mean over j < i of R[i-1, j] minus the lowest accuracy on j in any evaluation of "
+        "experience i, those within it (--evaluate-every) and R[i, j]",
+        f"as described by {DE_LANGE}, in one number",
+        lambda r, _: r.matrix.stability_gap(r.within),
+        better="lower",
     ),
     Measure(
         "calibration_error",

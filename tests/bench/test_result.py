@@ -9,7 +9,7 @@ import pytest
 from ckd.bench import Result, load, plan, save
 from ckd.bench.result import provenance
 from ckd.errors import DataError
-from ckd.evaluation import AccuracyMatrix
+from ckd.evaluation import AccuracyMatrix, Within
 
 ROWS = [[0.9, 0.1, 1 / 3], [0.5, 0.8, 0.0], [0.25, 0.5, 0.75]]
 
@@ -24,6 +24,7 @@ def result(rows=ROWS, initial=(0.1, 0.2, 0.3), recipe="der++", seed=0):
         memory_bytes={"inputs": 1280, "teachers": 0},
         made=provenance(),
         steps=90,
+        within=[Within(0, 10, (1 / 3,)), Within(1, 10, (0.1 + 0.2, 0.5))],
     )
 
 
@@ -36,6 +37,7 @@ def result(rows=ROWS, initial=(0.1, 0.2, 0.3), recipe="der++", seed=0):
         "made",
         "losses",
         "steps",
+        "within",
     ],
 )
 def test_what_is_saved_is_loaded(tmp_path, name):
@@ -60,6 +62,7 @@ def test_the_file_tells_a_reader_what_was_found(tmp_path):
     assert content["average_accuracy"] == pytest.approx(0.5)  # mean of the last row
     assert content["forgetting"] == pytest.approx((0.9 - 0.25 + 0.8 - 0.5) / 2)
     assert content["settings"]["alpha"] == 0.3
+    assert content["within"] == [[0, 10, [1 / 3]], [1, 10, [0.1 + 0.2, 0.5]]]
     assert {"torch", "avalanche-lib", "avalanche-ckd", "python", "machine"} <= content["made"].keys()
 
 
@@ -75,10 +78,10 @@ def test_a_newer_format_is_refused(tmp_path):
 def test_a_result_from_before_there_were_formats_is_loaded(tmp_path):
     file = save(result(), tmp_path)
     content = json.loads(file.read_text())
-    del content["format"], content["steps"]
+    del content["format"], content["steps"], content["within"]
     file.write_text(json.dumps(content))
     assert load(file).matrix.values.tolist() == ROWS
-    assert load(file).steps == 0
+    assert (load(file).steps, list(load(file).within)) == (0, [])
 
 
 def test_joint_training_has_no_forgetting(tmp_path):

@@ -9,8 +9,9 @@ import random
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from ckd.bench import network, plan, run
+from ckd.bench import NETWORKS, network, plan, run
 from ckd.data import tensor_stream
 from ckd.errors import ConfigError
 from ckd.plugins import Compiled, SelfDistillation
@@ -162,6 +163,104 @@ def test_progress_changes_nothing_and_steps_are_counted():
     assert watched.matrix.to_json() == tiny("er").matrix.to_json()
     batches = sum(math.ceil(len(e) / BATCH) for e in tensor_stream("split-digits", n_experiences=N_EXPERIENCES).train)
     assert (watched.steps, tiny("er", epochs=2, passes=3).steps) == (batches, 6 * batches)
+
+
+# within experiences ------------------------------------------------------------------------------------------------
+
+
+def noisy(input_shape, n_classes):
+    """A network with BatchNorm and dropout."""
+    layers = nn.Linear(math.prod(input_shape), 20), nn.BatchNorm1d(20), nn.Dropout(0.3), nn.ReLU()
+    return nn.Sequential(nn.Flatten(), *layers, nn.Linear(20, n_classes))
+
+
+@pytest.fixture
+def students(monkeypatch):
+    """The networks that `run` trains, with one called noisy to choose."""
+    found = []
+
+    def watched(name, *shape):
+        found.append(network(name, *shape))
+        return found[-1]
+
+    monkeypatch.setitem(NETWORKS, "noisy", noisy)
+    monkeypatch.setattr("ckd.bench.training.network", watched)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("recipe", "given"),
+    [
+        ("naive", {}),
+        ("naive", {"network": "mlp", "compiled": True}),
+        ("er", {"average": 0.9, "lr_end": 0.1, "passes": 2}),
+        ("bic", {}),
+        ("icarl", {}),
+        ("cls-er", {}),
+        ("self-distillation", {}),
+        ("self-distillation", {"benchmark": "permuted-digits"}),
+        ("cumulative", {}),
+        ("joint", {}),
+    ],
+    ids=str,
+)
+def test_evaluating_within_experiences_changes_no_number(recipe, given, students, monkeypatch):
+    monkeypatch.setattr("ckd.plugins.Compiled", functools.partial(Compiled, "eager"))
+    torch.compiler.reset()
+    plain, watched = (fresh(recipe, **{"network": "noisy", **given, "evaluate_every": k}) for k in (0, 3))
+    torch.compiler.reset()
+    assert len(watched.within) > 5
+    assert plain.within == []
+    one, other = (student.state_dict() for student in students)
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    assert watched.losses == plain.losses
+    assert watched.matrix.to_json() == plain.matrix.to_json()
+    assert np.array_equal(watched.predictions.log_confidence, plain.predictions.log_confidence)
+
+
+@pytest.mark.parametrize("given", [{}, {"average": 0.9}, {"network": "convnet"}], ids=str)
+def test_an_accuracy_within_is_that_of_a_run_that_ends_there(given):
+    short, long = (tiny("er", epochs=epochs, evaluate_every=every, **given) for epochs, every in ((1, 0), (2, 1)))
+    half = math.ceil(len(tensor_stream("split-digits", n_experiences=N_EXPERIENCES).train[0]) / BATCH)
+    (there,) = [found for found in long.within if (found.learnt, found.step) == (0, half)]
+    assert there.accuracies == (short.matrix.values[0, 0],)
+
+
+def test_every_so_many_steps_there_is_an_evaluation_of_all_experiences_so_far():
+    steps = [math.ceil(len(e) / BATCH) for e in tensor_stream("split-digits", n_experiences=N_EXPERIENCES).train]
+    found = tiny("er", evaluate_every=steps[0] // 2).within
+    every = steps[0] // 2
+    expected = [(i, s, i + 1) for i, n in enumerate(steps) for s in range(every, n, every)]
+    assert [(each.learnt, each.step, len(each.accuracies)) for each in found] == expected
+    assert [(i, s, len(a)) for i, s, a in tiny("joint", evaluate_every=10).within[:2]] == [(0, 10, 2), (0, 20, 2)]
+
+
+def test_the_last_step_is_left_to_the_evaluation_after_the_experience():
+    steps = math.ceil(len(tensor_stream("split-digits", n_experiences=N_EXPERIENCES).train[0]) / BATCH)
+    assert [each for each in tiny("naive", evaluate_every=steps).within if each.learnt == 0] == []
+
+
+def test_what_is_fitted_at_the_end_is_as_it_was_fitted_last():
+    found = [each for each in tiny("icarl", evaluate_every=3).within if each.learnt == 1]
+    assert {each.accuracies[1] for each in found} == {0.0}  # no means of these classes yet
+    assert min(each.accuracies[0] for each in found) > 0.5
+
+
+def test_time_within_is_evaluation(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+
+    def evaluation(*given):
+        now[0] += 100.0
+        return (0.5, 0.5)
+
+    def step(*given, **more):
+        now[0] += 1.0
+
+    monkeypatch.setattr("ckd.bench.training.accuracies", evaluation)
+    monkeypatch.setattr(SelfDistillation, "after_training_iteration", step)
+    result = fresh("naive", evaluate_every=20)
+    assert result.seconds == {"training": result.steps, "evaluation": 100 * len(result.within)}
 
 
 def test_joint_training_beats_fine_tuning_by_far():

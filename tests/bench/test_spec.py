@@ -189,6 +189,7 @@ OTHER = {
     "average": 0.9,
     "lr_end": 0.5,
     "passes": 3,
+    "evaluate_every": 10,
     "stream": "permuted",
     "data": "0123abcd",
     "code": "0123abcd",
@@ -308,6 +309,13 @@ def test_what_was_added_since_does_not_move_the_results_of_before():
     assert usual.folder == plan("split-digits", "er", seed=0, average=0.0, lr_end=1.0).folder
     folders = {plan("split-digits", "er", seed=0, **more).folder for more in ({}, {"average": 0.9}, {"lr_end": 0.1})}
     assert len(folders) == 3
+    assert str(usual.folder) == "split-digits/er-200-d4187a4c/seed0"
+
+
+@pytest.mark.parametrize("steps", [-1, 0.5, "10"])
+def test_evaluations_within_experiences_that_cannot_be_are_refused(steps):
+    with pytest.raises(ConfigError, match="evaluate every"):
+        plan("split-digits", "er", seed=0, evaluate_every=steps)
 
 
 def test_the_label_says_so():

@@ -44,8 +44,9 @@ def test_recipes_may_be_written_otherwise():
 
 
 def test_what_is_given_replaces_what_the_suite_says():
-    specs = DIGITS.specs(recipes=["lwf", "er"], memory_sizes=[7], seeds=[5], only="split*")
+    specs = DIGITS.specs(recipes=["lwf", "er"], memory_sizes=[7], seeds=[5], only="split*", evaluate_every=10)
     assert names(specs) == ["split-digits/lwf/seed5", "split-digits/er-7/seed5"]
+    assert {spec.evaluate_every for spec in specs} == {10}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ckd.errors import CkdError, DataError
-from ckd.evaluation import AccuracyMatrix
+from ckd.evaluation import AccuracyMatrix, Within
 
 NAN = float("nan")
 ROWS = [
@@ -174,6 +174,44 @@ def test_minimum_and_worst_case_accuracy_by_hand():
     assert matrix.worst_case_accuracy() == pytest.approx(1.0 / 3 + 2 / 3 * 0.55)
     with pytest.raises(DataError, match="two experiences"):
         AccuracyMatrix([[0.9]]).minimum_accuracy()
+
+
+WITHIN = [
+    Within(0, 5, (0.2,)),  # experience 0 under way: nothing is old yet
+    Within(1, 5, (0.4, 0.1)),
+    Within(1, 10, (0.6, 0.3)),
+    Within(2, 5, (0.35, 0.5, 0.2)),
+    Within(2, 10, (0.8, 0.7, 0.9)),
+]
+
+
+def test_the_lowest_accuracy_may_be_within_an_experience():
+    matrix = AccuracyMatrix([[0.9, 0.0, 0.0], [0.5, 0.8, 0.0], [0.7, 0.6, 1.0]])
+    assert matrix.minimum_accuracy(WITHIN) == pytest.approx((0.35 + 0.5) / 2)
+    assert matrix.worst_case_accuracy(WITHIN) == pytest.approx(1.0 / 3 + 2 / 3 * 0.425)
+
+
+def test_the_stability_gap_by_hand():
+    matrix = AccuracyMatrix([[0.9, 0.0, 0.0], [0.5, 0.8, 0.0], [0.7, 0.6, 1.0]])
+    first, second = 0.9 - 0.4, ((0.5 - 0.35) + (0.8 - 0.5)) / 2
+    assert matrix.stability_gap(WITHIN[:-1]) == pytest.approx((first + second) / 2)
+    at_the_end = ((0.5 - 0.7) + (0.8 - 0.6)) / 2  # the lowest is the evaluation after the experience
+    assert matrix.stability_gap([*WITHIN[:3], WITHIN[4]]) == pytest.approx((first + at_the_end) / 2)
+
+
+@pytest.mark.parametrize(
+    ("rows", "within", "said"),
+    [
+        (ROWS, [], "--evaluate-every"),
+        ([[0.9]], [Within(0, 1, (0.5,))], "two experiences"),
+        (ROWS, [Within(1, 1, (0.5,))], "evaluation within"),
+        (ROWS, [Within(3, 1, (0.5,) * 4)], "evaluation within"),
+        (ROWS[:1], [Within(0, 1, (0.5,) * 3)], "joint training"),
+    ],
+)
+def test_a_stability_gap_that_is_undefined_says_why(rows, within, said):
+    with pytest.raises(DataError, match=said):
+        AccuracyMatrix(rows).stability_gap(within)
 
 
 def test_intransigence_by_hand():

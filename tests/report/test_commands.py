@@ -35,7 +35,14 @@ def planned(monkeypatch):
         (
             "split-cifar10",
             "er",
-            {"samples_per_class": "all", "n_experiences": 2, "passes": 3, "batch_size": 7, "lr": 1},
+            {
+                "samples_per_class": "all",
+                "n_experiences": 2,
+                "passes": 3,
+                "batch_size": 7,
+                "lr": 1,
+                "evaluate_every": 5,
+            },
         ),
     ],
 )

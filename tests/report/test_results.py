@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import ckd
+from ckd import bench
 from ckd.errors import DataError
 from ckd.report.measures import MEASURES
 
@@ -68,6 +69,24 @@ def test_every_measure_is_what_the_raw_files_say(made):
             assert found == pytest.approx(wanted, rel=1e-6, abs=1e-9)
 
 
+def test_evaluations_within_experiences_replace_those_between(tmp_path):
+    spec = bench.plan("split-digits", "er", seed=0, memory_size=100, epochs=4, evaluate_every=5)
+    bench.save(bench.run(spec), tmp_path)
+    (found,) = ckd.load_results(tmp_path).found
+    content, _ = raw(found)
+    r, within = np.array(content["accuracy_matrix"]), content["within"]
+    t = len(r)
+    lowest = [min([r[i, j] for i in range(j + 1, t)] + [a[j] for n, _, a in within if n > j]) for j in range(t - 1)]
+    assert found.values["minimum_accuracy"] == pytest.approx(np.mean(lowest))
+    assert found.values["worst_case_accuracy"] == pytest.approx(r[-1, -1] / t + (1 - 1 / t) * np.mean(lowest))
+    gaps = [
+        np.mean([r[i - 1, j] - min([r[i, j]] + [a[j] for n, _, a in within if n == i]) for j in range(i)])
+        for i in range(1, t)
+    ]
+    assert found.values["stability_gap"] == pytest.approx(np.mean(gaps))
+    assert found.values["minimum_accuracy"] < found.result.matrix.minimum_accuracy()
+
+
 def test_a_row_a_run_and_a_row_an_evaluated_experience(made, result_files):
     results = ckd.load_results(made)
     assert results.runs[["method", "seed"]].values.tolist() == [
@@ -87,6 +106,8 @@ def test_a_row_a_run_and_a_row_an_evaluated_experience(made, result_files):
 def test_what_is_undefined_says_why(made):
     joint = next(run for run in ckd.load_results(made).found if run.reference)
     assert "joint training has no forgetting" in joint.undefined["forgetting"]
+    other = next(run for run in ckd.load_results(made).found if not run.reference)
+    assert "Run again with --evaluate-every 10" in other.undefined["stability_gap"]
     assert {"accuracy", "bytes"} <= joint.values.keys()
     assert joint.values.keys().isdisjoint(joint.undefined)
     assert joint.values.keys() | joint.undefined.keys() == {measure.name for measure in MEASURES}
