@@ -9,12 +9,15 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ckd import __version__
 from ckd.errors import CkdError, ConfigError, UnknownNameError
 from ckd.names import known_as
 from ckd.seeds import parse_seeds
+
+if TYPE_CHECKING:
+    from ckd.bench import RayCluster
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -143,9 +146,16 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_jobs(command: argparse.ArgumentParser) -> None:
-    """How many runs at a time."""
+    """How many runs at a time, and where."""
+    either = command.add_mutually_exclusive_group()
     text = "runs at a time, for runs of minutes: a core for each (default: 1)"
-    command.add_argument("--jobs", type=int, default=1, metavar="N", help=text)
+    either.add_argument("--jobs", type=int, default=1, metavar="N", help=text)
+    text = "on a Ray cluster, as many at a time as it has room for (default: the one of this machine, or a new one)"
+    either.add_argument("--ray", nargs="?", const="", metavar="ADDRESS", help=text)
+    text = "with --ray: CPUs that a run reserves (default: 1)"
+    command.add_argument("--cpus-per-run", type=float, metavar="N", help=text)
+    text = "with --ray and --device cuda: GPUs that a run reserves; 0.5: two runs share one"
+    command.add_argument("--gpus-per-run", type=float, metavar="N", help=text)
 
 
 def _add_finished(command: argparse.ArgumentParser) -> None:
@@ -253,6 +263,7 @@ def _run(arguments: argparse.Namespace) -> None:
         data_root=arguments.data_root,
         device=arguments.device,
         jobs=arguments.jobs,
+        cluster=_cluster(arguments),
         force=arguments.force,
         keep=arguments.keep,
     )
@@ -282,6 +293,7 @@ def _bench(arguments: argparse.Namespace) -> None:
         data_root=arguments.data_root,
         device=arguments.device,
         jobs=arguments.jobs,
+        cluster=_cluster(arguments),
         force=arguments.force,
         keep=arguments.keep,
         published=suite.published,
@@ -331,6 +343,20 @@ def _tune(arguments: argparse.Namespace) -> None:
         device=arguments.device,
         **_protocol(arguments),
     )
+
+
+def _cluster(arguments: argparse.Namespace) -> RayCluster | None:
+    """Where the runs are done, as `_add_jobs` added it; None for here."""
+    reserved = {"cpus": arguments.cpus_per_run, "gpus": arguments.gpus_per_run}
+    reserved = {name: share for name, share in reserved.items() if share is not None}
+    if arguments.ray is None:
+        if reserved:
+            received = ", ".join(f"--{name}-per-run" for name in reserved)
+            raise ConfigError("a run's share", expected="--ray", received=received, fix="Add --ray, or leave it out.")
+        return None
+    from ckd.bench import RayCluster
+
+    return RayCluster(arguments.ray or None, **reserved)
 
 
 def _check_names(benchmark: str, recipes: Sequence[str], network: str | None) -> None:

@@ -1,5 +1,6 @@
 """Run, store, compare."""
 
+from ckd.bench.cluster import RayCluster
 from ckd.bench.networks import NETWORKS, network
 from ckd.bench.result import Result, load, save
 from ckd.bench.spec import RunSpec, plan
@@ -11,6 +12,7 @@ from ckd.bench.tuning import Range, tune
 __all__ = [
     "NETWORKS",
     "Range",
+    "RayCluster",
     "Result",
     "RunSpec",
     "Suite",

@@ -30,7 +30,7 @@ class SuiteProgress:
     Args:
         specs: all runs.
         kept: results of those that are finished already, by number.
-        jobs: runs at a time.
+        jobs: runs at a time; more if more are seen.
         console: where it is shown.
     """
 
@@ -62,6 +62,7 @@ class SuiteProgress:
             return
         if i not in self._running:
             self._running[i] = _Running(self._bars.add_task(self.name(i), total=1.0, state=""))
+            self._jobs = max(self._jobs, len(self._running))
         run = self._running[i]
         run.part, run.seconds = done / total, seconds
         self._bars.update(run.bar, completed=run.part, state=f"{done:.1f}/{total} experiences, {_seconds(seconds)}")

@@ -12,6 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ckd.bench.cluster import RayCluster, on_cluster
 from ckd.bench.finished import by_other_code, check_code, finished
 from ckd.bench.jobs import one_by_one, side_by_side
 from ckd.bench.progress import SuiteProgress
@@ -34,6 +35,7 @@ def run_suite(
     data_root: str | Path | None = None,
     device: str = "cpu",
     jobs: int = 1,
+    cluster: RayCluster | None = None,
     force: bool = False,
     keep: bool = False,
     published: Published | None = None,
@@ -50,6 +52,7 @@ def run_suite(
         data_root: where data sets are kept.
         device: for models and data.
         jobs: runs at a time; if more than one, each is in a process with one thread.
+        cluster: where the runs are done in place of this machine, as many at a time as it has room for.
         force: run again what is finished.
         keep: use what is finished even if other code made it.
         published: numbers to show beside ours, of one benchmark.
@@ -66,13 +69,19 @@ def run_suite(
         raise ConfigError("suite", expected="at least one run", received="none", fix="Name a recipe and a seed.")
     if jobs < 1:
         raise ConfigError("jobs", expected="1 or more", received=jobs, fix="Use the number of cores, or less.")
+    if cluster is not None and jobs > 1:
+        fix = "The cluster does as many runs at a time as it has room for."
+        raise ConfigError("jobs", expected="none on a cluster", received=jobs, fix=fix)
     out, console = Path(out), console or Console()
     specs = unique(specs)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise writable_error(out, error) from error
-    check_device(device)
+    if cluster is None:
+        check_device(device)
+    else:
+        cluster.check_device(device)
     found = {} if force else finished(specs, out)
     if not keep:
         check_code(found.values(), out)
@@ -93,9 +102,12 @@ def run_suite(
                 found[i] = replace(found[i], predictions=None)  # 35 MB a run of permuted MNIST; they are in their file
                 shown.finish(i, found[i])
 
-        if jobs > 1:
+        if jobs > 1 or cluster is not None:
             for name in {spec.benchmark for spec in specs}:
                 find(name).source(data_root)  # what must be downloaded is downloaded once, not by every process
+        if cluster is not None and todo:
+            on_cluster(todo, cluster, shown.report, finish)
+        elif jobs > 1:
             side_by_side(todo, jobs, shown.report, finish)
         else:
             one_by_one(todo, shown.report, finish)
