@@ -139,8 +139,8 @@ def forgetting_curves(summary: Summary, styles: Styles, legend: bool) -> Figure 
     return Figure(
         "forgetting-curves",
         "Forgetting curves",
-        "Test accuracy as experiences are learnt; bands are one standard deviation over seeds. Grey: methods that see "
-        "all data.",
+        "Test accuracy as experiences are learnt; bands are one standard deviation over seeds."
+        + (" Grey: methods that see all data." if any(row.reference for row in summary.rows) else ""),
         _finished(chart.properties(width=WIDTH, height=330), data, styles),
         {"view": ("Accuracy on", views)},
     )
@@ -531,4 +531,4 @@ def _finished(chart: Any, data: list[dict[str, Any]], styles: Styles | None = No
         shown, chosen = alt.param(name="shown", value=list(styles.methods)), alt.param(name="chosen", value="")
         chart = chart.add_params(shown, chosen)
     specification: dict[str, Any] = chart.to_dict(validate=False)  # the data come after: Altair copies them many times
-    return {**specification, "datasets": {"data": data}}
+    return {**specification, "datasets": {**specification.get("datasets", {}), "data": data}}

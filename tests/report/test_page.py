@@ -125,6 +125,13 @@ def test_it_opens_without_errors_or_requests_and_draws_every_chart(browser, page
 
 
 @needs_browser
+def test_the_reliability_diagram_has_its_diagonal(browser, page):
+    opened(browser, page)
+    lines = "return document.querySelectorAll('[data-figure$=calibration] .mark-line path').length"
+    assert browser.execute_script(lines) == 4  # of three methods, and the diagonal
+
+
+@needs_browser
 def test_hiding_a_method_takes_its_line_away(browser, page):
     opened(browser, page)
     assert curves(browser) == 3
