@@ -147,10 +147,10 @@ class Capture:
         return module.register_forward_pre_hook(before) if place[1] else module.register_forward_hook(after)
 
 
-def check_path(modules: Mapping[str, nn.Module], path: str) -> None:
-    """Raise an UnknownNameError, with the nearest paths, unless there is a module at this one."""
+def check_path(modules: Mapping[str, nn.Module], path: str, of: str = "") -> None:
+    """Raise an UnknownNameError, with the nearest paths, unless there is a module at this one of the network `of`."""
     if path not in modules:
-        raise UnknownNameError.of("module path", path, filter(None, modules))
+        raise UnknownNameError.of(f"module path{of and f' of the {of}'}", path, filter(None, modules))
 
 
 def collect(

@@ -201,7 +201,7 @@ def table(results: Iterable[Result], published: Published | None = None, against
         padding=(0, 0, 0, 1),
     )
     shown.add_column("method", no_wrap=True)
-    more = [*(["published"] if published else []), *([f"p ({against})"] if against else [])]
+    more = [*(["published"] if published else []), *([f"p ({against}), uncorrected"] if against else [])]
     for column in ("memory", "accuracy", "task-incremental", "forgetting", "s", "kB", *more):
         shown.add_column(column, justify="right", no_wrap=True)
     methods = by_method(results)

@@ -41,7 +41,8 @@ def distilled(
     Args:
         teacher: a trained network, which is frozen and put in eval mode, or a teacher such as
             `Ensemble([Fixed(one), Fixed(other)])`.
-        loss: of student and teacher logits, such as `kd`, `dkd`, `dist` or `Standardised(kd)`.
+        loss: of student and teacher logits, such as `kd`, `dkd`, `dist` or `Standardised(kd)`. Those with weights of
+            their own are stronger: `dkd` needs a learning rate of a third, or less `weight`.
         weight: of that loss, or a function of the `Moment`; 0 leaves it out.
         label_weight: of the training loop's own criterion.
         features: layers to be matched, {"path in the student": "path in the teacher"}, as `named_modules()` gives them.
@@ -70,11 +71,15 @@ def distilled(
     given: object = teacher
     if not isinstance(given, nn.Module | Teacher):
         fix = "Pass the trained network itself."
-        raise ConfigError("teacher", expected="a network or a teacher", received=repr(given), fix=fix)
+        raise ConfigError("teacher", expected="a network or a teacher", received=type(given).__name__, fix=fix)
+    pairs: object = features or {}
+    if not isinstance(pairs, Mapping):
+        fix = 'Write features={"layer of the student": "layer of the teacher"}.'
+        raise ConfigError("features", expected="pairs of layers", received=repr(features), fix=fix)
     if isinstance(teacher, nn.Module):
         modules = dict(teacher.named_modules())
         for path in (features or {}).values():
-            check_path(modules, path)
+            check_path(modules, path, "teacher")
     terms = [Term("distillation", target=output_of("teacher"), loss=loss, weight=weight)]
     for ours, theirs in (features or {}).items():
         terms.append(_pair(ours, theirs, feature_loss, feature_weight))

@@ -76,7 +76,9 @@ class Styles:
         return alt.Color(
             "method:N",
             scale=alt.Scale(domain=list(self.methods), range=list(self.colours)),
-            legend=alt.Legend(title=None, labelLimit=400, symbolStrokeWidth=2, symbolSize=200) if legend else None,
+            legend=alt.Legend(title=None, labelLimit=400, symbolOpacity=1, symbolType="stroke", symbolStrokeWidth=2)
+            if legend
+            else None,
         )
 
     def dash(self, *, legend: bool) -> Any:
@@ -133,7 +135,7 @@ def forgetting_curves(summary: Summary, styles: Styles, legend: bool) -> Figure 
     band = base.mark_area(opacity=0.15).encode(
         y=alt.Y("low:Q", title="accuracy (%)", scale=PERCENT),
         y2="high:Q",
-        color=styles.colour(legend=False),
+        color=styles.colour(legend=legend),
     )
     chart = alt.layer(band, *_lines(base, styles, legend, "accuracy (%)", points=True)).add_params(view)
     return Figure(
@@ -154,6 +156,13 @@ def experiences(summary: Summary, styles: Styles, legend: bool) -> Figure | None
         for j in range(len(curves[0]) if curves else 0):
             points = _points(row.method, "", np.stack([v[j:, j] for v in curves]), j + 1)
             data += [{**point, "experience": j + 1} for point in points]
+    length = max((point["learnt"] for point in data), default=0)
+    for row in summary.rows:
+        if row.reference and not _sequential(row):
+            for j in range(length):
+                level = np.stack([run.result.matrix.values[-1, j] for run in row.runs])
+                points = _points(row.method, "", np.repeat(level[:, None], length, axis=1), 1)
+                data += [{**point, "experience": j + 1} for point in points]
     if not data or max(point["experience"] for point in data) < 2:
         return None
     base = _base().encode(x=_learnt(max(point["learnt"] for point in data)))
@@ -208,11 +217,9 @@ def accuracy_matrix(summary: Summary, styles: Styles, legend: bool) -> Figure | 
             )
         )
     side = max(26, min(60, 420 // size)) * size
-    chart = (
-        alt.layer(*layers)
-        .add_params(alt.param(name="method_shown", value=names[0]))
-        .properties(width=side, height=side)
-    )
+    title = alt.Title(alt.expr("method_shown"), fontSize=12, fontWeight="normal", anchor="start")
+    chart = alt.layer(*layers).properties(width=side, height=side, title=title)
+    chart = chart.add_params(alt.param(name="method_shown", value=names[0]))
     return Figure(
         "accuracy-matrix",
         "Accuracy matrix",
@@ -245,7 +252,11 @@ def stability_and_plasticity(summary: Summary, styles: Styles, legend: bool) -> 
         return None
     base = _base().encode(
         x=alt.X("learning:Q", title="learning accuracy (%): plasticity", scale=alt.Scale(zero=False, padding=25)),
-        y=alt.Y("forgetting:Q", title="forgetting (%): less is stability", scale=alt.Scale(reverse=True, padding=25)),
+        y=alt.Y(
+            "forgetting:Q",
+            title="forgetting (%): less is stability",
+            scale=alt.Scale(reverse=True, padding=15, nice=False),
+        ),
     )
     return Figure(
         "stability-and-plasticity",
@@ -268,7 +279,7 @@ def accuracy_and_bytes(summary: Summary, styles: Styles, legend: bool) -> Figure
         name="accuracy-and-bytes",
         title="Accuracy against bytes",
         caption="State kept beside the model: memory, teachers, curvature. The line joins methods that no other beats "
-        "in both (Pareto front).",
+        "in both (Pareto front). Methods that see all data are left out.",
     )
 
 
@@ -284,7 +295,7 @@ def accuracy_and_seconds(summary: Summary, styles: Styles, legend: bool) -> Figu
         name="accuracy-and-seconds",
         title="Accuracy against seconds",
         caption="Wall time of training and evaluation, on the machine of the run. The line joins methods that no other "
-        "beats in both (Pareto front).",
+        "beats in both (Pareto front). Methods that see all data are left out.",
     )
 
 
@@ -356,7 +367,7 @@ def preferred_classes(summary: Summary, styles: Styles, legend: bool) -> Figure 
         color=alt.Color(
             "ratio:Q",
             scale=alt.Scale(scheme="purpleorange", domain=[0, 2], clamp=True, reverse=True),
-            legend=alt.Legend(title="predicted / true", values=[0, 0.5, 1, 1.5, 2]),
+            legend=alt.Legend(title="predicted / true", values=[0, 0.5, 1, 1.5, 2], format=".1f"),
         )
     )
     text = base.mark_text().encode(
@@ -429,7 +440,7 @@ def _learnt(length: int) -> Any:
         "learnt:Q",
         title="experiences learnt",
         scale=alt.Scale(domain=[1, max(length, 2)], nice=False),
-        axis=alt.Axis(tickMinStep=1, format="d"),
+        axis=alt.Axis(values=list(range(1, length + 1, 1 + length // 25)), format="d"),
     )
 
 
@@ -472,7 +483,7 @@ def _labelled(base: Any, styles: Styles, legend: bool, numbers: Sequence[str]) -
         opacity=_bright(),
         tooltip=["method:N", *(alt.Tooltip(f"{name}:Q", format=",.1f") for name in numbers)],
     )
-    names = base.mark_text(align="left", dx=8, fontSize=10, limit=190).encode(
+    names = base.mark_text(align="left", dx=7, dy=-7, fontSize=10, limit=190).encode(
         text="method:N", color=styles.colour(legend=False), opacity=_bright()
     )
     names = names.transform_filter(
@@ -513,7 +524,7 @@ def _trade(
         for row in rows
     ]
     kind: Any = "symlog" if min(costs.values()) <= 0 else "log"
-    x = alt.X("cost:Q", title=axis, scale=alt.Scale(type=kind, padding=25, nice=False), axis=alt.Axis(format="~s"))
+    x = alt.X("cost:Q", title=axis, scale=alt.Scale(type=kind, padding=25, nice=False), axis=alt.Axis(format=",~g"))
     y = alt.Y("accuracy:Q", title="accuracy (%)", scale=alt.Scale(zero=False, padding=15))
     base = _base().encode(x=x, y=y)
     line = (

@@ -37,7 +37,13 @@ class Measure:
     better: str = "higher"
 
 
+REFERENCES = ("cumulative", "joint")
+"""Recipes that see all data, which the others cannot pass; the better reference first."""
+
+
 def _bytes(result: Result, _: Asked) -> float:
+    if result.spec.recipe in REFERENCES:
+        raise DataError("state", expected="a method that keeps some", received="all data", fix="It is a bound.")
     return float(sum(result.memory_bytes.values()))
 
 
@@ -190,7 +196,7 @@ MEASURES = (
         "s",
         "lower",
     ),
-    Measure("steps_a_second", "steps a second", "training steps over training time", "", _steps_a_second, ""),
+    Measure("steps_a_second", "steps a second", "training steps over training time", "", _steps_a_second, "1/s"),
 )
 """In the order of the tables. R[i, j] is the accuracy on test experience j after experience i of T."""
 

@@ -103,7 +103,7 @@ def _benchmark(summary: Summary, drawn: Sequence[Figure], source: str) -> dict[s
     at_first += [row.method for row in summary.rows if row.reference]
     hidden = len(summary.rows) - len(at_first)
     reasons: dict[str, dict[str, list[str]]] = {}
-    for row in summary.rows:
+    for row in (row for row in summary.rows if not row.reference):
         for name, why in row.undefined.items():
             reasons.setdefault(name, {}).setdefault(why, []).append(row.method)
     titles = {measure.name: measure.title for measure in MEASURES}
@@ -124,7 +124,7 @@ def _benchmark(summary: Summary, drawn: Sequence[Figure], source: str) -> dict[s
         "rows": [_row(row, main_measures(summary), looks[row.method], row.method in at_first) for row in summary.rows],
         "figures": drawn,
         "undefined": [
-            f"{titles[name]}: {why} ({', '.join(methods) if len(methods) < len(summary.rows) else 'all methods'})"
+            f"{titles[name]}: {why} ({', '.join(methods) if len(methods) < sum(not row.reference for row in summary.rows) else 'all methods'})"
             for name, by_reason in reasons.items()
             for why, methods in by_reason.items()
         ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,13 +17,10 @@ from ckd.bench.result import DIVERGED, FILE, PREDICTIONS, Result, load
 from ckd.bench.spec import RunSpec
 from ckd.errors import CkdError, DataError
 from ckd.evaluation import Predictions
-from ckd.report.measures import measure
+from ckd.report.measures import REFERENCES, measure
 
 if TYPE_CHECKING:
     import pandas as pd
-
-REFERENCES = ("cumulative", "joint")
-"""Recipes that see all data, which the others cannot pass; the better reference first."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ class Results:
                 | made
                 | {"file": str(run.file)}
             )
-        return pd.DataFrame(rows)
+        return pd.DataFrame(rows, columns=None if rows else ["benchmark", "method", "seed", "accuracy"])
 
     @cached_property
     def experiences(self) -> pd.DataFrame:
@@ -109,7 +107,8 @@ class Results:
         """
         import pandas as pd
 
-        return pd.DataFrame([row for run in self.found for row in _cells(run)])
+        rows = [row for run in self.found for row in _cells(run)]
+        return pd.DataFrame(rows, columns=None if rows else ["benchmark", "method", "seed", "trained", "experience"])
 
     def benchmarks(self) -> dict[str, dict[str, list[Run]]]:
         """The runs by benchmark and method."""
@@ -143,6 +142,7 @@ def load_results(*folders: str | Path) -> Results:
         0  naive     0
         1  naive     1
     """
+    twins = 0
     loaded: dict[tuple[Path, int], tuple[Path, Result]] = {}
     left_out: list[LeftOut] = []
     notes: list[str] = []
@@ -150,23 +150,24 @@ def load_results(*folders: str | Path) -> Results:
         try:
             result = load(file)
         except CkdError as error:
-            left_out.append(LeftOut(file, str(error)))
+            left_out.append(LeftOut(file, f"expected {error.expected}; received {error.received}"))
             continue
         key = (result.spec.folder, result.spec.seed)
         if key not in loaded:
             loaded[key] = file, result
-        elif not np.array_equal(loaded[key][1].matrix.values, result.matrix.values, equal_nan=True):
-            left_out.append(LeftOut(file, f"the same run as {loaded[key][0]}, with other numbers"))
+        elif np.array_equal(loaded[key][1].matrix.values, result.matrix.values, equal_nan=True):
+            twins += 1
         else:
-            left_out.append(LeftOut(file, f"the same run as {loaded[key][0]}"))
+            left_out.append(LeftOut(file, f"the same run as {loaded[key][0]}, which is used, with other numbers"))
+    if twins:
+        notes.append(f"{twins} run{'s' * (twins > 1)} found twice, with the same numbers; each is used once")
     left_out += [LeftOut(file, f"diverged: {_reason(file)}") for file in _files(folders, DIVERGED)]
-    specs = [result.spec for _, result in loaded.values()]
-    names = _methods(specs)
+    names = _methods([result for _, result in loaded.values()])
     runs = []
     for file, result in loaded.values():
         predictions = cache(partial(_predictions, file, result))
         values, undefined = measure(result, predictions)
-        benchmark, method = _benchmark(result.spec), names[result.spec.folder.parent]
+        benchmark, method = _benchmark(result), names[result.spec.folder.parent]
         runs.append(Run(file, result, benchmark, method, values, undefined))
     runs.sort(key=lambda run: (run.benchmark, run.method, run.result.spec.seed))
     _add_intransigence(runs)
@@ -175,8 +176,12 @@ def load_results(*folders: str | Path) -> Results:
 
 
 def _files(folders: Sequence[str | Path], name: str) -> list[Path]:
-    files: dict[Path, None] = {}
-    for folder in map(Path, folders):
+    files: dict[Path, Path] = {}
+    for given in folders:
+        if not isinstance(given, str | os.PathLike):
+            fix = "Write load_results('runs/a', 'runs/b')."
+            raise DataError("results", expected="folders, one after the other", received=repr(given), fix=fix)
+        folder = Path(given)
         if not folder.is_dir():
             raise DataError(
                 f"results {folder}",
@@ -184,8 +189,9 @@ def _files(folders: Sequence[str | Path], name: str) -> list[Path]:
                 received="a file" if folder.exists() else "nothing there",
                 fix="Check the path.",
             )
-        files |= dict.fromkeys(sorted(file.resolve() for file in folder.rglob(name)))
-    return list(files)
+        for file in sorted(folder.rglob(name)):
+            files.setdefault(file.resolve(), file)
+    return list(files.values())
 
 
 def _reason(file: Path) -> str:
@@ -232,24 +238,25 @@ def _cells(run: Run) -> Iterator[dict[str, Any]]:
             }
 
 
-def _benchmark(spec: RunSpec) -> str:
+def _benchmark(result: Result) -> str:
     """What numbers can be compared within."""
-    parts = [Path(spec.benchmark).stem]
-    parts += [f"{spec.n_experiences} experiences"] if spec.n_experiences else []
+    spec = result.spec
+    parts = [Path(spec.benchmark).stem, f"{result.matrix.values.shape[1]} experiences"]
     parts += [f"{spec.samples_per_class} images a class"] if spec.samples_per_class else []
     parts += [f"data {spec.data}"] if spec.data else []
     parts += ["validation data"] if spec.validate else []
     return ", ".join(parts)
 
 
-def _methods(specs: Sequence[RunSpec]) -> dict[Path, str]:
+def _methods(results: Sequence[Result]) -> dict[Path, str]:
     """A name for each method (folder), which says what tells it from others of the same recipe."""
     sizes: dict[str, set[int]] = {}
-    for spec in specs:
-        sizes.setdefault(_benchmark(spec), set()).add(spec.memory_size)
+    for result in results:
+        sizes.setdefault(_benchmark(result), set()).add(result.spec.memory_size)
     by_label: dict[tuple[str, str], dict[Path, RunSpec]] = {}
-    for spec in specs:
-        benchmark, label = _benchmark(spec), spec.label
+    for result in results:
+        spec = result.spec
+        benchmark, label = _benchmark(result), spec.label
         if len(sizes[benchmark] - {0}) == 1:
             label = label.removesuffix(f", memory {spec.memory_size}")
         by_label.setdefault((benchmark, label), {}).setdefault(spec.folder.parent, spec)

@@ -108,35 +108,49 @@ def summarise(
     named = [n for n in rivals if against is not None and against in (n, methods[n][0].result.spec.recipe)]
     chosen = named[0] if named else rivals[0] if rivals else order[0]
     tests: dict[str, tuple[float | None, str]] = {}
-    raw: dict[str, float] = {}
+    raw: dict[str, tuple[float, int]] = {}
     for name in rivals:
-        if name == chosen:
+        if name in (named or [chosen]):
             continue
-        ours, theirs = _by_seed(methods[chosen]), _by_seed(methods[name])
+        other = _opponent(methods, name, named) if named else chosen
+        ours, theirs = _by_seed(methods[other]), _by_seed(methods[name])
         seeds = sorted(ours.keys() & theirs.keys())[:20]
         if len(seeds) < 2:
             tests[name] = None, "too few seeds in common to say"
         else:
-            raw[name] = paired_test([ours[s] for s in seeds], [theirs[s] for s in seeds])
-            tests[name] = None, f"n = {len(seeds)}"
+            raw[name] = paired_test([ours[s] for s in seeds], [theirs[s] for s in seeds]), len(seeds)
     needed = seeds_needed(len(raw))
-    for name, p in zip(raw, holm(list(raw.values())), strict=True):
-        n = int(tests[name][1].removeprefix("n = "))
+    for (name, (alone, n)), p in zip(raw.items(), holm([alone for alone, _ in raw.values()]), strict=True):
         words = "differs" if p < LEVEL else "too few seeds to say" if n < needed else "no difference shown"
-        tests[name] = p, f"{words} (p {p:.3f}, n {n})"
-    wins = bool(tests) and all(p is not None and p < LEVEL and means[chosen] > means[n] for n, (p, _) in tests.items())
+        corrected = f", {p:.3f} after Holm" if len(raw) > 1 else ""
+        tests[name] = p, f"{words} (p {alone:.3f}{corrected}, n {n})"
+    wins = (
+        not named[1:]
+        and bool(tests)
+        and all(p is not None and p < LEVEL and means[chosen] > means[n] for n, (p, _) in tests.items())
+    )
     rows = tuple(
         _row(name, methods[name], tests.get(name, (None, "")), wins and name == chosen, published) for name in order
     )
-    return Summary(benchmark, rows, chosen, _test_in_words(chosen, len(raw), needed, methods))
+    shown = methods[chosen][0].result.spec.recipe if len(named) > 1 else chosen
+    return Summary(benchmark, rows, shown, _test_in_words(shown, len(raw), needed, methods, sizes=len(named) > 1))
 
 
-def _test_in_words(chosen: str, comparisons: int, needed: int, methods: Mapping[str, Sequence[Run]]) -> str:
+def _opponent(methods: Mapping[str, Sequence[Run]], name: str, named: Sequence[str]) -> str:
+    """Of the methods to test against the one with as large a memory, else the best."""
+    size = methods[name][0].result.spec.memory_size
+    return next((n for n in named if methods[n][0].result.spec.memory_size == size), named[0])
+
+
+def _test_in_words(
+    chosen: str, comparisons: int, needed: int, methods: Mapping[str, Sequence[Run]], *, sizes: bool
+) -> str:
     if not comparisons:
         return "No test: fewer than two methods with two seeds in common."
     seeds = max(len(runs) for runs in methods.values())
     told = (
-        f"Exact paired permutation test of accuracy against {chosen}, seed by seed, two-sided, p corrected by Holm for "
+        f"Exact paired permutation test of accuracy against {chosen}{' with as large a memory' * sizes}, seed by seed, "
+        "two-sided, p corrected by Holm for "
         f"{comparisons} comparison{'s' * (comparisons > 1)}."
     )
     if seeds < needed:

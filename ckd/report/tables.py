@@ -29,7 +29,7 @@ def heading(measure: Measure) -> str:
 
 
 def _scale(measure: Measure) -> tuple[float, int]:
-    return {"%": (100.0, 2), "kB": (0.001, 0), "s": (1.0, 1)}.get(measure.unit, (1.0, 3))
+    return {"%": (100.0, 2), "kB": (0.001, 0), "s": (1.0, 1), "1/s": (1.0, 0)}.get(measure.unit, (1.0, 3))
 
 
 def main_measures(summary: Summary) -> list[Measure]:
@@ -56,7 +56,9 @@ def as_csv(summary: Summary) -> str:
 
     rows = []
     for row in summary.rows:
-        cells: dict[str, object] = {"benchmark": summary.benchmark, "method": row.method, "seeds": len(row.runs)}
+        spec = row.runs[0].result.spec
+        cells: dict[str, object] = {"benchmark": summary.benchmark, "method": row.method}
+        cells |= {"recipe": spec.recipe, "memory_size": spec.memory_size, "seeds": len(row.runs)}
         for measure in MEASURES:
             found = row.statistics.get(measure.name)
             cells[measure.name] = found.mean if found else None
@@ -78,6 +80,7 @@ def as_latex(summary: Summary) -> str:
     head, *body = ([_latex(cell) for cell in line] for line in _cells(summary, bold=lambda t: f"\\textbf{{{t}}}"))
     lines = [
         r"% needs \usepackage{booktabs}",
+        f"% {summary.benchmark}: mean ± standard deviation over seeds. {summary.test}",
         rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
         r"\toprule",
         " & ".join(head) + r" \\",
