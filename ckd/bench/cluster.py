@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -109,6 +110,9 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
     mine = not ray.is_initialized()
     if mine:
         try:
+            if address and ":" in address:  # Ray tries an address for minutes if nobody is there
+                host, _, port = address.removeprefix("ray://").rpartition(":")
+                socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
             ray.init(address, log_to_driver=False, logging_level="ERROR")
         except Exception as error:  # whatever the network and Ray's layers raise
             raise ConfigError(
@@ -131,8 +135,8 @@ def _check_nodes(ray: Any, cluster: RayCluster) -> None:
     if not any(cpus >= cluster.cpus and gpus >= cluster.gpus for cpus, gpus in sizes):
         raise ConfigError(
             "Ray cluster",
-            expected=f"a node with {cluster.cpus:g} CPUs and {cluster.gpus:g} GPUs for a run",
-            received=", ".join(f"one with {cpus:g} and {gpus:g}" for cpus, gpus in sizes) or "no node",
+            expected=f"a node with {cluster.cpus:g} CPU and {cluster.gpus:g} GPU for a run",
+            received=", ".join(f"one with {cpus:g} CPU and {gpus:g} GPU" for cpus, gpus in sizes) or "no node",
             fix="Reserve less with --cpus-per-run and --gpus-per-run, or add a node.",
         )
 
@@ -175,8 +179,6 @@ def _task(code: str, folder: str) -> Callable[[int, bytes, Any], bytes | str]:
     """
 
     def ckd_run(i: int, act: bytes, reports: Any) -> bytes | str:
-        import socket
-
         try:
             from ckd.bench.code import CODE as found
         except ImportError as error:
