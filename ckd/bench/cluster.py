@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
-
-from ckd.bench.allocator import keep_freed_memory
 from ckd.bench.code import CODE
 from ckd.bench.jobs import Finish, Report, Todo, WorkerError
 from ckd.bench.result import Result
@@ -185,26 +182,11 @@ def _task(code: str, folder: str) -> Callable[[int, bytes, Any], bytes | str]:
             return f"none that can be imported on {socket.gethostname()} ({error})"
         if found != code:
             return f"other code, {found}, on {socket.gethostname()}"
-        from ckd.bench.cluster import work
+        from ckd.bench.cluster_worker import work
 
         return work(i, act, folder, reports)
 
     return ckd_run
-
-
-def work(i: int, act: bytes, folder: str, reports: Any) -> bytes:
-    """In a worker: do run `i`; its result, pickled, as arrays that Ray unpickles lie in memory that it takes back."""
-    torch.set_num_threads(1)
-    keep_freed_memory()
-    with suppress(OSError):  # files that are named relative to it are found where machines share it
-        os.chdir(folder)
-
-    def progress(*state: Any) -> None:
-        with suppress(Exception):  # a report that is lost is not missed
-            reports.put.remote(i, *state)
-
-    progress(0.0, 1, 0.0)
-    return pickle.dumps(pickle.loads(act)(progress=progress))
 
 
 def _outcome(ray: Any, ref: Any) -> Result | Exception:
