@@ -4,6 +4,7 @@ import json
 import pkgutil
 import subprocess
 import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -134,6 +135,29 @@ def test_jobs_reach_the_suite(run, monkeypatch, given, expected):
     assert passed["jobs"] == expected
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ((), None),
+        (("--ray",), (None, 1.0, 0.0)),
+        (("--ray", "host:6379", "--cpus-per-run", "2", "--gpus-per-run", "0.5"), ("host:6379", 2.0, 0.5)),
+    ],
+)
+def test_the_cluster_reaches_the_suite(run, monkeypatch, given, expected):
+    passed = {}
+    monkeypatch.setitem(sys.modules, "ray", ModuleType("ray"))
+    monkeypatch.setattr("ckd.bench.run_suite", lambda specs, out, **settings: passed.update(settings))
+    assert run("split-digits", "--recipe", "er", *given) == 0
+    found = passed["cluster"]
+    assert (found and (found.address, found.cpus, found.gpus)) == expected
+
+
+def test_a_cluster_and_jobs_exclude_each_other(run, capsys):
+    with pytest.raises(SystemExit):
+        run("split-digits", "--recipe", "er", "--ray", "--jobs", "2")
+    assert "not allowed with" in capsys.readouterr().err
+
+
 def npz_file(folder, **changes):
     """The path of an npz file with two classes; what is None in `changes` is left out."""
     x, y = np.random.default_rng(0).random((40, 6), dtype="float32"), np.arange(40) % 2
@@ -196,6 +220,7 @@ DIGITS = ("split-digits", *TINY)
         ((*DIGITS, "--recipe", "er", "--device", "nonsense"), "device: expected cpu"),
         ((*DIGITS, "--recipe", "er", "--memory-size", "-1"), "memory size"),
         ((*DIGITS, "--recipe", "er", "--seeds", "0"), "a range 3-7 or a list 0,2,5; received '0'"),
+        ((*DIGITS, "--recipe", "er", "--cpus-per-run", "2"), "Add --ray"),
         ((*DIGITS, "--recipe", "er", "--jobs", "0"), "jobs: expected 1 or more; received 0"),
         ((*DIGITS, "--recipe", "er", "--lr", "0"), "learning rate"),
         ((*DIGITS, "--recipe", "er", "--evaluate-every", "-1"), "evaluate every"),

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import pickle
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
-
-from ckd.bench.allocator import keep_freed_memory
 from ckd.bench.code import CODE
 from ckd.bench.jobs import Finish, Report, Todo, WorkerError
 from ckd.bench.result import Result
@@ -109,6 +107,9 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
     mine = not ray.is_initialized()
     if mine:
         try:
+            if address and ":" in address:  # Ray tries an address for minutes if nobody is there
+                host, _, port = address.removeprefix("ray://").rpartition(":")
+                socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
             ray.init(address, log_to_driver=False, logging_level="ERROR")
         except Exception as error:  # whatever the network and Ray's layers raise
             raise ConfigError(
@@ -131,8 +132,8 @@ def _check_nodes(ray: Any, cluster: RayCluster) -> None:
     if not any(cpus >= cluster.cpus and gpus >= cluster.gpus for cpus, gpus in sizes):
         raise ConfigError(
             "Ray cluster",
-            expected=f"a node with {cluster.cpus:g} CPUs and {cluster.gpus:g} GPUs for a run",
-            received=", ".join(f"one with {cpus:g} and {gpus:g}" for cpus, gpus in sizes) or "no node",
+            expected=f"a node with {cluster.cpus:g} CPU and {cluster.gpus:g} GPU for a run",
+            received=", ".join(f"one with {cpus:g} CPU and {gpus:g} GPU" for cpus, gpus in sizes) or "no node",
             fix="Reserve less with --cpus-per-run and --gpus-per-run, or add a node.",
         )
 
@@ -175,34 +176,17 @@ def _task(code: str, folder: str) -> Callable[[int, bytes, Any], bytes | str]:
     """
 
     def ckd_run(i: int, act: bytes, reports: Any) -> bytes | str:
-        import socket
-
         try:
             from ckd.bench.code import CODE as found
         except ImportError as error:
             return f"none that can be imported on {socket.gethostname()} ({error})"
         if found != code:
             return f"other code, {found}, on {socket.gethostname()}"
-        from ckd.bench.cluster import work
+        from ckd.bench.cluster_worker import work
 
         return work(i, act, folder, reports)
 
     return ckd_run
-
-
-def work(i: int, act: bytes, folder: str, reports: Any) -> bytes:
-    """In a worker: do run `i`; its result, pickled, as arrays that Ray unpickles lie in memory that it takes back."""
-    torch.set_num_threads(1)
-    keep_freed_memory()
-    with suppress(OSError):  # files that are named relative to it are found where machines share it
-        os.chdir(folder)
-
-    def progress(*state: Any) -> None:
-        with suppress(Exception):  # a report that is lost is not missed
-            reports.put.remote(i, *state)
-
-    progress(0.0, 1, 0.0)
-    return pickle.dumps(pickle.loads(act)(progress=progress))
 
 
 def _outcome(ray: Any, ref: Any) -> Result | Exception:

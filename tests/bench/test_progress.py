@@ -70,7 +70,18 @@ def test_the_time_left_is_unknown_before_anything_is_done():
     assert left(lambda progress: progress.report(0, 0, 5, 0.0)) is None
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+def test_the_time_left_is_shared_by_as_many_runs_as_were_seen_at_once():
+    def one(progress):
+        progress.report(0, 1, 5, 10.0)
+
+    def two(progress):
+        one(progress)
+        progress.report(1, 0, 5, 0.0)
+
+    assert left(two) == pytest.approx(left(one) / 2)
+
+
+@pytest.mark.parametrize("jobs", [2, 4])
 def test_the_time_left_counts_what_runs_have_done_and_is_shared_by_the_jobs(jobs):
     def act(progress):
         progress.finish(0, result(0, 40.0))  # so naive takes 40 s
