@@ -106,6 +106,7 @@ def _benchmark(summary: Summary, drawn: Sequence[Figure], source: str) -> dict[s
     for row in (row for row in summary.rows if not row.reference):
         for name, why in row.undefined.items():
             reasons.setdefault(name, {}).setdefault(why, []).append(row.method)
+    rivals = sum(not row.reference for row in summary.rows)
     titles = {measure.name: measure.title for measure in MEASURES}
     return {
         "id": file_name(summary.benchmark),
@@ -124,7 +125,7 @@ def _benchmark(summary: Summary, drawn: Sequence[Figure], source: str) -> dict[s
         "rows": [_row(row, main_measures(summary), looks[row.method], row.method in at_first) for row in summary.rows],
         "figures": drawn,
         "undefined": [
-            f"{titles[name]}: {why} ({', '.join(methods) if len(methods) < sum(not row.reference for row in summary.rows) else 'all methods'})"
+            f"{titles[name]}: {why} ({', '.join(methods) if len(methods) < rivals else 'all methods'})"
             for name, by_reason in reasons.items()
             for why, methods in by_reason.items()
         ],

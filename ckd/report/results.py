@@ -177,7 +177,8 @@ def load_results(*folders: str | Path) -> Results:
 
 def _files(folders: Sequence[str | Path], name: str) -> list[Path]:
     files: dict[Path, Path] = {}
-    for given in folders:
+    every: Sequence[object] = folders
+    for given in every:
         if not isinstance(given, str | os.PathLike):
             fix = "Write load_results('runs/a', 'runs/b')."
             raise DataError("results", expected="folders, one after the other", received=repr(given), fix=fix)

@@ -108,7 +108,8 @@ def test_what_is_undefined_says_why(made):
     assert "joint training has no forgetting" in joint.undefined["forgetting"]
     other = next(run for run in ckd.load_results(made).found if not run.reference)
     assert "Run again with --evaluate-every 10" in other.undefined["stability_gap"]
-    assert {"accuracy", "bytes"} <= joint.values.keys()
+    assert {"accuracy", "seconds"} <= joint.values.keys()
+    assert "all data" in joint.undefined["bytes"]
     assert joint.values.keys().isdisjoint(joint.undefined)
     assert joint.values.keys() | joint.undefined.keys() == {measure.name for measure in MEASURES}
 
@@ -137,7 +138,8 @@ def test_two_folders_merge_and_twins_are_named(made, tmp_path, result_files):
         shutil.copytree(file.parent, target)
     results = ckd.load_results(tmp_path / "a", tmp_path / "b")
     assert results.runs.seed.tolist() == [0, 1]
-    assert [left.reason.split(" as ")[0] for left in results.left_out] == ["the same run"]
+    assert results.left_out == ()
+    assert results.notes == ("1 run found twice, with the same numbers; each is used once",)
 
 
 def test_the_same_run_with_other_numbers_is_named(folder, result_files):
@@ -178,6 +180,12 @@ def test_mixed_versions_are_noted(folder, result_files):
     content["made"]["torch"] = "1.0"
     file.write_text(json.dumps(content))
     assert any("differ in torch: er on" in note and "1.0" in note for note in ckd.load_results(folder).notes)
+
+
+def test_a_list_of_folders_is_refused_and_an_empty_folder_gives_empty_frames(made, tmp_path):
+    with pytest.raises(DataError, match="one after the other"):
+        ckd.load_results([made])
+    assert list(ckd.load_results(tmp_path).runs.groupby("method").accuracy.mean()) == []
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path):

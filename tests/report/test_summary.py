@@ -78,3 +78,19 @@ def test_published_numbers_are_beside_ours(made):
     found = summarise(name, methods, published={("er", 50): 87.5})
     assert found.row("er").published == 87.5
     assert found.row("naive").published is None
+
+
+def test_several_memory_sizes_are_tested_against_the_same_size(methods):
+    wanted = {"er 50": SIX, "er 200": [a + 0.2 for a in SIX], "der 50": [a + 0.1 for a in SIX], "der 200": SIX}
+    found = methods(wanted)
+    for name, runs in found.items():
+        recipe, size = name.split()
+        for i, run in enumerate(runs):
+            spec = replace(run.result.spec, recipe=recipe, memory_size=int(size))
+            runs[i] = replace(run, result=replace(run.result, spec=spec))
+    summary = summarise("b", found, against="der")
+    assert "as large a memory" in summary.test
+    assert summary.against == "der"
+    assert {row.method for row in summary.rows if row.p is not None} == {"er 50", "er 200"}
+    assert "p 0.031, 0.062 after Holm" in summary.row("er 50").verdict
+    assert not any(row.best for row in summary.rows)
