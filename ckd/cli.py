@@ -82,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--evaluate-every", type=int, default=0, metavar="K", help=_EVALUATE_EVERY)
     _add_jobs(run)
     _add_finished(run)
+    _add_track(run)
     run.set_defaults(act=_run)
 
     report = commands.add_parser(
@@ -124,6 +125,7 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     _add_jobs(bench)
     _add_finished(bench)
+    _add_track(bench)
     bench.set_defaults(act=_bench)
 
     tune = commands.add_parser(
@@ -163,6 +165,12 @@ def _add_finished(command: argparse.ArgumentParser) -> None:
     either = command.add_mutually_exclusive_group()
     either.add_argument("--force", action="store_true", help="run again what is finished")
     either.add_argument("--keep", action="store_true", help="use what is finished even if other code made it")
+
+
+def _add_track(command: argparse.ArgumentParser) -> None:
+    """What follows the runs."""
+    text = "follow the runs with tensorboard, wandb or csv, in a folder beside each result; may be given again"
+    command.add_argument("--track", action="append", default=[], metavar="NAME", help=text)
 
 
 def _add_protocol(command: argparse.ArgumentParser) -> None:
@@ -266,6 +274,7 @@ def _run(arguments: argparse.Namespace) -> None:
         cluster=_cluster(arguments),
         force=arguments.force,
         keep=arguments.keep,
+        track=arguments.track,
     )
 
 
@@ -296,6 +305,7 @@ def _bench(arguments: argparse.Namespace) -> None:
         cluster=_cluster(arguments),
         force=arguments.force,
         keep=arguments.keep,
+        track=arguments.track,
         published=suite.published,
         against=suite.against,
     )

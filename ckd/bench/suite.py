@@ -18,6 +18,7 @@ from ckd.bench.jobs import one_by_one, side_by_side
 from ckd.bench.progress import SuiteProgress
 from ckd.bench.result import Result, save, save_diverged, writable_error
 from ckd.bench.spec import RunSpec
+from ckd.bench.tracking import Tracking
 from ckd.bench.training import check_device, run
 from ckd.data.registry import find
 from ckd.errors import ConfigError, NonFiniteLossError
@@ -38,6 +39,7 @@ def run_suite(
     cluster: RayCluster | None = None,
     force: bool = False,
     keep: bool = False,
+    track: Sequence[str] = (),
     published: Published | None = None,
     against: str | None = None,
     console: Console | None = None,
@@ -55,6 +57,7 @@ def run_suite(
         cluster: where the runs are done in place of this machine, as many at a time as it has room for.
         force: run again what is finished.
         keep: use what is finished even if other code made it.
+        track: trackers that follow the runs, "tensorboard", "wandb" or "csv", each in a folder beside the result.
         published: numbers to show beside ours, of one benchmark.
         against: a recipe that the others are tested against, seed by seed.
         console: where to print.
@@ -82,11 +85,19 @@ def run_suite(
         check_device(device)
     else:
         cluster.check_device(device)
+    if track and cluster is not None:
+        fix = "Leave one out; the results come back from the cluster all the same."
+        raise ConfigError("trackers", expected="runs on this machine", received="runs on a cluster", fix=fix)
+    tracking = Tracking(tuple(track), out.resolve())
     found = {} if force else finished(specs, out)
     if not keep:
         check_code(found.values(), out)
     diverged: dict[int, str] = {}
-    todo = {i: partial(run, s, data_root=data_root, device=device) for i, s in enumerate(specs) if i not in found}
+    todo = {
+        i: partial(run, s, data_root=data_root, device=device, tracking=tracking)
+        for i, s in enumerate(specs)
+        if i not in found
+    }
     jobs = max(1, min(jobs, len(todo)))
     with SuiteProgress(specs, found, jobs, console) as shown:
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -16,6 +16,7 @@ from torch import nn
 from ckd.bench.networks import convolutional, network
 from ckd.bench.result import Result, provenance
 from ckd.bench.spec import RunSpec
+from ckd.bench.tracking import Tracked, Tracking
 from ckd.data import as_benchmark, tensor_stream
 from ckd.errors import ConfigError
 from ckd.evaluation import Within, accuracies
@@ -32,6 +33,7 @@ def run(
     data_root: str | Path | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
+    tracking: Tracking | None = None,
 ) -> Result:
     """Train as `spec` says; evaluate on every test experience before training and after each experience.
 
@@ -46,6 +48,7 @@ def run(
         data_root: where data sets are kept.
         device: for the model and the data.
         progress: called after each experience, and a few times a second within it.
+        tracking: the trackers that follow the run.
 
     Raises:
         CkdError: a setting or data that cannot work.
@@ -60,10 +63,12 @@ def run(
         samples_per_class=spec.samples_per_class,
         stream=spec.stream or None,
     )
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if where.type == "cuda" else []):
+    devices = range(torch.cuda.device_count()) if where.type == "cuda" else []
+    with (tracking or Tracking()).following(spec) as tracked, torch.random.fork_rng(devices=devices):
         torch.manual_seed(spec.seed)
         model = network(spec.network, stream.input_shape, stream.n_classes)
-        result = _train(spec, as_benchmark(stream), model, _objective(spec), where, progress)
+        result = _train(spec, as_benchmark(stream), model, _objective(spec), where, progress, tracked)
+        tracked.end(result)
     gc.collect()  # a strategy and its plugins hold each other, and with them the data: 300 MB a run of permuted MNIST
     return result
 
@@ -97,6 +102,7 @@ def _train(
     objective: Objective,
     device: torch.device,
     progress: Progress | None,
+    tracked: Tracked,
 ) -> Result:
     from avalanche.training import Cumulative, JointTraining, Naive
 
@@ -118,14 +124,28 @@ def _train(
     together = get(spec.recipe).strategy == "JointTraining"
 
     def report(part: float = 0.0) -> None:
+        with watch.timing(None):
+            tracked.losses(recorder.losses)
         if progress is not None:
             progress(learnt + part, len(lessons), watch.now())
+
+    def track(found: Sequence[float], so_far: int) -> None:
+        with watch.timing(None):
+            tracked.losses(recorder.losses)  # those of earlier steps
+            tracked.accuracies(counter.steps, found, so_far)
 
     def evaluate(student: nn.Module, step: int) -> None:
         with watch.timing("evaluation"):
             tests = islice(benchmark.tensors.tensors("test"), None if together else learnt + 1)
             predicts = plugin.engine.evaluation_model(student)
             within.append(Within(learnt, step, accuracies(predicts, tests, _evaluation_batch(student, device))))
+        track(within[-1].accuracies, len(within[-1].accuracies))
+
+    def evaluate_all() -> None:
+        with watch.timing("evaluation"):
+            strategy.eval(benchmark.test_stream)
+        found = list(recorder.get_last_metrics().values())
+        track(found, len(found) if together and learnt else learnt)
 
     counter = StepCounter(report)
     strategy = strategies[get(spec.recipe).strategy](
@@ -148,14 +168,12 @@ def _train(
         evaluator=recorder,
     )
     lessons = [benchmark.train_stream] if together else list(benchmark.train_stream)
-    with watch.timing("evaluation"):
-        strategy.eval(benchmark.test_stream)
+    evaluate_all()
     for lesson in lessons:
         with watch.timing("training"):
             strategy.train(lesson)
-        with watch.timing("evaluation"):
-            strategy.eval(benchmark.test_stream)
         learnt += 1
+        evaluate_all()
         report()
     losses = {name.rsplit("/", 1)[1]: curve for name, curve in recorder.losses.items()}
     made = provenance(str(device))
@@ -186,8 +204,8 @@ class _Stopwatch:
         self._since = 0.0
 
     @contextmanager
-    def timing(self, what: str) -> Iterator[None]:
-        """Add the seconds that pass in here."""
+    def timing(self, what: str | None) -> Iterator[None]:
+        """Add the seconds that pass in here; None leaves them out."""
         outer = self._what
         self._turn(what)
         yield
