@@ -258,6 +258,11 @@ def test_jobs_on_a_cluster_are_refused(suite, ray):
         suite(specs("naive"), cluster=RayCluster(), jobs=2)
 
 
+def test_trackers_on_a_cluster_are_refused(suite, ray):
+    with pytest.raises(ConfigError, match="runs on a cluster"):
+        suite(specs("naive"), cluster=RayCluster(), track=["csv"])
+
+
 def test_without_ray_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(CkdError, match=r"pip install 'avalanche-ckd\[ray\]'"):
