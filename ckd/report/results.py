@@ -16,6 +16,7 @@ from ckd.bench.result import DIVERGED, FILE, PREDICTIONS, Result, load
 from ckd.bench.spec import RunSpec
 from ckd.errors import CkdError, DataError
 from ckd.evaluation import Predictions
+from ckd.names import short_name
 from ckd.report.measures import measure
 
 if TYPE_CHECKING:
@@ -234,7 +235,7 @@ def _cells(run: Run) -> Iterator[dict[str, Any]]:
 
 def _benchmark(spec: RunSpec) -> str:
     """What numbers can be compared within."""
-    parts = [Path(spec.benchmark).stem]
+    parts = [short_name(spec.benchmark)]
     parts += [f"{spec.n_experiences} experiences"] if spec.n_experiences else []
     parts += [f"{spec.samples_per_class} images a class"] if spec.samples_per_class else []
     parts += [f"data {spec.data}"] if spec.data else []
