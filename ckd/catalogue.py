@@ -28,7 +28,10 @@ class RecipeEntry:
 
 @dataclass(frozen=True)
 class BenchmarkEntry:
-    """A benchmark without its data; the attributes are those of `ckd.data.registry.Benchmark`."""
+    """A benchmark without its data; the attributes are those of `ckd.data.registry.Benchmark`.
+
+    `n_experiences` is 0 where the benchmark decides when it is made.
+    """
 
     name: str
     summary: str
@@ -38,7 +41,8 @@ class BenchmarkEntry:
 def recipes() -> list[RecipeEntry]:
     """The recipes in `ckd/recipes/`, by file name, then those of other packages' entry points."""
     files = sorted((PACKAGE / "recipes").glob("*.py"), key=lambda file: file.stem)
-    return [entry for file in files for entry in _recipes(file)] + _elsewhere()
+    elsewhere = (RecipeEntry(name, summary, defaults=given) for name, summary, given in _elsewhere("ckd.recipes"))
+    return [*(entry for file in files for entry in _recipes(file)), *elsewhere]
 
 
 def markdown() -> str:
@@ -50,10 +54,9 @@ def markdown() -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _elsewhere() -> list[RecipeEntry]:
-    """What entry points of the group `ckd.recipes` name, read from their source without importing it."""
-    found = []
-    for point in importlib.metadata.entry_points(group="ckd.recipes"):
+def _elsewhere(group: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Name, summary and defaults of the functions of entry points, read from their source without importing it."""
+    for point in importlib.metadata.entry_points(group=group):
         module, _, function = point.value.partition(":")
         try:
             spec = importlib.util.find_spec(module)
@@ -63,14 +66,20 @@ def _elsewhere() -> list[RecipeEntry]:
         builds = [] if file is None else [s for s in _statements(file) if isinstance(s, ast.FunctionDef)]
         build = next((b for b in builds if b.name == function), None)
         summary = f"from {module}" if build is None else (ast.get_docstring(build) or f"from {module}").split("\n")[0]
-        found.append(RecipeEntry(point.name, summary, defaults={} if build is None else _defaults(build.args)))
-    return found
+        yield point.name, summary, {} if build is None else _defaults(build.args)
 
 
 def benchmarks() -> list[BenchmarkEntry]:
-    """The benchmarks in `ckd/data/registry.py`, as they stand there."""
+    """The benchmarks in `ckd/data/registry.py`, as they stand there, then those of other packages' entry points."""
     calls = [node for node in ast.walk(_assigned("BENCHMARKS", "data/registry.py")) if isinstance(node, ast.Call)]
-    return [BenchmarkEntry(*map(_literal, call.args[:3])) for call in calls]
+    own = [BenchmarkEntry(*map(_literal, call.args[:3])) for call in calls]
+    return [*own, *(BenchmarkEntry(*entry[:2], _count(entry[2])) for entry in _elsewhere("ckd.benchmarks"))]
+
+
+def _count(defaults: dict[str, Any]) -> int:
+    """The default number of experiences; 0 where there is none."""
+    n = defaults.get("n_experiences")
+    return n if isinstance(n, int) else 0
 
 
 def networks() -> list[str]:

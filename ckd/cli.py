@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ckd import __version__
 from ckd.errors import CkdError, ConfigError, UnknownNameError
-from ckd.names import known_as
+from ckd.modules import is_path
+from ckd.names import known_as, short_name
 from ckd.seeds import parse_seeds
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ def _add_protocol(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--stream",
         metavar="NAME",
-        help="what FILE.npz is made into: split by classes (the default), permuted or rotated",
+        help="what your own arrays are made into: split by classes (the default), permuted or rotated",
     )
     command.add_argument("--experiences", type=int, metavar="N", help="experiences in the stream")
     command.add_argument("--batch-size", type=int, metavar="B", help="samples in a mini-batch of the stream")
@@ -220,7 +221,8 @@ _RECIPE = "a name from `ckd list`, package.module:function, or FILE.py; once for
 _EVALUATE_EVERY = "measure accuracy within experiences too, after every K training steps"
 
 _BENCHMARK = (
-    "a name from `ckd list`, or FILE.npz with your own x_train, y_train, x_test and y_test: samples (N, features), "
+    "a name from `ckd list`; package.module:function or FILE.py:function, which returns a TensorStream or Arrays of "
+    "ckd.data; or FILE.npz with your own x_train, y_train, x_test and y_test: samples (N, features), "
     "(N, H, W), (N, C, H, W) or (N, H, W, C), uint8 (divided by 255) or float (taken as it is); labels 0, 1, 2, ..."
 )
 
@@ -264,7 +266,7 @@ def _run(arguments: argparse.Namespace) -> None:
         for seed in seeds
     ]
     _own_process()
-    out = arguments.out or Path("runs") / Path(arguments.benchmark).stem
+    out = arguments.out or Path("runs") / short_name(arguments.benchmark)
     run_suite(
         specs,
         out,
@@ -345,7 +347,7 @@ def _tune(arguments: argparse.Namespace) -> None:
         arguments.benchmark,
         arguments.recipe,
         dict(ranges),
-        arguments.out or Path("runs") / "tune" / f"{Path(arguments.benchmark).stem}-{arguments.recipe}",
+        arguments.out or Path("runs") / "tune" / f"{short_name(arguments.benchmark)}-{arguments.recipe}",
         trials=arguments.trials,
         seeds=arguments.seeds,
         fixed=dict(map(_setting, arguments.set)),
@@ -373,11 +375,12 @@ def _check_names(benchmark: str, recipes: Sequence[str], network: str | None) ->
     """Refuse names that are misspelt, before what takes seconds is imported; files and modules are looked at later."""
     from ckd import catalogue
 
-    if not benchmark.endswith(".npz") and benchmark not in (names := [b.name for b in catalogue.benchmarks()]):
+    named_by_path = benchmark.endswith(".npz") or is_path(benchmark)
+    if not named_by_path and benchmark not in (names := [b.name for b in catalogue.benchmarks()]):
         raise UnknownNameError.of("benchmark", benchmark, [*names, "FILE.npz"])
     names = [r.name for r in catalogue.recipes()]
     for recipe in recipes:
-        if ":" not in recipe and not recipe.endswith(".py") and known_as(recipe, names) is None:
+        if not is_path(recipe) and known_as(recipe, names) is None:
             raise UnknownNameError.of("recipe", recipe, names)
     if network is not None and network not in (names := catalogue.networks()):
         raise UnknownNameError.of("network", network, names)
@@ -417,7 +420,7 @@ def _list(arguments: argparse.Namespace) -> None:
 
     benchmarks = Table("benchmark", "what it is", "experiences", box=box.SIMPLE_HEAD)
     for b in catalogue.benchmarks():
-        benchmarks.add_row(b.name, b.summary, str(b.n_experiences))
+        benchmarks.add_row(b.name, b.summary, str(b.n_experiences or "its own"))
     benchmarks.add_row("FILE.npz", "your own x_train, y_train, x_test, y_test, split by classes", "5 if it divides")
     recipes = Table("recipe", "what it does", "hyper-parameters", box=box.SIMPLE_HEAD)
     for r in catalogue.recipes():

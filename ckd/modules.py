@@ -1,12 +1,18 @@
-"""Python files that a user names, as modules."""
+"""Python files and functions that a user names."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
+import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+from ckd.errors import ConfigError
 
 
 def file_module(file: Path) -> ModuleType:
@@ -28,3 +34,54 @@ def file_module(file: Path) -> ModuleType:
             del sys.modules[name]
             raise
     return sys.modules[name]
+
+
+def is_path(name: str) -> bool:
+    """Whether a name says where something is: `package.module:function`, `file.py` or `file.py:function`."""
+    return ":" in name or name.endswith(".py")
+
+
+def source_file(name: str) -> Path | None:
+    """The file of what is named by its file; None for others."""
+    path = name if name.endswith(".py") else name.rpartition(":")[0]
+    return Path(path) if path.endswith(".py") else None
+
+
+def named(what: str, where: str) -> tuple[ModuleType, Callable[..., Any] | None]:
+    """The module of `package.module:function`, `file.py:function` or `file.py`, and the function if one is named.
+
+    Args:
+        what: how errors call it, such as "recipe 'mine'".
+        where: the path.
+
+    Raises:
+        ConfigError: a module or file that cannot be loaded, or one without that function.
+    """
+    module_name, _, function = where.rpartition(":") if not where.endswith(".py") else (where, "", "")
+    try:
+        module = file_module(Path(module_name)) if module_name.endswith(".py") else importlib.import_module(module_name)
+    except (ImportError, OSError, SyntaxError) as error:
+        expected, fix = "a function of a module or file", "Write package.module:function, or file.py:function."
+        received = "no such file" if isinstance(error, FileNotFoundError) else error
+        raise ConfigError(what, expected=expected, received=received, fix=fix) from error
+    found: Callable[..., Any] | None = getattr(module, function, None) if function else None
+    if function and not inspect.isroutine(found):
+        functions = inspect.getmembers(module, inspect.isfunction)
+        mine = [known for known, value in functions if value.__module__ == module.__name__]
+        expected, fix = f"a function of {module_name}: {', '.join(mine) or 'there is none'}", "Name one of them."
+        raise ConfigError(what, expected=expected, received=repr(function), fix=fix)
+    return module, found
+
+
+def defaults_of(what: str, function: Callable[..., Any]) -> dict[str, Any]:
+    """The arguments of a function with their defaults.
+
+    Raises:
+        ConfigError: an argument without a default.
+    """
+    defaults = {p.name: p.default for p in inspect.signature(function).parameters.values()}
+    bare = [argument for argument, default in defaults.items() if default is inspect.Parameter.empty]
+    if bare:
+        received, fix = f"none for {', '.join(bare)}", f"Write {bare[0]}=..."
+        raise ConfigError(what, expected="a default for every argument", received=received, fix=fix)
+    return defaults

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 
 def known_as(name: str, known: Iterable[str]) -> str | None:
@@ -16,6 +17,15 @@ def known_as(name: str, known: Iterable[str]) -> str | None:
         return name
     found = [other for other in names if _plain(other) == _plain(name)]
     return found[0] if len(found) == 1 else None
+
+
+def short_name(benchmark: str) -> str:
+    """How folders, tables and files call a benchmark that may be named by its path.
+
+    >>> [short_name(name) for name in ("split-digits", "here/mine.npz", "here/mine.py:rings", "package.module:rings")]
+    ['split-digits', 'mine', 'mine.py-rings', 'package.module-rings']
+    """
+    return Path(benchmark).name.removesuffix(".npz").replace(":", "-")
 
 
 def _plain(name: str) -> str:

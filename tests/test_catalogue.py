@@ -9,6 +9,7 @@ import pytest
 
 from ckd import catalogue
 from ckd.bench import NETWORKS
+from ckd.cli import main
 from ckd.data import BENCHMARKS
 from ckd.recipes import RECIPES
 
@@ -47,11 +48,11 @@ def test_a_recipe_of_ones_own_is_read(tmp_path, monkeypatch, source, expected):
 
 @pytest.fixture
 def entry_point(monkeypatch):
-    """entry_point(name, value) puts one of the group `ckd.recipes` in the place of those that are installed."""
+    """entry_point(name, value, kind) puts one of the group `ckd.KIND` in the place of those that are installed."""
 
-    def act(name, value):
-        point = importlib.metadata.EntryPoint(name, value, "ckd.recipes")
-        monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [point] * (group == "ckd.recipes"))
+    def act(name, value, kind="recipes"):
+        point = importlib.metadata.EntryPoint(name, value, f"ckd.{kind}")
+        monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [point] * (group == point.group))
 
     return act
 
@@ -61,6 +62,21 @@ def test_a_recipe_of_another_package_is_read_without_importing_it(tmp_path, monk
     monkeypatch.syspath_prepend(str(tmp_path))
     entry_point("mine", "other_package:mine")
     assert catalogue.recipes()[-1] == catalogue.RecipeEntry("mine", "Does.", defaults={"a": 1})
+
+
+@pytest.mark.parametrize(("arguments", "n"), [("n_experiences=7, seed=0", 7), ("n_experiences=None", 0), ("", 0)])
+def test_a_benchmark_of_another_package_is_read_without_importing_it(
+    tmp_path, monkeypatch, entry_point, arguments, n, capsys
+):
+    source = f'import nothing_of_the_kind\n\n\ndef rings({arguments}):\n    """Rings."""\n'
+    (tmp_path / "other_package.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    entry_point("rings", "other_package:rings", "benchmarks")
+    assert catalogue.benchmarks()[-1] == catalogue.BenchmarkEntry("rings", "Rings.", n)
+    assert all(entry.name != "rings" for entry in catalogue.recipes())
+    assert main(["list"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["rings"]]
+    assert line.split()[1:] == ["Rings.", *(str(n) if n else "its own").split()]
 
 
 @pytest.mark.parametrize("value", ["no_such_package:mine", "no_such_package.inner:mine", "json:mine"])

@@ -194,6 +194,25 @@ def test_run_takes_a_recipe_of_ones_own(run, tmp_path, monkeypatch):
     assert content["code"]
 
 
+def test_run_takes_a_benchmark_of_ones_own(run, tmp_path, capsys):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from ckd.data import split\nfrom ckd.data.sources import digits\n\n\n"
+        "def pairs(n_experiences=5):\n    return split(digits(), n_experiences)\n\n\n"
+        "def nothing():\n    return None\n"
+    )
+    assert run(f"{file}:pairs", "--recipe", "naive", *TINY) == 0
+    (content,) = results(tmp_path)
+    assert (content["benchmark"], content["n_experiences"]) == (f"{file}:pairs", 2)
+    assert content["data"]
+    assert "mine.py-pairs: percent" in capsys.readouterr().out
+    assert run("split-digits", "--recipe", "naive", *TINY) == 0
+    same = [r["accuracy_matrix"] for r in results(tmp_path) if r["recipe"] == "naive"]
+    assert same[0] == same[1]
+    assert run(f"{file}:nothing", "--recipe", "naive", *TINY[2:]) == 2
+    assert "mine.py:nothing': expected a TensorStream or Arrays; received None" in capsys.readouterr().err
+
+
 # errors ------------------------------------------------------------------------------------------------------------
 
 DIGITS = ("split-digits", *TINY)

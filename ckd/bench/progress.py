@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from ckd.bench.result import Result
 from ckd.bench.spec import RunSpec
+from ckd.names import short_name
 
 
 @dataclass
@@ -83,7 +84,7 @@ class SuiteProgress:
     def name(self, i: int) -> str:
         """How run `i` is called here."""
         spec = self._specs[i]
-        benchmark = f"{Path(spec.benchmark).stem}, " if self._several else ""
+        benchmark = f"{short_name(spec.benchmark)}, " if self._several else ""
         return f"{benchmark}{spec.label}, seed {spec.seed}"
 
     def left(self) -> float | None:

@@ -11,9 +11,10 @@ from typing import Any, Literal
 from ckd.bench.networks import NETWORKS
 from ckd.data.registry import find
 from ckd.errors import ConfigError, DataError, UnknownNameError
+from ckd.modules import source_file
+from ckd.names import short_name
 from ckd.objective import Objective
 from ckd.recipes import get, protocol
-from ckd.recipes.registry import source_file
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class RunSpec:
     """One run: a recipe on a benchmark with a seed, every hyper-parameter decided.
 
     Attributes:
-        benchmark, recipe: names.
+        benchmark, recipe: names, or where a function is.
         seed: of the stream, the network's initial weights, the shuffling and the memory.
         memory_size: samples remembered; 0 for recipes without a memory.
         n_experiences: None for the benchmark's own number.
@@ -36,7 +37,7 @@ class RunSpec:
         passes: updates with each mini-batch, one after the other.
         evaluate_every: steps from one evaluation within an experience to the next; 0 for none.
         stream: what the arrays of a file of one's own are made into; "" for split by classes.
-        data: digest of the arrays, for a file of one's own.
+        data: digest of the arrays' or the benchmark's file, for a file of one's own.
         code: digest of the recipe's file, for a file of one's own.
         source: where the protocol comes from, and what was changed.
     """
@@ -76,7 +77,7 @@ class RunSpec:
     def name(self) -> str:
         """How `ckd bench` calls it: benchmark/recipe-memory/seed, as in split-mnist/der++-200/seed3."""
         size = f"-{self.memory_size}" if self.memory_size else ""
-        return f"{Path(self.benchmark).stem}/{Path(self.recipe).name}{size}/seed{self.seed}"
+        return f"{short_name(self.benchmark)}/{Path(self.recipe).name}{size}/seed{self.seed}"
 
     @property
     def folder(self) -> Path:
@@ -92,12 +93,12 @@ class RunSpec:
             "code": "",
         }  # added since, no new folder
         decided = {k: v for k, v in asdict(self).items() if k not in ("seed", "source") and usual.get(k, ...) != v}
-        decided["benchmark"] = Path(self.benchmark).stem
+        decided["benchmark"] = short_name(self.benchmark)
         decided["recipe"] = Path(self.recipe).name
         digest = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:8]
         memory = f"-{self.memory_size}" if self.memory_size else ""
         recipe = Path(self.recipe).name.replace(":", "-")
-        return Path(Path(self.benchmark).stem) / f"{recipe}{memory}-{digest}" / f"seed{self.seed}"
+        return Path(short_name(self.benchmark)) / f"{recipe}{memory}-{digest}" / f"seed{self.seed}"
 
 
 def plan(
@@ -129,7 +130,7 @@ def plan(
 
     `evaluate_every` also measures accuracy within experiences, after every so many steps; it changes no other number.
 
-    `stream` is what an npz file is made into: "split", "permuted" or "rotated".
+    `stream` is what one's own arrays are made into: "split", "permuted" or "rotated".
 
     `samples_per_class="all"` trains on all data where the protocol takes a part.
 
@@ -179,8 +180,8 @@ def plan(
         passes=rule.passes if passes is None else passes,
         evaluate_every=evaluate_every,
         stream="" if stream in (None, "split") else stream,
-        data=_digest(Path(benchmark)) if benchmark.endswith(".npz") else "",
-        code="" if (file := source_file(recipe)) is None else _digest(file),
+        data=_digest(Path(benchmark) if benchmark.endswith(".npz") else source_file(benchmark)),
+        code=_digest(source_file(recipe)),
         source=rule.source + (f"; changed: {', '.join(changed)}" if changed else ""),
     )
     if precision not in ("float32", "bfloat16"):
@@ -213,8 +214,10 @@ def plan(
     return spec
 
 
-def _digest(file: Path) -> str:
-    """A few letters that change with the file's content."""
+def _digest(file: Path | None) -> str:
+    """A few letters that change with the file's content; none for no file."""
+    if file is None:
+        return ""
     try:
         return hashlib.sha256(file.read_bytes()).hexdigest()[:8]
     except OSError as error:

@@ -23,6 +23,7 @@ from ckd.bench.training import check_device, run
 from ckd.data.registry import find
 from ckd.errors import ConfigError, NonFiniteLossError
 from ckd.evaluation import paired_test, plot_forgetting
+from ckd.names import short_name
 from ckd.recipes import get
 
 Published = Mapping[tuple[str, int], float]
@@ -161,7 +162,7 @@ def _compare(
     console.width = max(console.width, 100)  # a narrow terminal wraps the table; numbers are not cut off
     benchmarks: dict[str, list[Result]] = {}
     for result in results:
-        benchmarks.setdefault(Path(result.spec.benchmark).stem, []).append(result)
+        benchmarks.setdefault(short_name(result.spec.benchmark), []).append(result)
     plots = [f"forgetting-{name}.png" if len(benchmarks) > 1 else "forgetting.png" for name in benchmarks]
     for (name, found), plot in zip(benchmarks.items(), plots, strict=True):
         console.print(table(found, published, against))
@@ -205,7 +206,7 @@ def table(results: Iterable[Result], published: Published | None = None, against
     """
     results = list(results)
     seeds = len({r.spec.seed for r in results})
-    benchmark = Path(results[0].spec.benchmark).stem
+    benchmark = short_name(results[0].spec.benchmark)
     shown = Table(
         title=f"{benchmark}: percent, mean ± standard deviation over {seeds} seed{'s' * (seeds > 1)}",
         box=box.SIMPLE_HEAD,

@@ -1,18 +1,29 @@
-"""The benchmarks by name."""
+"""The benchmarks by name.
+
+ckd's own are here; others are found where they are: an entry point of the group `ckd.benchmarks` in any installed
+package, `package.module:function`, `file.py:function`, or arrays in a file, `mine.npz`.
+"""
 
 from __future__ import annotations
 
+import importlib.metadata
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ckd.data.arrays import Arrays
 from ckd.data.sources import cifar10, cifar100, digits, mnist, npz
 from ckd.data.stream import TensorStream
 from ckd.data.streams import permuted, rotated, split
 from ckd.errors import ConfigError, UnknownNameError
+from ckd.modules import defaults_of, is_path, named
 
 Root = str | Path | None
+
+GROUP = "ckd.benchmarks"
+"""Of entry points."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,80 @@ class Benchmark:
     n_experiences: int
     source: Callable[[Root], Arrays]
     make: Callable[[Arrays, int, int], TensorStream]
+
+    def tensor_stream(
+        self, *, n_experiences: int | None, seed: int, data_root: Root, validate: bool, samples_per_class: int | None
+    ) -> TensorStream:
+        """The stream; arguments and errors are those of the function of this name."""
+        arrays = self.source(data_root)
+        if validate:
+            arrays = arrays.holding_out()
+        if samples_per_class is not None:
+            arrays = arrays.limited(samples_per_class)
+        if n_experiences is None:
+            n_experiences = self.n_experiences or _divisor(arrays.n_classes)
+        return self.make(arrays, n_experiences, seed)
+
+
+@dataclass(frozen=True)
+class OwnBenchmark:
+    """A benchmark that a user's function makes: a TensorStream, or Arrays, which are then made into a stream.
+
+    Of `n_experiences`, `seed`, `data_root`, `validate` and `samples_per_class` it is given what it has arguments for.
+
+    Attributes:
+        name: as on the command line.
+        summary: the first line of its docstring.
+        n_experiences: the default of its argument; 0 where it has none.
+        function: makes it.
+        arguments: its arguments, with defaults.
+        stream: what arrays are made into, of `STREAMS`; None for split, or for a stream of its own.
+    """
+
+    name: str
+    summary: str
+    n_experiences: int
+    function: Callable[..., Any]
+    arguments: dict[str, Any]
+    stream: str | None = None
+
+    def source(self, data_root: Root) -> object:
+        """What the function makes of the data under `data_root`."""
+        return self.function(**({"data_root": data_root} if data_root and "data_root" in self.arguments else {}))
+
+    def tensor_stream(
+        self, *, n_experiences: int | None, seed: int, data_root: Root, validate: bool, samples_per_class: int | None
+    ) -> TensorStream:
+        """The stream.
+
+        Raises:
+            ConfigError: a function that returns something else, or a stream that cannot be made as is asked.
+            DataError, ConfigError: as of the function of this name, for arrays.
+        """
+        choices = {"n_experiences": n_experiences, "validate": validate or None, "samples_per_class": samples_per_class}
+        asked = {name: value for name, value in choices.items() if value is not None}
+        given = {**asked, "seed": seed, **({"data_root": data_root} if data_root else {})}
+        made = self.function(**{name: value for name, value in given.items() if name in self.arguments})
+        what = f"benchmark {self.name!r}"
+        if isinstance(made, Arrays):
+            count, make = STREAMS[self.stream or "split"]
+            return Benchmark(self.name, self.summary, count, lambda _: made, make).tensor_stream(
+                n_experiences=n_experiences,
+                seed=seed,
+                data_root=data_root,
+                validate=validate and "validate" not in self.arguments,
+                samples_per_class=None if "samples_per_class" in self.arguments else samples_per_class,
+            )
+        if not isinstance(made, TensorStream):
+            fix = "Return split(arrays(x_train, y_train, x_test, y_test), 5) of ckd.data, or the arrays alone."
+            raise ConfigError(what, expected="a TensorStream or Arrays", received=repr(made), fix=fix)
+        for name in asked.keys() - self.arguments.keys():
+            fix = f"Give the function an argument {name}, or let it return Arrays."
+            raise ConfigError(what, expected=f"to be asked for no {name}", received=asked[name], fix=fix)
+        if self.stream is not None:
+            fix = "Leave it out; it is for arrays."
+            raise ConfigError(f"stream of {self.name}", expected="its own", received=repr(self.stream), fix=fix)
+        return made
 
 
 def _digits(data_root: Root) -> Arrays:
@@ -60,26 +145,44 @@ STREAMS: dict[str, tuple[int, Callable[[Arrays, int, int], TensorStream]]] = {
 """What one's own arrays can be made into: the number of experiences (0 for a divisor of the classes) and the maker."""
 
 
-def find(name: str | Path, stream: str | None = None) -> Benchmark:
-    """The benchmark called `name`; a path that ends in `.npz` is your own arrays, as a `stream` of `STREAMS`.
+def find(name: str | Path, stream: str | None = None) -> Benchmark | OwnBenchmark:
+    """The benchmark called `name`, or that an entry point, a path to a function or an `.npz` file names.
+
+    `stream` is what one's own arrays are made into, of `STREAMS`.
 
     Raises:
         UnknownNameError: no such benchmark or stream; the nearest names are in the message.
-        ConfigError: a stream for a benchmark that is one already.
+        ConfigError: a stream for a benchmark that is one already; a function that cannot be loaded, or has an argument
+            without a default.
     """
     name = str(name)
+    points = {point.name: point.value for point in importlib.metadata.entry_points(group=GROUP)}
+    elsewhere = name not in BENCHMARKS and (name in points or is_path(name))
+    if (elsewhere or name.endswith(".npz")) and stream is not None and stream not in STREAMS:
+        raise UnknownNameError.of("stream", stream, STREAMS)
     if name.endswith(".npz"):
-        if (stream := stream or "split") not in STREAMS:
-            raise UnknownNameError.of("stream", stream, STREAMS)
-        n_experiences, make = STREAMS[stream]
-        summary = f"the arrays in {name}, {stream}"
+        n_experiences, make = STREAMS[stream or "split"]
+        summary = f"the arrays in {name}, {stream or 'split'}"
         return Benchmark(Path(name).stem, summary, n_experiences, lambda _: npz(name), make)
+    if elsewhere:
+        return _own(name, points.get(name, name), stream)
     if name not in BENCHMARKS:
-        raise UnknownNameError.of("benchmark", name, [*BENCHMARKS, "FILE.npz"])
+        raise UnknownNameError.of("benchmark", name, [*BENCHMARKS, *points, "FILE.npz"])
     if stream is not None:
         fix = "Leave it out; it is for FILE.npz."
         raise ConfigError(f"stream of {name}", expected="the benchmark's own", received=repr(stream), fix=fix)
     return BENCHMARKS[name]
+
+
+def _own(name: str, where: str, stream: str | None) -> OwnBenchmark:
+    """The benchmark at `package.module:function` or `file.py:function`."""
+    what = f"benchmark {name!r}"
+    _, function = named(what, where)
+    if function is None:
+        raise ConfigError(what, expected="a function", received="none", fix=f"Name one: {where}:function.")
+    arguments = defaults_of(what, function)
+    summary = (inspect.getdoc(function) or "").split("\n")[0]
+    return OwnBenchmark(name, summary, arguments.get("n_experiences") or 0, function, arguments, stream)
 
 
 def tensor_stream(
@@ -95,30 +198,29 @@ def tensor_stream(
     """The stream of the benchmark called `name`.
 
     Args:
-        name: of a benchmark, or the path of an `.npz` file.
-        n_experiences: the benchmark's own number unless given. For an npz file that is split, the first of 5, 4, 3
-            and 2 that divides the number of classes, else one experience for each class; for one that is permuted or
-            rotated, 10.
+        name: of a benchmark, or the path of a function or of an `.npz` file.
+        n_experiences: the benchmark's own number unless given. For one's own arrays that are split, the first of 5, 4,
+            3 and 2 that divides the number of classes, else one experience for each class; for those that are permuted
+            or rotated, 10.
         seed: of what is random about the stream (permutations, angles).
         data_root: where data sets are kept; `~/.cache/ckd` unless given.
         samples_per_class: train on so many samples of each class; all of them unless given.
         validate: hold out a tenth of the training data and test on that instead, for choosing settings.
-        stream: what an npz file is made into: "split" by classes unless given, "permuted" or "rotated".
+        stream: what one's own arrays are made into: "split" by classes unless given, "permuted" or "rotated".
 
     Raises:
         UnknownNameError: no such benchmark.
+        ConfigError: a function that returns something else.
         DataError: data that is not there or cannot be used.
         ConfigError: a number of experiences that the data cannot be cut into.
     """
-    benchmark = find(name, stream)
-    arrays = benchmark.source(data_root)
-    if validate:
-        arrays = arrays.holding_out()
-    if samples_per_class is not None:
-        arrays = arrays.limited(samples_per_class)
-    if n_experiences is None:
-        n_experiences = benchmark.n_experiences or _divisor(arrays.n_classes)
-    return benchmark.make(arrays, n_experiences, seed)
+    return find(name, stream).tensor_stream(
+        n_experiences=n_experiences,
+        seed=seed,
+        data_root=data_root,
+        validate=validate,
+        samples_per_class=samples_per_class,
+    )
 
 
 def _divisor(n_classes: int) -> int:

@@ -6,17 +6,15 @@ ckd's own are here; others are found where they are: an entry point of the group
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
 import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from ckd.errors import ConfigError, UnknownNameError
-from ckd.modules import file_module
+from ckd.modules import defaults_of, is_path, named
 from ckd.names import known_as
 from ckd.objective import Objective
 
@@ -123,7 +121,7 @@ def get(name: str) -> Recipe:
     points = {point.name: point.value for point in importlib.metadata.entry_points(group=GROUP)}
     if name in points:
         return _found(name, points[name])
-    if ":" in name or name.endswith(".py"):
+    if is_path(name):
         return _found(name, name)
     found = known_as(name, [*RECIPES, *points])
     if found is None:
@@ -131,31 +129,13 @@ def get(name: str) -> Recipe:
     return get(found)
 
 
-def source_file(name: str) -> Path | None:
-    """The file of a recipe that is named by its file; None for others."""
-    path = name if name.endswith(".py") else name.rpartition(":")[0]
-    return Path(path) if path.endswith(".py") else None
-
-
 def _found(name: str, where: str) -> Recipe:
     """The recipe at `package.module:function`, `file.py:function`, or the only one of a file or module."""
-    module_name, _, function = where.rpartition(":") if not where.endswith(".py") else (where, "", "")
-    try:
-        module = file_module(Path(module_name)) if module_name.endswith(".py") else importlib.import_module(module_name)
-    except (ImportError, OSError, SyntaxError) as error:
-        expected, fix = "a function of a module or file", "Write package.module:function, or file.py:function."
-        received = "no such file" if isinstance(error, FileNotFoundError) else error
-        raise ConfigError(f"recipe {name!r}", expected=expected, received=received, fix=fix) from error
-    build = getattr(module, function, None) if function else None
-    if function and not inspect.isroutine(build):
-        functions = inspect.getmembers(module, inspect.isfunction)
-        mine = [known for known, value in functions if value.__module__ == module.__name__]
-        expected, fix = f"a function of {module_name}: {', '.join(mine) or 'there is none'}", "Name one of them."
-        raise ConfigError(f"recipe {name!r}", expected=expected, received=repr(function), fix=fix)
+    module, build = named(f"recipe {name!r}", where)
     own = [recipe for recipe in RECIPES.values() if recipe.build.__module__ == module.__name__]
     registered = next((recipe for recipe in own if build is None or recipe.build is build), None)
     if registered is None and build is None:
-        expected, fix = "a function under @recipe", f"Decorate one, or name a function: {module_name}:function."
+        expected, fix = "a function under @recipe", f"Decorate one, or name a function: {where}:function."
         raise ConfigError(f"recipe {name!r}", expected=expected, received="none", fix=fix)
     found = registered or _recipe(name, cast(Build, build))
     RECIPES[name] = replace(found, name=name)
@@ -163,9 +143,4 @@ def _found(name: str, where: str) -> Recipe:
 
 
 def _recipe(name: str, build: Build, *, paper: str = "", **told: Any) -> Recipe:
-    defaults = {p.name: p.default for p in inspect.signature(build).parameters.values()}
-    bare = [argument for argument, default in defaults.items() if default is inspect.Parameter.empty]
-    if bare:
-        received, fix = f"none for {', '.join(bare)}", f"Write {bare[0]}=..."
-        raise ConfigError(f"recipe {name!r}", expected="a default for every argument", received=received, fix=fix)
-    return Recipe(name, build, paper, defaults=defaults, **told)
+    return Recipe(name, build, paper, defaults=defaults_of(f"recipe {name!r}", build), **told)

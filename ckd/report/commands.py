@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ckd.bench.spec import RunSpec, plan
+from ckd.data import BENCHMARKS
 from ckd.errors import CkdError
 from ckd.recipes.protocols import variants
 from ckd.recipes.registry import RECIPES
@@ -45,7 +46,8 @@ def command(spec: RunSpec, seeds: Sequence[int]) -> str:
 def _options(spec: RunSpec, variant: str | None) -> list[str]:
     """What must be said beside the protocol `variant`."""
     usual: dict[str, Any] = {}
-    if spec.recipe in RECIPES:  # a result may name any file, which is not to be run for a report
+    known = spec.benchmark in BENCHMARKS or spec.benchmark.endswith(".npz")
+    if spec.recipe in RECIPES and known:  # a result may name any file, which is not to be run for a report
         try:
             usual = asdict(
                 plan(spec.benchmark, spec.recipe, seed=spec.seed, memory_size=spec.memory_size, variant=variant)

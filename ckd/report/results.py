@@ -17,6 +17,7 @@ from ckd.bench.result import DIVERGED, FILE, PREDICTIONS, Result, load
 from ckd.bench.spec import RunSpec
 from ckd.errors import CkdError, DataError
 from ckd.evaluation import Predictions
+from ckd.names import short_name
 from ckd.report.measures import REFERENCES, measure
 
 if TYPE_CHECKING:
@@ -242,7 +243,7 @@ def _cells(run: Run) -> Iterator[dict[str, Any]]:
 def _benchmark(result: Result) -> str:
     """What numbers can be compared within."""
     spec = result.spec
-    parts = [Path(spec.benchmark).stem, f"{result.matrix.values.shape[1]} experiences"]
+    parts = [short_name(spec.benchmark), f"{result.matrix.values.shape[1]} experiences"]
     parts += [f"{spec.samples_per_class} images a class"] if spec.samples_per_class else []
     parts += [f"data {spec.data}"] if spec.data else []
     parts += ["validation data"] if spec.validate else []

@@ -251,6 +251,26 @@ def test_the_folder_of_a_recipe_goes_by_its_code_not_its_path(tmp_path, monkeypa
     assert folders[0] == folders[2] != folders[1]
 
 
+def test_the_folder_of_a_benchmark_goes_by_its_function_and_code_not_its_path(tmp_path):
+    code = "from ckd.data import split\n\n\ndef one(n_experiences=4): ...\n\n\ndef two(): ...\n"
+    specs = []
+    for place, content, function in (
+        ("here", code, "one"),
+        ("there", code + "\n", "one"),
+        ("elsewhere", code, "one"),
+        ("here", code, "two"),
+    ):
+        (tmp_path / place).mkdir(exist_ok=True)
+        (tmp_path / place / "mine.py").write_text(content)
+        specs.append(plan(f"{tmp_path / place / 'mine.py'}:{function}", "er", seed=0))
+    folders = [spec.folder for spec in specs]
+    assert [folder.parts[0] for folder in folders] == ["mine.py-one"] * 3 + ["mine.py-two"]
+    assert folders[0] == folders[2]
+    assert len(set(folders)) == 3
+    assert [spec.n_experiences for spec in specs] == [4, 4, 4, None]
+    assert specs[0].name == "mine.py-one/er-200/seed0"
+
+
 def test_what_was_changed_is_noted_beside_the_source():
     assert plan("permuted-mnist", "er", seed=0).source == DER
     changed = plan("permuted-mnist", "der", seed=0, lr=0.3, settings={"alpha": 0.1})

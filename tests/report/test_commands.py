@@ -60,10 +60,11 @@ def test_what_the_protocol_says_is_left_out():
     assert command(plan("split-digits", "naive", seed=0), [7, 2]).endswith("--seeds 2,7")
 
 
-def test_a_recipe_that_is_a_file_is_not_run(tmp_path):
+def test_a_recipe_or_benchmark_that_is_a_file_is_not_run(tmp_path):
     from dataclasses import replace
 
     file = tmp_path / "evil.py"
     file.write_text("raise SystemExit('run')")
-    spec = replace(plan("split-digits", "er", seed=0, memory_size=10), recipe=f"{file}:evil")
-    assert f"--recipe {file}:evil" in command(spec, [0])
+    spec = plan("split-digits", "er", seed=0, memory_size=10)
+    assert f"--recipe {file}:evil" in command(replace(spec, recipe=f"{file}:evil"), [0])
+    assert f"ckd run {file}:evil --recipe er" in command(replace(spec, benchmark=f"{file}:evil"), [0])
