@@ -139,9 +139,6 @@ def test_several_benchmarks_are_compared_over_all(folder, tmp_path, result_files
                 other = folder / name / file.parent.parent.name / file.parent.name / "result.json"
                 other.parent.mkdir(parents=True)
                 other.write_text(json.dumps({**content, "benchmark": name, "n_experiences": 5 + k}))
-    _, text = page(folder, tmp_path)
-    assert "2 methods that all of 4 benchmarks have" in text
-    assert "Average ranks" not in text
     for file in list(folder.rglob("result.json")):
         content = json.loads(file.read_text())
         if content["recipe"] == "er":
