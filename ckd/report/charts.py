@@ -524,7 +524,7 @@ def _trade(
         for row in rows
     ]
     kind: Any = "symlog" if min(costs.values()) <= 0 else "log"
-    x = alt.X("cost:Q", title=axis, scale=alt.Scale(type=kind, padding=25, nice=False), axis=alt.Axis(format=",~g"))
+    x = alt.X("cost:Q", title=axis, scale=alt.Scale(type=kind, padding=25, nice=False), axis=alt.Axis(format=",~r"))
     y = alt.Y("accuracy:Q", title="accuracy (%)", scale=alt.Scale(zero=False, padding=15))
     base = _base().encode(x=x, y=y)
     line = (
