@@ -14,8 +14,8 @@ from ckd.report.measures import MEASURES
 
 def raw(run):
     """The files of a run, read with nothing of ckd."""
-    stored = np.load(run.file.with_name("predictions.npz"))
-    return json.loads(run.file.read_text()), {name: stored[name] for name in stored.files}
+    with np.load(run.file.with_name("predictions.npz")) as stored:
+        return json.loads(run.file.read_text()), {name: stored[name] for name in stored.files}
 
 
 def independent(content, p):
