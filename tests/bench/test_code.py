@@ -23,7 +23,7 @@ def test_the_digest_is_that_of_the_files(tmp_path):
     files = {"a_py": "x = 1", "inner__b_py": "y = 2"}
     first = package(tmp_path / "first", **files)
     assert package(tmp_path / "again", **files, notes="text", inner__data="1") == first
-    assert package(tmp_path / "shown", **files, report__page_py="z = 1", cli_py="") == first
+    assert package(tmp_path / "shown", **files, report__page_py="z = 1", cli__actions_py="") == first
     others = [
         {**files, "a_py": "x = 3"},
         {**files, "c_py": ""},
