@@ -30,6 +30,7 @@ suite = Suite(
         "mean-er",
         "cls-er",
         "ballast",
+        "joint",
     ],
     against="der++",
 )

@@ -5,32 +5,14 @@
 Only this protocol has published numbers. It needs a GPU.
 """
 
-from ckd.bench import Suite
+from dataclasses import replace
+from pathlib import Path
 
-suite = Suite(
+from ckd.bench import load_suite
+
+suite = replace(
+    load_suite(Path(__file__).with_name("split_cifar.py")),
     title="Split CIFAR-10, the published protocol",
-    benchmarks=["split-cifar10"],
-    recipes=[
-        "naive",
-        "lwf",
-        "lwf-mc",
-        "fdr",
-        "er",
-        "er-ace",
-        "er-las",
-        "der++",
-        "lode",
-        "ser",
-        "x-der",
-        "wa",
-        "bic",
-        "ss-il",
-        "icarl",
-        "bfp",
-        "mean-er",
-        "cls-er",
-        "ballast",
-    ],
     protocol={"variant": "full"},
     published={
         ("naive", 0): 19.62,
@@ -51,5 +33,4 @@ suite = Suite(
     },
     source="Buzzega et al. 2020, arXiv:2004.07211, table 2; mean-er and cls-er: Arani et al. 2022, arXiv:2201.12604; "
     "bfp: Gu et al. 2023, arXiv:2303.14595",
-    against="der++",
 )

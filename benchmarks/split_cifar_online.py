@@ -5,32 +5,13 @@
 5 experiences of 2 classes, class-incremental, crop and flip.
 """
 
-from ckd.bench import Suite
+from dataclasses import replace
+from pathlib import Path
 
-suite = Suite(
+from ckd.bench import load_suite
+
+suite = replace(
+    load_suite(Path(__file__).with_name("split_cifar.py")),
     title="Split CIFAR-10, online",
-    benchmarks=["split-cifar10"],
-    recipes=[
-        "naive",
-        "lwf",
-        "lwf-mc",
-        "fdr",
-        "er",
-        "er-ace",
-        "er-las",
-        "der++",
-        "lode",
-        "ser",
-        "x-der",
-        "wa",
-        "bic",
-        "ss-il",
-        "icarl",
-        "bfp",
-        "mean-er",
-        "cls-er",
-        "ballast",
-    ],
     protocol={"variant": "online"},
-    against="der++",
 )

@@ -5,7 +5,7 @@ from ckd.bench.networks import NETWORKS, network
 from ckd.bench.result import Result, load, save
 from ckd.bench.spec import RunSpec, plan
 from ckd.bench.suite import run_suite, table
-from ckd.bench.suite_file import Suite
+from ckd.bench.suite_file import Suite, load_suite
 from ckd.bench.training import run
 from ckd.bench.tuning import Range, tune
 
@@ -17,6 +17,7 @@ __all__ = [
     "RunSpec",
     "Suite",
     "load",
+    "load_suite",
     "network",
     "plan",
     "run",

@@ -12,7 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from ckd.evaluation.statistics import average_ranks, interquartile_interval, interquartile_mean
-from ckd.report.charts import WIDTH, Figure
+from ckd.report.figures import WIDTH, Figure
 from ckd.report.summary import Summary
 
 

@@ -15,8 +15,8 @@ import jinja2
 from markupsafe import Markup
 
 from ckd.report.across import Across
-from ckd.report.charts import Figure, Styles, figures
 from ckd.report.commands import command
+from ckd.report.figures import Figure, Styles, figures
 from ckd.report.measures import MEASURES, Measure
 from ckd.report.results import Results
 from ckd.report.summary import Row, Statistic, Summary

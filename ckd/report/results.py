@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ckd.bench.result import DIVERGED, FILE, PREDICTIONS, Result, load
-from ckd.bench.spec import RunSpec
 from ckd.errors import CkdError, DataError
 from ckd.evaluation import Predictions
-from ckd.names import short_name
+from ckd.evaluation.calibration import reliability
+from ckd.evaluation.recency import class_shares
 from ckd.report.measures import REFERENCES, measure
+from ckd.report.naming import benchmark_name, method_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +36,9 @@ class Run:
         method: what is compared: recipe, memory size and what else tells methods of one benchmark apart.
         values: measures by name, shares from 0 to 1.
         undefined: why the other measures are not defined.
+        reliability: bins of confidence at the end (15, 3), as `ckd.evaluation.calibration.reliability` gives them; None
+            without predictions.
+        class_shares: share of the predictions at the end and of the labels for each class (C, 2); None without.
     """
 
     file: Path
@@ -43,6 +47,8 @@ class Run:
     method: str
     values: dict[str, float]
     undefined: dict[str, str]
+    reliability: NDArray[np.float64] | None = None
+    class_shares: NDArray[np.float64] | None = None
 
     @property
     def reference(self) -> bool:
@@ -163,13 +169,13 @@ def load_results(*folders: str | Path) -> Results:
     if twins:
         notes.append(f"{twins} run{'s' * (twins > 1)} found twice, with the same numbers; each is used once")
     left_out += [LeftOut(file, f"diverged: {_reason(file)}") for file in _files(folders, DIVERGED)]
-    names = _methods([result for _, result in loaded.values()])
+    names = method_names([result for _, result in loaded.values()])
     runs = []
     for file, result in loaded.values():
         predictions = cache(partial(_predictions, file, result))
         values, undefined = measure(result, predictions)
-        benchmark, method = _benchmark(result), names[result.spec.folder.parent]
-        runs.append(Run(file, result, benchmark, method, values, undefined))
+        benchmark, method = benchmark_name(result), names[result.spec.folder.parent]
+        runs.append(Run(file, result, benchmark, method, values, undefined, *_at_the_end(predictions)))
     runs.sort(key=lambda run: (run.benchmark, run.method, run.result.spec.seed))
     _add_intransigence(runs)
     notes += _mixed_code(runs)
@@ -220,6 +226,14 @@ def _predictions(file: Path, result: Result) -> Predictions:
     return found
 
 
+def _at_the_end(predictions: Callable[[], Predictions]) -> tuple[NDArray[np.float64] | None, ...]:
+    """What figures show of the predictions, so that they are read once and not kept."""
+    try:
+        return reliability(predictions()), class_shares(predictions())
+    except CkdError:  # named among the undefined measures
+        return None, None
+
+
 def _cells(run: Run) -> Iterator[dict[str, Any]]:
     matrix, known = run.result.matrix, run.result.task_matrix
     rows = [(i + 1, matrix.values[i], known.values[i]) for i in range(len(matrix.values))]
@@ -238,45 +252,6 @@ def _cells(run: Run) -> Iterator[dict[str, Any]]:
                 "accuracy": float(accuracy),
                 "task_accuracy": float(task_accuracy),
             }
-
-
-def _benchmark(result: Result) -> str:
-    """What numbers can be compared within."""
-    spec = result.spec
-    parts = [short_name(spec.benchmark), f"{result.matrix.values.shape[1]} experiences"]
-    parts += [f"{spec.samples_per_class} images a class"] if spec.samples_per_class else []
-    parts += [f"data {spec.data}"] if spec.data else []
-    parts += ["validation data"] if spec.validate else []
-    return ", ".join(parts)
-
-
-def _methods(results: Sequence[Result]) -> dict[Path, str]:
-    """A name for each method (folder), which says what tells it from others of the same recipe."""
-    sizes: dict[str, set[int]] = {}
-    for result in results:
-        sizes.setdefault(_benchmark(result), set()).add(result.spec.memory_size)
-    by_label: dict[tuple[str, str], dict[Path, RunSpec]] = {}
-    for result in results:
-        spec = result.spec
-        benchmark, label = _benchmark(result), spec.label
-        if len(sizes[benchmark] - {0}) == 1:
-            label = label.removesuffix(f", memory {spec.memory_size}")
-        by_label.setdefault((benchmark, label), {}).setdefault(spec.folder.parent, spec)
-    names: dict[Path, str] = {}
-    for (_, label), alike in by_label.items():
-        flat = {folder: _flat(spec) for folder, spec in alike.items()}
-        keys = dict.fromkeys(key for decided in flat.values() for key in decided)
-        usual = {key: Counter(repr(decided.get(key)) for decided in flat.values()).most_common(1)[0][0] for key in keys}
-        usual.pop("memory_size")  # it is in the label
-        for folder, decided in flat.items():
-            own = ", ".join(f"{key} {decided.get(key)}" for key in usual if repr(decided.get(key)) != usual[key])
-            names[folder] = f"{label} ({own})" if own else label
-    return names
-
-
-def _flat(spec: RunSpec) -> dict[str, Any]:
-    found = {k: v for k, v in asdict(spec).items() if k not in ("seed", "source", "settings", "recipe", "benchmark")}
-    return {**found, **spec.settings}
 
 
 def _add_intransigence(runs: Sequence[Run]) -> None:
