@@ -26,7 +26,7 @@ class AccuracyRecorder(SupervisedPlugin):  # type: ignore[misc]
 
     Args:
         stream: name of the stream that is recorded; evaluations on others are ignored.
-        keep_predictions: keep what was predicted for every sample, 10 bytes for each and evaluation, from which metrics
+        keep_predictions: keep what was predicted for every sample, 8 bytes for each and evaluation, from which metrics
             can be computed afterwards (`predictions`).
     """
 

@@ -93,8 +93,9 @@ def summarise(
 ) -> Summary:
     """Put the methods of a benchmark in a table.
 
-    The others are tested against the best, or against the method whose name or recipe is `against`, by an exact paired
-    test over the seeds that both have, corrected by Holm for the number of tests.
+    The others are tested against the best, or against the method whose name or recipe is `against`: of several memory
+    sizes against the one that is as large. The test is exact and paired over the seeds that both have, and its p-values
+    are corrected by Holm for the number of tests.
 
     Args:
         benchmark: its name.
