@@ -327,10 +327,11 @@ def test_the_version_is_printed(capsys):
 
 def test_demo_compares_five_recipes(tmp_path, monkeypatch):
     passed = {}
-    monkeypatch.setattr("ckd.bench.run_suite", lambda specs, out, **settings: passed.update(specs=specs, out=out))
+    monkeypatch.setattr("ckd.bench.run_suite", lambda specs, out, **given: passed.update(specs=specs, out=out, **given))
     monkeypatch.setattr("ckd.report.write_report", lambda folders, page, **_: passed.update(page=page) or Results(()))
     assert main(["demo", "--out", str(tmp_path)]) == 0
     assert passed["page"] == tmp_path / "report.html"
+    assert passed["renew"]  # a new version of ckd is no reason to refuse
     assert {spec.recipe for spec in passed["specs"]} == {"naive", "lwf", "er", "der++", "self-distillation"}
     assert {spec.benchmark for spec in passed["specs"]} == {"split-digits"}  # embedded: no download
     assert passed["out"] == str(tmp_path)

@@ -40,6 +40,7 @@ def run_suite(
     cluster: RayCluster | None = None,
     force: bool = False,
     keep: bool = False,
+    renew: bool = False,
     track: Sequence[str] = (),
     published: Published | None = None,
     against: str | None = None,
@@ -58,6 +59,7 @@ def run_suite(
         cluster: where the runs are done in place of this machine, as many at a time as it has room for.
         force: run again what is finished.
         keep: use what is finished even if other code made it.
+        renew: run again what other code made.
         track: trackers that follow the runs, "tensorboard", "wandb" or "csv", each in a folder beside the result.
         published: numbers to show beside ours, of one benchmark.
         against: a recipe that the others are tested against, seed by seed.
@@ -91,6 +93,8 @@ def run_suite(
         raise ConfigError("trackers", expected="runs on this machine", received="runs on a cluster", fix=fix)
     tracking = Tracking(tuple(track), out.resolve())
     found = {} if force else finished(specs, out)
+    if renew:
+        found = {i: result for i, result in found.items() if not by_other_code(result)}
     if not keep:
         check_code(found.values(), out)
     diverged: dict[int, str] = {}

@@ -18,7 +18,7 @@ def parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="compare five recipes on embedded data, in under a minute")
     demo.add_argument("--out", default="runs/demo", metavar="DIR", help="where results go (default: %(default)s)")
-    _add_finished(demo)
+    demo.add_argument("--force", action="store_true", help="run again what is finished")
     demo.set_defaults(act=actions.demo)
 
     listing = commands.add_parser("list", help="benchmarks, recipes and networks")

@@ -111,6 +111,12 @@ def test_results_of_other_code_are_run_again_or_kept_as_is_asked(suite, other_co
     suite(specs("naive", seeds=2))
 
 
+def test_the_demo_runs_again_what_other_code_made_and_keeps_the_rest(suite, other_code, tmp_path):
+    other_code("0123456789ab")
+    suite(specs("naive", seeds=2), renew=True)
+    assert sorted(f.stat().st_mtime == LONG_AGO for f in files(tmp_path)) == [False, True]
+
+
 def test_results_of_other_code_that_are_not_asked_for_are_left_alone(suite, other_code):
     other_code("0123456789ab")
     results, _ = suite(specs("naive", seeds=2)[1:])
