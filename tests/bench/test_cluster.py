@@ -286,24 +286,13 @@ def content(file):
 def test_a_real_cluster_finds_bit_for_bit_the_same(suite, tmp_path):
     pytest.importorskip("ray", reason="Ray is not installed")
     out = tmp_path / "cluster"
-    command = [
-        "run",
-        "split-digits",
-        "--recipe",
-        "naive",
-        "--recipe",
-        "der++",
-        "--memory-size",
-        "20",
-        "--out",
-        str(out),
-    ]
+    command = ["run", "split-digits", "--recipe", "der++", "--memory-size", "20", "--out", str(out)]
     tiny = ["--experiences", "2", "--epochs", "1", "--ray", "local"]
     done = subprocess.run(
         [sys.executable, "-m", "ckd.cli", *command, *tiny], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    expected, _ = suite(specs("naive", "der++"))
+    expected, _ = suite(specs("der++"))
     for result in expected:
         here, there = (folder / result.spec.folder / "result.json" for folder in (tmp_path, out))
         assert content(there) == content(here) | {"source": content(there)["source"]}

@@ -9,7 +9,7 @@ from ckd.bench.suite_file import load_suite
 from ckd.errors import ConfigError, DataError, UnknownNameError
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-SUITES = sorted(file for file in BENCHMARKS.glob("*.py") if "\nsuite = Suite(" in file.read_text())
+SUITES = sorted(file for file in BENCHMARKS.glob("*.py") if "\nsuite = " in file.read_text())
 
 DIGITS = Suite(
     "Digits",

@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import pickle
 from dataclasses import asdict
 
 import pytest
@@ -126,13 +127,18 @@ def test_a_wandb_run_that_cannot_start_is_explained(tmp_path, monkeypatch):
 
 
 def test_the_command_tracks_each_run_beside_its_result(tmp_path):
-    more = ("--experiences", "2", "--epochs", "1", "--jobs", "2", "--out", str(tmp_path))
+    more = ("--experiences", "2", "--epochs", "1", "--out", str(tmp_path))
     assert main(["run", "split-digits", "--recipe", "naive", "--recipe", "joint", "--track", "csv", *more]) == 0
     results = sorted(file.parent for file in tmp_path.rglob("result.json"))
     assert sorted(file.parent.parent for file in tmp_path.rglob("accuracy_matrix.csv")) == results
     joint = next(folder for folder in results if folder.parent.name.startswith("joint"))
     assert [row[0] for row in rows(joint / "csv" / "accuracy_matrix.csv")] == ["trained", "0", "2"]
     assert not any("forgetting" in name for _, name, _ in rows(joint / "csv" / "metrics.csv"))
+
+
+def test_what_is_tracked_reaches_workers(tmp_path):
+    tracking = Tracking(("csv", "tensorboard"), tmp_path)
+    assert pickle.loads(pickle.dumps(tracking)) == tracking
 
 
 def test_a_run_that_diverges_keeps_what_it_was(tmp_path):

@@ -145,10 +145,9 @@ def test_several_benchmarks_are_compared_over_all(folder, tmp_path, result_files
             other = file.parents[1] / "der" / file.parent.name / "result.json"
             other.parent.mkdir(parents=True)
             other.write_text(json.dumps({**content, "recipe": "der"}))
-    _, text = page(folder, tmp_path)
+    _, text = page(folder, tmp_path, figures=tmp_path / "f")
     assert "3 methods that all of 4 benchmarks have" in text
     assert re.search(r"Average ranks</h3>\s*<div class=.diagram.><svg", text)
     assert "Nemenyi" in text
-    write_report([folder], None, figures=tmp_path / "f")
     assert (tmp_path / "f" / "across-average-ranks.png").read_bytes()[:4] == b"\x89PNG"
     assert (tmp_path / "f" / "across-interquartile-means.svg").exists()
