@@ -14,9 +14,9 @@ from plain_torch import OwnLoop, Person, Settings, Tight
 from torch import nn
 
 from ckd import AccuracyRecorder, Engine, Objective, SelfDistillation, recipes
-from ckd.bench.networks import network
 from ckd.data import TensorStream, as_benchmark, tensor_stream
 from ckd.data.experience import TensorExperience
+from ckd.networks import network
 from ckd.recipes import protocol
 
 METHODS = ("naive", "er", "lwf", "der++")

@@ -17,8 +17,8 @@ from avalanche.training import Naive
 from torch import nn
 
 from ckd import AccuracyRecorder, SelfDistillation, recipes
-from ckd.bench.networks import network
 from ckd.data import as_benchmark, tensor_stream
+from ckd.networks import network
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt

@@ -19,8 +19,9 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from ckd import SelfDistillation, recipes
-from ckd.bench import network, plan
+from ckd.bench import plan
 from ckd.data import as_benchmark, tensor_stream
+from ckd.networks import network
 
 
 @torch.no_grad()

@@ -19,8 +19,8 @@ from rich.table import Table
 
 from ckd import AccuracyRecorder, SelfDistillation, TensorLoader
 from ckd.bench import RunSpec, plan
-from ckd.bench.networks import network
 from ckd.data import as_benchmark, tensor_stream
+from ckd.networks import network
 from ckd.recipes import lwf
 
 T = 2.0

@@ -83,8 +83,8 @@ def _count(defaults: dict[str, Any]) -> int:
 
 
 def networks() -> list[str]:
-    """The names of the networks in `ckd/bench/networks.py`, as they stand there."""
-    table = _assigned("NETWORKS", "bench/networks.py")
+    """The names of the networks in `ckd/networks/registry.py`, as they stand there."""
+    table = _assigned("NETWORKS", "networks/registry.py")
     return [_literal(node) for node in ast.walk(table) if isinstance(node, ast.Constant)]
 
 

@@ -8,9 +8,9 @@ from dataclasses import fields
 import pytest
 
 from ckd import catalogue
-from ckd.bench import NETWORKS
 from ckd.cli import main
 from ckd.data import BENCHMARKS
+from ckd.networks import NETWORKS
 from ckd.recipes import RECIPES
 
 

@@ -11,9 +11,9 @@ import pytest
 
 import ckd
 from ckd import catalogue
-from ckd.bench import NETWORKS
 from ckd.cli import main
 from ckd.data import BENCHMARKS
+from ckd.networks import NETWORKS
 from ckd.recipes import RECIPES, registry
 from ckd.report import Results
 

@@ -9,8 +9,8 @@ from models import Growing, MultiHead, adapt
 from torch import nn
 
 import ckd.outputs
-from ckd.bench.networks import network as bench_network
 from ckd.errors import ConfigError, ModelError, UnknownNameError
+from ckd.networks import network as bench_network
 from ckd.outputs import HEAD, Capture, Output, call, collect, features, find_head, head_at, logits, tap
 
 

@@ -1,7 +1,6 @@
 """Run, store, compare."""
 
 from ckd.bench.cluster import RayCluster
-from ckd.bench.networks import NETWORKS, network
 from ckd.bench.result import Result, load, save
 from ckd.bench.spec import RunSpec, plan
 from ckd.bench.suite import run_suite, table
@@ -10,7 +9,6 @@ from ckd.bench.training import run
 from ckd.bench.tuning import Range, tune
 
 __all__ = [
-    "NETWORKS",
     "Range",
     "RayCluster",
     "Result",
@@ -18,7 +16,6 @@ __all__ = [
     "Suite",
     "load",
     "load_suite",
-    "network",
     "plan",
     "run",
     "run_suite",

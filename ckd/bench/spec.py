@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ckd.bench.networks import NETWORKS
 from ckd.data.registry import find
 from ckd.errors import ConfigError, DataError, UnknownNameError
 from ckd.modules import source_file
 from ckd.names import short_name
+from ckd.networks import NETWORKS
 from ckd.objective import Objective
 from ckd.recipes import get, protocol
 

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from ckd.bench.networks import convolutional, network
 from ckd.bench.result import Result, provenance
 from ckd.bench.spec import RunSpec
 from ckd.bench.tracking import Tracked, Tracking
 from ckd.data import as_benchmark, tensor_stream
 from ckd.errors import ConfigError
 from ckd.evaluation import Within, accuracies
+from ckd.networks import convolutional, network
 from ckd.objective import Objective
 from ckd.recipes import get
 

@@ -36,7 +36,7 @@ class Protocol:
         lr: learning rate of plain SGD.
         batch_size: samples in a mini-batch of the stream; memory draws are as large.
         epochs: passes over each experience.
-        network: name of a network in `ckd.bench.networks`.
+        network: name of a network in `ckd.networks`.
         samples_per_class: training samples of each class; None for all.
         passes: updates with each mini-batch, one after the other.
         n_experiences: of the stream; None for the benchmark's own number.

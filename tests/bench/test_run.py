@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from ckd.bench import NETWORKS, network, plan, run
+from ckd.bench import plan, run
 from ckd.data import tensor_stream
 from ckd.errors import ConfigError
+from ckd.networks import NETWORKS, network
 from ckd.plugins import Compiled, SelfDistillation
 
 N_EXPERIENCES, MEMORY, BATCH = 2, 20, 16

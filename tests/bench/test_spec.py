@@ -5,8 +5,9 @@ from dataclasses import fields, replace
 import pytest
 
 import ckd.data
-from ckd.bench import NETWORKS, RunSpec, plan
+from ckd.bench import RunSpec, plan
 from ckd.errors import ConfigError, UnknownNameError
+from ckd.networks import NETWORKS
 from ckd.recipes import RECIPES, registry
 from ckd.recipes.protocols import BENCHMARKS, DER, ROWS, protocol
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from ckd.bench import NETWORKS, network
 from ckd.errors import ConfigError, UnknownNameError
+from ckd.networks import NETWORKS, network
 
 
 def build(name, input_shape, n_classes):
