@@ -68,6 +68,7 @@ _MODULES = (
     "heads",
     "losses",
     "memory",
+    "networks",
     "objective",
     "plugins",
     "recipes",
