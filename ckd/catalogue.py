@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ class RecipeEntry:
     stores: str = ""
     cost: str = ""
     use: str = ""
+    teacher: str = ""
     defaults: dict[str, Any] = field(default_factory=dict)
 
 
@@ -46,12 +47,16 @@ def recipes() -> list[RecipeEntry]:
 
 
 def markdown() -> str:
-    """The recipes of ckd itself as the table of the README."""
-    head = ("recipe", "what it does", "stores", "a step costs", "when to use it", "paper")
-    rows = [head, ("---",) * len(head)]
-    own = [entry for entry in recipes() if entry.cost]
-    rows += [(f"`{r.name}`", r.summary.rstrip("."), r.stores, r.cost, r.use, r.paper) for r in own]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    """The recipes of ckd itself as the two tables of the README: those of streams, and those with a teacher."""
+    own = [entry for entry in recipes() if entry.paper]
+    streams = [(f"`{r.name}`", r.summary.rstrip("."), r.stores, r.cost, r.use, r.paper) for r in own if not r.teacher]
+    taught = [(f"`{r.name}`", r.summary.rstrip("."), r.use, r.paper) for r in own if r.teacher]
+    first = _rows(("recipe", "what it does", "stores", "a step costs", "when to use it", "paper"), streams)
+    return f"{first}\n\n{_rows(('recipe', 'what it does', 'when to use it', 'paper'), taught)}"
+
+
+def _rows(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rows))
 
 
 def _elsewhere(group: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -99,8 +104,8 @@ def _recipes(file: Path) -> Iterator[RecipeEntry]:
 
 
 def _defaults(arguments: ast.arguments) -> dict[str, Any]:
-    """By name; the registry sees to it that every argument has one."""
-    names = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    """By name; the registry sees to it that every argument but a teacher has one."""
+    names = [n for n in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs) if n.arg != "teacher"]
     values = [*arguments.defaults, *arguments.kw_defaults]
     return {name.arg: _literal(value) for name, value in zip(names, values, strict=True) if value is not None}
 

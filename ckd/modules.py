@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -73,13 +73,13 @@ def named(what: str, where: str) -> tuple[ModuleType, Callable[..., Any] | None]
     return module, found
 
 
-def defaults_of(what: str, function: Callable[..., Any]) -> dict[str, Any]:
-    """The arguments of a function with their defaults.
+def defaults_of(what: str, function: Callable[..., Any], given: Sequence[str] = ()) -> dict[str, Any]:
+    """The arguments of a function with their defaults, but for those that are always `given`.
 
     Raises:
         ConfigError: an argument without a default.
     """
-    defaults = {p.name: p.default for p in inspect.signature(function).parameters.values()}
+    defaults = {p.name: p.default for p in inspect.signature(function).parameters.values() if p.name not in given}
     bare = [argument for argument, default in defaults.items() if default is inspect.Parameter.empty]
     if bare:
         received, fix = f"none for {', '.join(bare)}", f"Write {bare[0]}=..."

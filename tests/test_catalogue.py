@@ -85,12 +85,13 @@ def test_a_recipe_that_cannot_be_read_is_listed_with_where_it_is(value, entry_po
     assert catalogue.recipes()[-1] == catalogue.RecipeEntry("mine", f"from {value.partition(':')[0]}")
 
 
-def test_the_table_has_a_row_for_each_recipe_that_costs_something():
-    head, rule, *rows = catalogue.markdown().split("\n")
-    assert {line.count("|") for line in (head, rule, *rows)} == {7}
+@pytest.mark.parametrize(("table", "bars", "taught"), [(0, 7, False), (1, 5, True)])
+def test_the_tables_have_a_row_for_each_recipe_of_ckd(table, bars, taught):
+    head, rule, *rows = catalogue.markdown().split("\n\n")[table].split("\n")
+    assert {line.count("|") for line in (head, rule, *rows)} == {bars}
     named = {row.split("`")[1] for row in rows}
-    assert named == {entry.name for entry in catalogue.recipes() if entry.cost}
-    assert named >= {"der++", "lwf", "self-distillation"}
+    assert named == {name for name, recipe in RECIPES.items() if bool(recipe.teacher) == taught and recipe.paper}
+    assert named >= ({"kd", "hint"} if taught else {"der++", "lwf", "self-distillation"})
 
 
 TYPOS = {
@@ -98,6 +99,10 @@ TYPOS = {
     "run split-digits --recipe er+": "unknown recipe",
     "run split-digits --recipe er --network mpl": "unknown network",
     "run split-digits --recipe er --seeds x": "seeds: expected",
+    "distil digit": "unknown benchmark",
+    "distil digits --recipe kd+": "unknown recipe",
+    "distil digits --student mpl": "unknown network",
+    "distil digits --teacher mpl": "unknown network",
     "tune split-digits --recipe er+ --search lr=0.1:0.2": "unknown recipe",
 }
 

@@ -89,7 +89,9 @@ def built(name):
     return lambda: RECIPES[name].build(**size)
 
 
-MAKE = {name: built(name) for name, recipe in sorted(RECIPES.items()) if recipe.strategy == "Naive"}
+MAKE = {
+    name: built(name) for name, recipe in sorted(RECIPES.items()) if recipe.strategy == "Naive" and not recipe.teacher
+}
 MAKE["everything"] = everything
 MAKE["bic, averaged"] = lambda: recipes.bic(memory_size=20).with_average(0.9)
 

@@ -1,10 +1,12 @@
 """Run, store, compare."""
 
 from ckd.bench.cluster import RayCluster
+from ckd.bench.planning import plan
 from ckd.bench.result import Result, load, save
-from ckd.bench.spec import RunSpec, plan
-from ckd.bench.suite import run_suite, table
+from ckd.bench.spec import RunSpec
+from ckd.bench.suite import run_suite
 from ckd.bench.suite_file import Suite, load_suite
+from ckd.bench.tables import table
 from ckd.bench.training import run
 from ckd.bench.tuning import Range, tune
 

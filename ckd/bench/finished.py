@@ -6,19 +6,20 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ckd.bench.code import CODE
-from ckd.bench.result import FILE, Result, load
+from ckd.bench.result import FILE, NETWORK, Result, load
 from ckd.bench.spec import RunSpec
 from ckd.errors import DataError
 
 
-def finished(specs: Sequence[RunSpec], out: Path) -> dict[int, Result]:
-    """The results that are under `out`, by the number of the spec.
+def finished(specs: Sequence[RunSpec], out: Path, *, with_networks: bool = False) -> dict[int, Result]:
+    """The results that are under `out`, by the number of the spec; those alone that have their network, if asked for.
 
     Raises:
         DataError: a file that is not a result, or one of a newer version.
     """
     files = {i: out / spec.folder / FILE for i, spec in enumerate(specs)}
-    return {i: load(file) for i, file in files.items() if file.exists()}
+    there = {i: f for i, f in files.items() if f.exists() and (not with_networks or f.with_name(NETWORK).exists())}
+    return {i: load(file) for i, file in there.items()}
 
 
 def by_other_code(result: Result) -> bool:

@@ -19,6 +19,7 @@ from ckd.evaluation import AccuracyMatrix, Predictions, Within
 
 FILE = "result.json"
 PREDICTIONS = "predictions.npz"
+NETWORK = "network.safetensors"
 DIVERGED = "diverged.json"
 """In the place of both where a run diverged: what was run, and what happened."""
 
@@ -39,6 +40,8 @@ class Result:
         memory_bytes: state held for the method at the end: inputs, labels, logits, teachers.
         made: versions, digest of the code, machine; of a compiled network how many graphs, or why it ran uncompiled.
         predictions: for every test sample after every experience; None for results of versions that kept none.
+        network: safetensors of the network that predicts at the end, with what it is in the header; None unless asked
+            for.
         steps: training steps; 0 for results of versions that did not count them.
         within: evaluations within experiences, in order, if the run made any: in the file `[learnt, step, [accuracy on
             each test experience so far]]`, where `learnt` experiences came before and `step` counts from 1 in each.
@@ -55,6 +58,7 @@ class Result:
     predictions: Predictions | None = None
     steps: int = 0
     within: Sequence[Within] = ()
+    network: bytes | None = None
 
     @property
     def forgetting(self) -> float | None:
@@ -63,7 +67,9 @@ class Result:
 
 
 def save(result: Result, out: Path) -> Path:
-    """Write `predictions.npz` and then `result.json` under `out`, each whole or not at all; returns the latter's path.
+    """Write `predictions.npz`, `network.safetensors` and then `result.json` under `out`, each whole or not at all.
+
+    Returns the path of `result.json`.
 
     Raises:
         DataError: a folder that cannot be written.
@@ -92,7 +98,9 @@ def save(result: Result, out: Path) -> Path:
         file.with_name(DIVERGED).unlink(missing_ok=True)
         if result.predictions is not None:
             result.predictions.save(file.with_name(PREDICTIONS))
-        _write(file, content)
+        if result.network is not None:
+            _write(file.with_name(NETWORK), result.network)
+        _write(file, json.dumps(content, indent=1).encode())
     except OSError as error:
         raise writable_error(out, error) from error
     return file
@@ -107,17 +115,18 @@ def save_diverged(spec: RunSpec, reason: str, out: Path) -> Path:
     file = out / spec.folder / DIVERGED
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        _write(file, {"format": FORMAT, **asdict(spec), "diverged": reason})
+        content = {"format": FORMAT, **asdict(spec), "diverged": reason}
+        _write(file, json.dumps(content, indent=1).encode())
     except OSError as error:
         raise writable_error(out, error) from error
     return file
 
 
-def _write(file: Path, content: dict[str, Any]) -> None:
-    """Write JSON, whole or not at all."""
+def _write(file: Path, content: bytes) -> None:
+    """Write a file, whole or not at all."""
     part = file.with_suffix(f".{os.getpid()}.part")
     try:
-        part.write_text(json.dumps(content, indent=1))
+        part.write_bytes(content)
         os.replace(part, file)
     finally:
         part.unlink(missing_ok=True)
@@ -133,7 +142,7 @@ def load(file: Path) -> Result:
         content = json.loads(file.read_text())
         if (newer := content.get("format", 1)) > FORMAT:
             raise ValueError(f"format {newer}, newer than {FORMAT}: a later version of ckd wrote it")
-        spec = RunSpec(**{name: content[name] for name in RunSpec.__dataclass_fields__ if name in content})
+        spec = RunSpec.of(content)
         return Result(
             spec,
             _matrix(content, ""),

@@ -12,9 +12,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from ckd.bench.planning import plan
 from ckd.bench.result import writable_error
-from ckd.bench.spec import RunSpec, plan
-from ckd.bench.suite import Published, unique
+from ckd.bench.spec import RunSpec
+from ckd.bench.suite import unique
+from ckd.bench.tables import Published
 from ckd.errors import ConfigError, UnknownNameError
 from ckd.modules import file_module
 from ckd.names import known_as

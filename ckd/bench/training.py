@@ -15,12 +15,14 @@ from torch import nn
 
 from ckd.bench.result import Result, provenance
 from ckd.bench.spec import RunSpec
+from ckd.bench.teachers import packed, teacher_of
 from ckd.bench.tracking import Tracked, Tracking
-from ckd.data import as_benchmark, tensor_stream
+from ckd.data import TensorStream, as_benchmark, tensor_stream
 from ckd.errors import ConfigError
 from ckd.evaluation import Within, accuracies
 from ckd.networks import convolutional, network
 from ckd.objective import Objective
+from ckd.pruning import Pruning
 from ckd.recipes import get
 
 Progress = Callable[[float, int, float], None]
@@ -34,6 +36,8 @@ def run(
     device: str = "cpu",
     progress: Progress | None = None,
     tracking: Tracking | None = None,
+    teachers: Sequence[bytes] = (),
+    keep_network: bool = False,
 ) -> Result:
     """Train as `spec` says; evaluate on every test experience before training and after each experience.
 
@@ -49,6 +53,8 @@ def run(
         device: for the model and the data.
         progress: called after each experience, and a few times a second within it.
         tracking: the trackers that follow the run.
+        teachers: the trained networks of `spec.teachers`, as safetensors.
+        keep_network: whether the result has the network that predicts at the end.
 
     Raises:
         CkdError: a setting or data that cannot work.
@@ -67,7 +73,8 @@ def run(
     with (tracking or Tracking()).following(spec) as tracked, torch.random.fork_rng(devices=devices):
         torch.manual_seed(spec.seed)
         model = network(spec.network, stream.input_shape, stream.n_classes)
-        result = _train(spec, as_benchmark(stream), model, _objective(spec), where, progress, tracked)
+        objective = _objective(spec, stream, teachers)
+        result = _train(spec, as_benchmark(stream), model, objective, where, progress, tracked, keep_network)
         tracked.end(result)
     gc.collect()  # a strategy and its plugins hold each other, and with them the data: 300 MB a run of permuted MNIST
     return result
@@ -83,11 +90,21 @@ def check_device(name: str) -> torch.device:
         ) from error
 
 
-def _objective(spec: RunSpec) -> Objective:
+def _objective(spec: RunSpec, stream: TensorStream, teachers: Sequence[bytes]) -> Objective:
     recipe = get(spec.recipe)
-    own = {"memory_size": spec.memory_size, "seed": spec.seed}
-    objective = recipe.build(**spec.settings, **{k: v for k, v in own.items() if k in recipe.defaults})
+    own = {"memory_size": spec.memory_size, "seed": spec.seed, "steps": _steps(spec, stream)}
+    temperature = spec.settings.get("temperature", 1.0)
+    shape, n = stream.input_shape, stream.n_classes
+    given = [teacher_of(spec.teachers, teachers, shape, n, temperature=temperature)] if spec.teachers else []
+    objective = recipe.build(*given, **spec.settings, **{k: v for k, v in own.items() if k in recipe.defaults})
+    if spec.sparsity:
+        objective = objective.extend(corrections=[Pruning(spec.sparsity, _steps(spec, stream))])
     return objective.with_average(spec.average) if spec.average else objective
+
+
+def _steps(spec: RunSpec, stream: TensorStream) -> int:
+    """Training steps of the run."""
+    return spec.epochs * spec.passes * sum(-(-len(experience) // spec.batch_size) for experience in stream.train)
 
 
 def _evaluation_batch(model: nn.Module, device: torch.device) -> int:
@@ -103,6 +120,7 @@ def _train(
     device: torch.device,
     progress: Progress | None,
     tracked: Tracked,
+    keep_network: bool,
 ) -> Result:
     from avalanche.training import Cumulative, JointTraining, Naive
 
@@ -150,7 +168,9 @@ def _train(
     counter = StepCounter(report)
     strategy = strategies[get(spec.recipe).strategy](
         model=model,
-        optimizer=torch.optim.SGD(model.parameters(), lr=spec.lr),
+        optimizer=torch.optim.SGD(
+            model.parameters(), lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay
+        ),
         criterion=nn.CrossEntropyLoss(),
         train_mb_size=spec.batch_size,
         train_epochs=spec.epochs,
@@ -192,6 +212,7 @@ def _train(
         recorder.predictions(),
         counter.steps,
         within,
+        packed(plugin.engine.evaluation_model(model), spec, benchmark.tensors) if keep_network else None,
     )
 
 

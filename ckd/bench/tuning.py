@@ -15,8 +15,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ckd.bench.planning import plan
 from ckd.bench.result import writable_error
-from ckd.bench.spec import RunSpec, plan
+from ckd.bench.spec import RunSpec
 from ckd.bench.training import run
 from ckd.errors import ConfigError, DataError, NonFiniteLossError, UnknownNameError
 from ckd.recipes import get

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ckd.errors import ConfigError, UnknownNameError
-from ckd.modules import is_path
-from ckd.names import known_as, short_name
+from ckd.cli.shared import check_names, cluster_of, own_process, setting, settings_of, stream_of
+from ckd.errors import ConfigError
+from ckd.names import short_name
 from ckd.seeds import parse_seeds
-
-if TYPE_CHECKING:
-    from ckd.bench import RayCluster
 
 
 def demo(arguments: argparse.Namespace) -> None:
@@ -24,7 +19,7 @@ def demo(arguments: argparse.Namespace) -> None:
 
     recipes = ("naive", "lwf", "er", "der++", "self-distillation")
     specs = [plan("split-digits", r, seed=s, memory_size=100) for r in recipes for s in range(3)]
-    _own_process()
+    own_process()
     run_suite(specs, arguments.out, force=arguments.force, renew=True)
     _page([arguments.out], Path(arguments.out) / "report.html", title="ckd demo: new digits, two at a time")
 
@@ -32,19 +27,12 @@ def demo(arguments: argparse.Namespace) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Train recipes on a benchmark and compare them."""
     seeds = parse_seeds(arguments.seeds)
-    _check_names(arguments.benchmark, arguments.recipe, arguments.network)
+    check_names(arguments.benchmark, arguments.recipe, arguments.network)
     from ckd.bench import plan, run_suite
     from ckd.recipes import get
 
-    settings = dict(map(_setting, arguments.set))
     recipes = list(dict.fromkeys(get(r).name for r in arguments.recipe))
-    mine = {r: {k: v for k, v in settings.items() if k in get(r).defaults} for r in recipes}
-    known = {k for r in recipes for k in get(r).defaults if k not in ("memory_size", "seed")}
-    for name in settings.keys() & {"memory_size", "seed"}:
-        option = "--memory-size" if name == "memory_size" else "--seeds"
-        raise ConfigError("--set", expected="a hyper-parameter", received=name, fix=f"Use {option}.")
-    for name in settings.keys() - known:
-        raise UnknownNameError.of(f"hyper-parameter of {', '.join(recipes)}", name, known)
+    mine = settings_of(arguments.set, recipes)
     specs = [
         plan(
             arguments.benchmark,
@@ -53,12 +41,12 @@ def run(arguments: argparse.Namespace) -> None:
             settings=mine[recipe],
             validate=arguments.validate,
             evaluate_every=arguments.evaluate_every,
-            **_protocol(arguments),
+            **stream_of(arguments),
         )
         for recipe in recipes
         for seed in seeds
     ]
-    _own_process()
+    own_process()
     out = arguments.out or Path("runs") / short_name(arguments.benchmark)
     run_suite(
         specs,
@@ -66,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
         data_root=arguments.data_root,
         device=arguments.device,
         jobs=arguments.jobs,
-        cluster=_cluster(arguments),
+        cluster=cluster_of(arguments),
         force=arguments.force,
         keep=arguments.keep,
         track=arguments.track,
@@ -91,14 +79,14 @@ def bench(arguments: argparse.Namespace) -> None:
     if arguments.dry_run:
         list_runs(specs, arguments.out)
         return
-    _own_process()
+    own_process()
     run_suite(
         specs,
         arguments.out,
         data_root=arguments.data_root,
         device=arguments.device,
         jobs=arguments.jobs,
-        cluster=_cluster(arguments),
+        cluster=cluster_of(arguments),
         force=arguments.force,
         keep=arguments.keep,
         track=arguments.track,
@@ -132,14 +120,14 @@ def _page(folders: list[str], out: str | Path, **given: Any) -> None:
 
 def tune(arguments: argparse.Namespace) -> None:
     """Choose hyper-parameters on validation data."""
-    _check_names(arguments.benchmark, [arguments.recipe], arguments.network)
+    check_names(arguments.benchmark, [arguments.recipe], arguments.network)
     from ckd.bench import Range
     from ckd.bench import tune as search
 
     ranges = list(map(Range.parse, arguments.search))
     if len(dict(ranges)) < len(ranges):
         raise ConfigError("--search", expected="each name once", received=arguments.search, fix="Name one range.")
-    _own_process()
+    own_process()
     search(
         arguments.benchmark,
         arguments.recipe,
@@ -147,60 +135,11 @@ def tune(arguments: argparse.Namespace) -> None:
         arguments.out or Path("runs") / "tune" / f"{short_name(arguments.benchmark)}-{arguments.recipe}",
         trials=arguments.trials,
         seeds=arguments.seeds,
-        fixed=dict(map(_setting, arguments.set)),
+        fixed=dict(map(setting, arguments.set)),
         data_root=arguments.data_root,
         device=arguments.device,
-        **_protocol(arguments),
+        **stream_of(arguments),
     )
-
-
-def _cluster(arguments: argparse.Namespace) -> RayCluster | None:
-    """Where the runs are done, as `_add_jobs` added it; None for here."""
-    reserved = {"cpus": arguments.cpus_per_run, "gpus": arguments.gpus_per_run}
-    reserved = {name: share for name, share in reserved.items() if share is not None}
-    if arguments.ray is None:
-        if reserved:
-            received = ", ".join(f"--{name}-per-run" for name in reserved)
-            raise ConfigError("a run's share", expected="--ray", received=received, fix="Add --ray, or leave it out.")
-        return None
-    from ckd.bench import RayCluster
-
-    return RayCluster(arguments.ray or None, **reserved)
-
-
-def _check_names(benchmark: str, recipes: Sequence[str], network: str | None) -> None:
-    """Refuse names that are misspelt, before what takes seconds is imported; files and modules are looked at later."""
-    from ckd import catalogue
-
-    named_by_path = benchmark.endswith(".npz") or is_path(benchmark)
-    if not named_by_path and benchmark not in (names := [b.name for b in catalogue.benchmarks()]):
-        raise UnknownNameError.of("benchmark", benchmark, [*names, "FILE.npz"])
-    names = [r.name for r in catalogue.recipes()]
-    for recipe in recipes:
-        if not is_path(recipe) and known_as(recipe, names) is None:
-            raise UnknownNameError.of("recipe", recipe, names)
-    if network is not None and network not in (names := catalogue.networks()):
-        raise UnknownNameError.of("network", network, names)
-
-
-def _protocol(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What `_add_protocol` added, as arguments of `plan`."""
-    return {
-        "memory_size": arguments.memory_size,
-        "n_experiences": arguments.experiences,
-        "epochs": arguments.epochs,
-        "batch_size": arguments.batch_size,
-        "lr": arguments.lr,
-        "network": arguments.network,
-        "samples_per_class": arguments.samples_per_class,
-        "variant": arguments.protocol,
-        "precision": arguments.precision,
-        "compiled": arguments.compile,
-        "average": arguments.average,
-        "lr_end": arguments.lr_end,
-        "passes": arguments.passes,
-        "stream": arguments.stream,
-    }
 
 
 def list_all(arguments: argparse.Namespace) -> None:
@@ -229,17 +168,3 @@ def list_all(arguments: argparse.Namespace) -> None:
     console = Console()
     console.print(benchmarks, recipes)
     console.print(f"networks: {', '.join(catalogue.networks())}")
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    try:
-        if equals:
-            return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        pass
-    raise ConfigError("--set", expected="NAME=NUMBER", received=repr(text), fix="For example --set alpha=0.3.")
-
-
-def _own_process() -> None:
-    """One thread, as the networks are small and more only wait for each other; and freed memory is kept."""

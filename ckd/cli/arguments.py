@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Literal
 
 from ckd import __version__
-from ckd.cli import actions
+from ckd.cli import actions, distil
+from ckd.cli.shared import add_finished, add_jobs, add_stream, add_track
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,12 +34,12 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("benchmark", metavar="BENCHMARK", help=_BENCHMARK)
     run.add_argument("--recipe", action="append", required=True, metavar="R", help=_RECIPE)
     run.add_argument("--seeds", default="1", metavar="S", help="5: 0 to 4; 3-7; or 0,2,5 (default: 1)")
-    _add_protocol(run)
+    add_stream(run)
     run.add_argument("--validate", action="store_true", help="test on a tenth of the training data, held out")
     run.add_argument("--evaluate-every", type=int, default=0, metavar="K", help=_EVALUATE_EVERY)
-    _add_jobs(run)
-    _add_finished(run)
-    _add_track(run)
+    add_jobs(run)
+    add_finished(run)
+    add_track(run)
     run.set_defaults(act=actions.run)
 
     report = commands.add_parser(
@@ -80,10 +80,12 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--dry-run", action="store_true", help="list what is finished and what is missing, run nothing")
     bench.add_argument("--data-root", metavar="D", help="where data sets are kept (default: ~/.cache/ckd)")
     bench.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
-    _add_jobs(bench)
-    _add_finished(bench)
-    _add_track(bench)
+    add_jobs(bench)
+    add_finished(bench)
+    add_track(bench)
     bench.set_defaults(act=actions.bench)
+
+    distil.add(commands)
 
     tune = commands.add_parser(
         "tune",
@@ -99,77 +101,9 @@ def parser() -> argparse.ArgumentParser:
     )
     tune.add_argument("--trials", type=int, default=20, metavar="N", help="in all (default: %(default)s)")
     tune.add_argument("--seeds", type=int, default=1, metavar="K", help="runs of each trial (default: %(default)s)")
-    _add_protocol(tune)
+    add_stream(tune)
     tune.set_defaults(act=actions.tune)
     return top
-
-
-def _add_jobs(command: argparse.ArgumentParser) -> None:
-    """How many runs at a time, and where."""
-    either = command.add_mutually_exclusive_group()
-    text = "runs at a time, for runs of minutes: a core for each (default: 1)"
-    either.add_argument("--jobs", type=int, default=1, metavar="N", help=text)
-    text = "on a Ray cluster, as many at a time as it has room for (default: the one of this machine, or a new one)"
-    either.add_argument("--ray", nargs="?", const="", metavar="ADDRESS", help=text)
-    text = "with --ray: CPUs that a run reserves (default: 1)"
-    command.add_argument("--cpus-per-run", type=float, metavar="N", help=text)
-    text = "with --ray and --device cuda: GPUs that a run reserves; 0.5: two runs share one"
-    command.add_argument("--gpus-per-run", type=float, metavar="N", help=text)
-
-
-def _add_finished(command: argparse.ArgumentParser) -> None:
-    """What becomes of runs that are finished already."""
-    either = command.add_mutually_exclusive_group()
-    either.add_argument("--force", action="store_true", help="run again what is finished")
-    either.add_argument("--keep", action="store_true", help="use what is finished even if other code made it")
-
-
-def _add_track(command: argparse.ArgumentParser) -> None:
-    """What follows the runs."""
-    text = "follow the runs with tensorboard, wandb or csv, in a folder beside each result; may be given again"
-    command.add_argument("--track", action="append", default=[], metavar="NAME", help=text)
-
-
-def _add_protocol(command: argparse.ArgumentParser) -> None:
-    """How and where something is trained."""
-    command.add_argument("--memory-size", type=int, default=200, metavar="N", help="samples remembered (default: 200)")
-    command.add_argument("--data-root", metavar="D", help="where data sets are kept (default: ~/.cache/ckd)")
-    command.add_argument("--out", metavar="DIR", help="where results go (default: runs/BENCHMARK)")
-    command.add_argument("--epochs", type=int, metavar="E", help="passes over each experience")
-    command.add_argument(
-        "--stream",
-        metavar="NAME",
-        help="what your own arrays are made into: split by classes (the default), permuted or rotated",
-    )
-    command.add_argument("--experiences", type=int, metavar="N", help="experiences in the stream")
-    command.add_argument("--batch-size", type=int, metavar="B", help="samples in a mini-batch of the stream")
-    command.add_argument("--lr", type=float, metavar="L", help="learning rate of SGD")
-    command.add_argument("--samples-per-class", type=_count, metavar="N", help="training samples of each class, or all")
-    command.add_argument("--network", metavar="NAME", help="a network from `ckd list`")
-    command.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a hyper-parameter of the recipes that have it",
-    )
-    command.add_argument("--protocol", metavar="NAME", help="another protocol of the benchmark: full or online")
-    command.add_argument(
-        "--precision", default="float32", metavar="NAME", help="float32 or bfloat16 (default: float32)"
-    )
-    command.add_argument("--compile", action="store_true", help="compile the network with torch.compile")
-    command.add_argument(
-        "--average",
-        type=float,
-        default=0.0,
-        metavar="A",
-        help="evaluate with an average of the weights, of decay A; for recipes that have none of their own",
-    )
-    command.add_argument(
-        "--lr-end", type=float, default=1.0, metavar="S", help="lower the rate to S times its value in each experience"
-    )
-    command.add_argument("--passes", type=int, metavar="K", help="updates with each mini-batch, one after the other")
-    command.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
 
 
 _RECIPE = "a name from `ckd list`, package.module:function, or FILE.py; once for each recipe to compare"
@@ -181,7 +115,3 @@ _BENCHMARK = (
     "ckd.data; or FILE.npz with your own x_train, y_train, x_test and y_test: samples (N, features), "
     "(N, H, W), (N, C, H, W) or (N, H, W, C), uint8 (divided by 255) or float (taken as it is); labels 0, 1, 2, ..."
 )
-
-
-def _count(text: str) -> int | Literal["all"]:
-    return "all" if text == "all" else int(text)

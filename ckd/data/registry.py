@@ -133,6 +133,10 @@ BENCHMARKS: dict[str, Benchmark] = {
         Benchmark("split-mnist", "MNIST, 2 new classes at a time", 5, mnist, split),
         Benchmark("split-cifar10", "CIFAR-10, 2 new classes at a time", 5, cifar10, split),
         Benchmark("split-cifar100", "CIFAR-100, 10 new classes at a time", 10, cifar100, split),
+        Benchmark("digits", "scikit-learn's digits, all classes at once; embedded", 1, _digits, split),
+        Benchmark("mnist", "MNIST, all classes at once", 1, mnist, split),
+        Benchmark("cifar10", "CIFAR-10, all classes at once", 1, cifar10, split),
+        Benchmark("cifar100", "CIFAR-100, all classes at once", 1, cifar100, split),
     )
 }
 

@@ -23,13 +23,14 @@ from ckd.losses._masking import check_temperature
 from ckd.losses._priority import priority
 from ckd.losses._probability_distance import probability_distance
 from ckd.losses._probability_mse import probability_mse
-from ckd.losses._relational import relational_angle, relational_distance
+from ckd.losses._relational import Relational, relational_angle, relational_distance
 from ckd.losses._similarity import similarity
 from ckd.losses._standardised import Standardised, standardised
 from ckd.losses._symmetric_kl import symmetric_kl
 
 __all__ = [
     "LogitAdjusted",
+    "Relational",
     "Standardised",
     "attention",
     "binary_cross_entropy",

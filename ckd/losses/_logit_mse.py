@@ -13,12 +13,16 @@ from ckd.losses._masking import check_same_shape
 from ckd.outputs import full_precision
 
 
-def logit_mse(student: Tensor, target: Tensor, *, classes: Tensor | None = None) -> Tensor:
+def logit_mse(student: Tensor, target: Tensor, *, zero_mean: bool = False, classes: Tensor | None = None) -> Tensor:
     """Mean over the classes of (student - target)².
+
+    With `zero_mean` each sample's logits are shifted to mean 0 first: twice what `kd` comes to at a high temperature
+    (Hinton et al. 2015, arXiv:1503.02531, eq. 4).
 
     Args:
         student: logits (B, C).
         target: logits (B, C).
+        zero_mean: whether only differences between classes count.
         classes: bool (C,) or (B, C), the classes over which the mean runs; None means all. Logits of other classes are
             ignored, NaN too. A sample without any class has loss 0.
 
@@ -36,9 +40,18 @@ def logit_mse(student: Tensor, target: Tensor, *, classes: Tensor | None = None)
         tensor([6.6667])
         >>> logit_mse(student, target, classes=torch.tensor([True, True, False]))
         tensor([2.])
+        >>> logit_mse(student, student + 5, zero_mean=True)
+        tensor([0.])
     """
     check_same_shape(student, target)
     if classes is None:
-        return F.mse_loss(full_precision(student), full_precision(target), reduction="none").mean(-1)
+        if not zero_mean:
+            return F.mse_loss(full_precision(student), full_precision(target), reduction="none").mean(-1)
+        gap = full_precision(student) - full_precision(target)
+        return (gap - gap.mean(-1, keepdim=True)).square().mean(-1)
     gap = full_precision(student).masked_fill(~classes, 0) - full_precision(target).masked_fill(~classes, 0)
-    return gap.square().sum(-1) / classes.sum(-1).clamp(min=1)
+    number = classes.sum(-1).clamp(min=1)
+    if zero_mean:
+        mean = gap.sum(-1) / number
+        gap = (gap - mean[..., None]).masked_fill(~classes, 0)
+    return gap.square().sum(-1) / number

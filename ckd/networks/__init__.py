@@ -1,5 +1,5 @@
-"""The networks of the published protocols, and small ones for CPUs."""
+"""The networks of the published protocols, small ones for CPUs, and one's own."""
 
-from ckd.networks.registry import NETWORKS, convolutional, network
+from ckd.networks.registry import NETWORKS, STAGES, check_network, convolutional, layer_pairs, network
 
-__all__ = ["NETWORKS", "convolutional", "network"]
+__all__ = ["NETWORKS", "STAGES", "check_network", "convolutional", "layer_pairs", "network"]

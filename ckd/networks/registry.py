@@ -1,39 +1,118 @@
-"""The networks by name."""
+"""The networks by name.
+
+ckd's own are here; others are found where they are: `package.module:function`, or `file.py:function`.
+"""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
 
-from ckd.errors import UnknownNameError
-from ckd.networks.resnets import resnet18, slim_resnet18
+from ckd.errors import ConfigError, UnknownNameError
+from ckd.modules import is_path, named
+from ckd.networks.resnets import (
+    cifar_resnet8x4,
+    cifar_resnet32x4,
+    mobilenet_v2,
+    resnet18,
+    slim_resnet18,
+)
 from ckd.networks.shapes import Shape
-from ckd.networks.small import convnet, mlp, small_resnet
+from ckd.networks.small import convnet, mlp, small_mlp, small_resnet, tiny_resnet, wide_resnet
 
 NETWORKS: dict[str, Callable[[Shape, int], nn.Module]] = {
+    "small-mlp": small_mlp,
     "mlp": mlp,
     "convnet": convnet,
+    "tiny-resnet": tiny_resnet,
     "small-resnet": small_resnet,
+    "wide-resnet": wide_resnet,
     "resnet18": resnet18,
     "slim-resnet18": slim_resnet18,
+    "resnet8x4": cifar_resnet8x4,
+    "resnet32x4": cifar_resnet32x4,
+    "mobilenet-v2": mobilenet_v2,
 }
+
+STAGES: dict[str, tuple[str, ...]] = {
+    "small-mlp": ("2",),
+    "mlp": ("2", "4"),
+    "convnet": ("3", "7", "11"),
+    **dict.fromkeys(("tiny-resnet", "small-resnet", "wide-resnet"), ("2", "6", "10")),
+    **dict.fromkeys(("resnet18", "slim-resnet18"), ("layer1", "layer2", "layer3", "layer4")),
+    **dict.fromkeys(("resnet8x4", "resnet32x4"), ("layer1", "layer2", "layer3")),
+    "mobilenet-v2": ("features.3", "features.6", "features.13", "features.18"),
+}
+"""Layers that recipes of distillation match unless others are named, from the input on; the head is not among them."""
 
 
 def network(name: str, input_shape: Shape, n_classes: int) -> nn.Module:
-    """The network called `name` for inputs of this shape.
+    """The network called `name` for inputs of this shape, or what a function of one's own builds.
+
+    Such a function takes the shape of an input and the number of classes, or nothing.
 
     Raises:
         UnknownNameError: no such network.
-        ConfigError: a convolutional network for inputs that are not images.
+        ConfigError: a convolutional network for inputs that are not images; a function that cannot be loaded, takes
+            something else or returns no network.
     """
+    check_network(name)
     if name not in NETWORKS:
-        raise UnknownNameError.of("network", name, NETWORKS)
+        return _own(name, input_shape, n_classes)
     model = NETWORKS[name](input_shape, n_classes)
     return model.to(memory_format=torch.channels_last) if convolutional(model) else model  # 1.7 times as fast on a CPU
+
+
+def check_network(name: str) -> None:
+    """Refuse a name that nothing is known of; functions are loaded when they are needed.
+
+    Raises:
+        UnknownNameError: no such network.
+    """
+    if name not in NETWORKS and not is_path(name):
+        raise UnknownNameError.of("network", name, [*NETWORKS, "FILE.py:function"])
+
+
+def layer_pairs(student: str, teacher: str) -> dict[str, str]:
+    """Layers of two networks that are matched unless others are named, {"of the student": "of the teacher"}.
+
+    Raises:
+        ConfigError: a network whose stages are not known.
+
+    >>> layer_pairs("tiny-resnet", "wide-resnet")
+    {'2': '2', '6': '6', '10': '10'}
+    """
+    for name in (student, teacher):
+        if name not in STAGES:
+            expected, fix = (
+                "a network whose stages are known, or pairs of layers",
+                'Name them: --layers "layer2=layer3".',
+            )
+            raise ConfigError("layers to match", expected=expected, received=name, fix=fix)
+    ours, theirs = STAGES[student], STAGES[teacher]
+    n = min(len(ours), len(theirs))
+    return dict(zip(ours[-n:], theirs[-n:], strict=True))
 
 
 def convolutional(model: nn.Module) -> bool:
     """Whether the model holds a 2-d convolution."""
     return any(isinstance(module, nn.Conv2d) for module in model.modules())
+
+
+def _own(name: str, input_shape: Shape, n_classes: int) -> nn.Module:
+    what = f"network {name!r}"
+    _, build = named(what, name)
+    if build is None:
+        raise ConfigError(what, expected="a function", received="none", fix=f"Name one: {name}:function.")
+    required = [p for p in inspect.signature(build).parameters.values() if p.default is inspect.Parameter.empty]
+    if len(required) not in (0, 2):
+        expected, fix = "a function of the shape of an input and the number of classes, or of nothing", "Change it."
+        raise ConfigError(what, expected=expected, received=f"{len(required)} arguments without a default", fix=fix)
+    model: Any = build(input_shape, n_classes) if required else build()
+    if not isinstance(model, nn.Module):
+        raise ConfigError(what, expected="a torch.nn.Module", received=repr(model), fix="Return the network.")
+    return model

@@ -1,8 +1,11 @@
-"""Residual networks of the published CIFAR protocols."""
+"""Large networks for 32 x 32 images, of the published protocols."""
 
 from __future__ import annotations
 
-from torch import nn
+from typing import Any
+
+import torch
+from torch import Tensor, nn
 
 from ckd.networks.shapes import Shape, image_shape
 
@@ -23,3 +26,63 @@ def slim_resnet18(input_shape: Shape, n_classes: int) -> nn.Module:
     image_shape(input_shape, "3 x 32 x 32", input_shape == (3, 32, 32))
     model: nn.Module = SlimResNet18(n_classes, nf=20)
     return model
+
+
+def mobilenet_v2(input_shape: Shape, n_classes: int) -> nn.Module:
+    """torchvision's MobileNetV2 for 32 x 32 images: the first two strides are 1: 2.2 million parameters for 10 classes.
+
+    Sandler et al. 2018, arXiv:1801.04381.
+    """
+    from torchvision.models import mobilenet_v2 as build
+
+    channels = image_shape(input_shape, "16 x 16 or larger", min(input_shape[1:], default=0) >= 16)[0]
+    model = build(num_classes=n_classes)
+    features: Any = model.features
+    features[0][0] = nn.Conv2d(channels, 32, 3, padding=1, bias=False)
+    features[2].conv[1][0].stride = (1, 1)
+    found: nn.Module = model
+    return found
+
+
+def cifar_resnet8x4(input_shape: Shape, n_classes: int) -> nn.Module:
+    """The student of the published comparisons on CIFAR-100: 8 layers, 4 times as wide; 1.2 million parameters.
+
+    Tian et al. 2020, arXiv:1910.10699, resnet8x4.
+    """
+    return _CifarResNet(input_shape, n_classes, 1)
+
+
+def cifar_resnet32x4(input_shape: Shape, n_classes: int) -> nn.Module:
+    """The teacher of the published comparisons on CIFAR-100: 32 layers, 4 times as wide; 7.4 million parameters.
+
+    Tian et al. 2020, arXiv:1910.10699, resnet32x4.
+    """
+    return _CifarResNet(input_shape, n_classes, 5)
+
+
+class _CifarResNet(nn.Module):
+    """He et al. 2016, arXiv:1512.03385, section 4.2: three stages of `n` blocks, of 64, 128 and 256 channels."""
+
+    def __init__(self, input_shape: Shape, n_classes: int, n: int) -> None:
+        super().__init__()
+        channels = image_shape(input_shape, "8 x 8 or larger", min(input_shape[1:], default=0) >= 8)[0]
+        self.conv1 = nn.Conv2d(channels, 32, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(32)
+        self.layer1 = _stage(32, 64, n, 1)
+        self.layer2 = _stage(64, 128, n, 2)
+        self.layer3 = _stage(128, 256, n, 2)
+        self.fc = nn.Linear(256, n_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        logits: Tensor = self.fc(x.mean((2, 3)))
+        return logits
+
+
+def _stage(channels: int, width: int, n: int, stride: int) -> nn.Module:
+    from torchvision.models.resnet import BasicBlock
+
+    shorter = stride != 1 or channels != width
+    down = nn.Sequential(nn.Conv2d(channels, width, 1, stride, bias=False), nn.BatchNorm2d(width)) if shorter else None
+    return nn.Sequential(BasicBlock(channels, width, stride, down), *(BasicBlock(width, width) for _ in range(n - 1)))

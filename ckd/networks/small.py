@@ -10,6 +10,11 @@ from torch import Tensor, nn
 from ckd.networks.shapes import Shape, image_shape
 
 
+def small_mlp(input_shape: Shape, n_classes: int) -> nn.Module:
+    """One hidden layer of 16 ReLU units; a student."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(input_shape), 16), nn.ReLU(), nn.Linear(16, n_classes))
+
+
 def mlp(input_shape: Shape, n_classes: int) -> nn.Module:
     """Two hidden layers of 100 ReLU units (Buzzega et al. 2020, arXiv:2004.07211, as on permuted MNIST)."""
     return nn.Sequential(
@@ -37,21 +42,35 @@ def convnet(input_shape: Shape, n_classes: int) -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, n_classes))
 
 
+def tiny_resnet(input_shape: Shape, n_classes: int) -> nn.Module:
+    """`small_resnet` with half its channels: 41,000 parameters; a student."""
+    return _resnet(input_shape, n_classes, 12)
+
+
 def small_resnet(input_shape: Shape, n_classes: int) -> nn.Module:
     """Two residual blocks of 48 and 96 channels behind strided convolutions: 159,000 parameters, fit for a CPU.
 
     On CIFAR-10, after 6 epochs, it is as accurate as `convnet` in two fifths of its time.
     """
+    return _resnet(input_shape, n_classes, 24)
+
+
+def wide_resnet(input_shape: Shape, n_classes: int) -> nn.Module:
+    """`small_resnet` with three times its channels: 1.4 million parameters; a teacher."""
+    return _resnet(input_shape, n_classes, 72)
+
+
+def _resnet(input_shape: Shape, n_classes: int, width: int) -> nn.Module:
     channels = image_shape(input_shape, "8 x 8 or larger", min(input_shape[1:], default=0) >= 8)[0]
     return nn.Sequential(
-        *_convolution(channels, 24, 5, 2),
-        *_convolution(24, 48, 3, 2),
-        _Residual(48),
-        *_convolution(48, 96, 3, 2),
-        _Residual(96),
+        *_convolution(channels, width, 5, 2),
+        *_convolution(width, 2 * width, 3, 2),
+        _Residual(2 * width),
+        *_convolution(2 * width, 4 * width, 3, 2),
+        _Residual(4 * width),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
-        nn.Linear(96, n_classes),
+        nn.Linear(4 * width, n_classes),
     )
 
 

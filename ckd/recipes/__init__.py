@@ -3,6 +3,7 @@
 from ckd.recipes._ballast import ballast
 from ckd.recipes._bfp import bfp
 from ckd.recipes._bic import bic
+from ckd.recipes._born_again import born_again
 from ckd.recipes._cls_er import cls_er
 from ckd.recipes._cumulative import cumulative
 from ckd.recipes._der import der
@@ -13,9 +14,11 @@ from ckd.recipes._er_ace import er_ace
 from ckd.recipes._er_las import er_las
 from ckd.recipes._ewc import ewc
 from ckd.recipes._fdr import fdr
+from ckd.recipes._feature_distillation import attention, hint, pairs, relational, similarity
 from ckd.recipes._icarl import icarl
 from ckd.recipes._joint import joint
 from ckd.recipes._lode import lode
+from ckd.recipes._logit_distillation import dist, dkd, hinge, kd, logit_mse, standardised_kd, symmetric_kl
 from ckd.recipes._lwf import lwf
 from ckd.recipes._lwf_mc import lwf_mc
 from ckd.recipes._mean_er import mean_er
@@ -33,32 +36,45 @@ __all__ = [
     "RECIPES",
     "Protocol",
     "Recipe",
+    "attention",
     "ballast",
     "bfp",
     "bic",
+    "born_again",
     "cls_er",
     "cumulative",
     "der",
     "der_plus_plus",
+    "dist",
     "distilled",
+    "dkd",
     "er",
     "er_ace",
     "er_las",
     "ewc",
     "fdr",
     "get",
+    "hinge",
+    "hint",
     "icarl",
     "joint",
+    "kd",
     "lode",
+    "logit_mse",
     "lwf",
     "lwf_mc",
     "mean_er",
     "naive",
+    "pairs",
     "protocol",
     "recipe",
+    "relational",
     "self_distillation",
     "ser",
+    "similarity",
     "ss_il",
+    "standardised_kd",
+    "symmetric_kl",
     "tether",
     "wa",
     "x_der",

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ckd.errors import ConfigError
-from ckd.losses import attention, feature_mse, kd, relational_angle, relational_distance, similarity
+from ckd.losses import Relational, attention, feature_mse, kd, relational_angle, relational_distance, similarity
 from ckd.objective import Adaptor, Objective, Term, tap
 from ckd.objective import teacher as output_of
 from ckd.objective.term import Weight
@@ -35,6 +35,7 @@ def distilled(
     features: Mapping[str, str] | None = None,
     feature_loss: Callable[..., Tensor] = feature_mse,
     feature_weight: Weight = 1.0,
+    name: str = "distilled",
 ) -> Objective:
     """Labels with `label_weight`, the teacher's logits with `weight`, pairs of layers with `feature_weight` each.
 
@@ -49,6 +50,7 @@ def distilled(
         feature_loss: of a pair of outputs. Unless it compares features of any width, as `attention`, `similarity` and
             the relational losses do, a linear map is learned from the student's to the teacher's.
         feature_weight: of each pair.
+        name: of the objective.
 
     Returns:
         An objective for one run, by `Engine` or `SelfDistillation`.
@@ -84,7 +86,7 @@ def distilled(
     for ours, theirs in (features or {}).items():
         terms.append(_pair(ours, theirs, feature_loss, feature_weight))
     return Objective(
-        "distilled",
+        name,
         terms,
         criterion=Term("criterion", weight=label_weight),
         teachers={"teacher": Fixed(teacher) if isinstance(teacher, nn.Module) else teacher},
@@ -97,7 +99,7 @@ def _pair(ours: str, theirs: str, loss: Callable[..., Tensor], weight: Weight) -
         f"{ours} as {theirs}",
         output=tap(ours),
         target=output_of("teacher", output=tap(theirs)),
-        adaptor=None if function in OF_ANY_WIDTH else Adaptor(),
+        adaptor=None if function in OF_ANY_WIDTH or isinstance(function, Relational) else Adaptor(),
         loss=loss,
         weight=weight,
     )

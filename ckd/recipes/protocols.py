@@ -33,13 +33,16 @@ class Protocol:
     """How a recipe is trained on a benchmark.
 
     Attributes:
-        lr: learning rate of plain SGD.
+        lr: learning rate of SGD.
         batch_size: samples in a mini-batch of the stream; memory draws are as large.
         epochs: passes over each experience.
         network: name of a network in `ckd.networks`.
         samples_per_class: training samples of each class; None for all.
         passes: updates with each mini-batch, one after the other.
         n_experiences: of the stream; None for the benchmark's own number.
+        momentum, weight_decay: of SGD.
+        lr_end: share of the learning rate that is left at the end of each experience.
+        teacher: name of the network that teaches, where one is needed and none is named.
         settings: hyper-parameters of the recipe.
         source: where the values come from.
     """
@@ -51,12 +54,19 @@ class Protocol:
     samples_per_class: int | None = None
     passes: int = 1
     n_experiences: int | None = None
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    lr_end: float = 1.0
+    teacher: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     source: str = UNTUNED
 
 
 _MNIST = Protocol(0.1, 128, 1, "mlp")
 _DIGITS = Protocol(0.1, 16, 5, "mlp")
+_AT_ONCE = Protocol(0.05, 64, 30, "tiny-resnet", momentum=0.9, weight_decay=5e-4, lr_end=0.0, teacher="wide-resnet")
+_CRD = "Tian et al. 2020, arXiv:1910.10699, section 4, with a rate that falls in a line in place of three steps"
+_FULL = replace(_AT_ONCE, epochs=240, network="resnet8x4", teacher="resnet32x4", source=_CRD)
 BENCHMARKS: dict[str, Protocol] = {
     "split-digits": _DIGITS,
     "permuted-digits": _DIGITS,
@@ -67,6 +77,12 @@ BENCHMARKS: dict[str, Protocol] = {
     "split-cifar10, full": Protocol(0.03, 32, 50, "resnet18"),
     "split-cifar10, online": Protocol(0.03, 10, 1, "slim-resnet18"),
     "split-cifar100": Protocol(0.03, 32, 3, "small-resnet"),
+    "digits": replace(_AT_ONCE, epochs=20, network="small-mlp", teacher="small-resnet"),
+    "mnist": replace(_AT_ONCE, epochs=5),
+    "cifar10": replace(_AT_ONCE, epochs=15),
+    "cifar100": _AT_ONCE,
+    "cifar10, full": replace(_FULL, lr=0.05),
+    "cifar100, full": _FULL,
     "split-cifar100, online": Protocol(0.06, 10, 1, "slim-resnet18", passes=3, n_experiences=20, source=SURVEY),
 }
 """What holds for every recipe of a benchmark, or of a variant of it, unless a row below says otherwise."""

@@ -19,6 +19,8 @@ from ckd.names import known_as
 from ckd.objective import Objective
 
 Strategy = Literal["Naive", "Cumulative", "JointTraining"]
+Teaching = Literal["", "given", "past", "peer"]
+"""Who teaches: nobody from outside, a trained network, an earlier run of the same network, one that trains beside."""
 Build = Callable[..., Objective]
 B = TypeVar("B", bound=Build)
 
@@ -35,6 +37,7 @@ class Recipe:
         cost: forward and backward passes of one mini-batch in a step.
         use: when to use it.
         strategy: the Avalanche strategy that it runs in; all but the references run in `Naive`.
+        teacher: who teaches, where the builder's first argument is a teacher.
         defaults: every hyper-parameter with its value.
     """
 
@@ -45,6 +48,7 @@ class Recipe:
     cost: str = ""
     use: str = ""
     strategy: Strategy = "Naive"
+    teacher: Teaching = ""
     defaults: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -90,18 +94,28 @@ GROUP = "ckd.recipes"
 
 
 def recipe(
-    name: str, *, paper: str = "", stores: str = "", cost: str = "", use: str = "", strategy: Strategy = "Naive"
+    name: str,
+    *,
+    paper: str = "",
+    stores: str = "",
+    cost: str = "",
+    use: str = "",
+    strategy: Strategy = "Naive",
+    teacher: Teaching = "",
 ) -> Callable[[B], B]:
     """Register a builder under `name`; returns the builder unchanged.
 
+    A builder of a recipe with a `teacher` takes it as its first argument, called so.
+
     Raises:
-        ConfigError: an argument without a default, or the name of one of ckd's own recipes.
+        ConfigError: another argument without a default, or the name of one of ckd's own recipes.
     """
 
     def register(build: B) -> B:
         if name in RECIPES and RECIPES[name].build.__module__.startswith("ckd.") and build is not RECIPES[name].build:
             raise ConfigError(f"recipe {name!r}", expected="a new name", received="one of ckd's own", fix="Rename it.")
-        RECIPES[name] = _recipe(name, build, paper=paper, stores=stores, cost=cost, use=use, strategy=strategy)
+        told: dict[str, Any] = {"paper": paper, "stores": stores, "cost": cost, "use": use}
+        RECIPES[name] = _recipe(name, build, strategy=strategy, teacher=teacher, **told)
         return build
 
     return register
@@ -143,4 +157,8 @@ def _found(name: str, where: str) -> Recipe:
 
 
 def _recipe(name: str, build: Build, *, paper: str = "", **told: Any) -> Recipe:
-    return Recipe(name, build, paper, defaults=defaults_of(f"recipe {name!r}", build), **told)
+    given = (
+        ("teacher",) if told.get("teacher") or next(iter(inspect.signature(build).parameters), "") == "teacher" else ()
+    )
+    found = Recipe(name, build, paper, defaults=defaults_of(f"recipe {name!r}", build, given), **told)
+    return replace(found, teacher="given") if given and not found.teacher else found

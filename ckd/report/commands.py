@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ckd.bench.spec import RunSpec, plan
+from ckd.bench.planning import plan
+from ckd.bench.spec import RunSpec
 from ckd.data import BENCHMARKS
 from ckd.errors import CkdError
 from ckd.recipes.protocols import variants

@@ -14,7 +14,7 @@ from ckd.losses import feature_distance, kd
 from ckd.objective import features, teacher
 from ckd.recipes import RECIPES
 
-NAMES = sorted(name for name, recipe in RECIPES.items() if recipe.strategy == "Naive")
+NAMES = sorted(name for name, recipe in RECIPES.items() if recipe.strategy == "Naive" and not recipe.teacher)
 
 
 def hinted():

@@ -47,6 +47,15 @@ def test_masks_for_each_sample_are_each_divided_by_their_own_number_of_classes()
     np.testing.assert_allclose(logit_mse(student, target, classes=masks).numpy(), expected)
 
 
+@pytest.mark.parametrize("mask", [None, torch.tensor([True, False, True, True, False])])
+def test_zero_mean_leaves_the_variance_of_the_gap(mask):
+    student, target = logits()
+    gap = (student - target).numpy()[:, slice(None) if mask is None else mask.numpy()]
+    found = logit_mse(student, target, zero_mean=True, classes=mask)
+    np.testing.assert_allclose(found.numpy(), np.var(gap, axis=1))
+    torch.testing.assert_close(logit_mse(student + 3, target, zero_mean=True, classes=mask), found)
+
+
 @pytest.mark.parametrize("garbage", [float("nan"), float("inf"), -1000.0])
 def test_what_stands_in_masked_columns_poisons_neither_value_nor_gradient(garbage):
     student, target = logits()

@@ -55,7 +55,7 @@ def test_an_unknown_network_comes_with_the_nearest():
         network("convnett", (3, 32, 32), 10)
 
 
-@pytest.mark.parametrize("name", sorted(set(NETWORKS) - {"mlp"}))
+@pytest.mark.parametrize("name", sorted(set(NETWORKS) - {"mlp", "small-mlp"}))
 def test_convolutions_refuse_what_is_no_image(name):
     with pytest.raises(ConfigError, match="expected images") as error:
         network(name, (64,), 10)

@@ -7,8 +7,8 @@ import shutil
 import pytest
 
 from ckd import cli
+from ckd.bench.planning import plan
 from ckd.bench.result import save_diverged
-from ckd.bench.spec import plan
 from ckd.errors import DataError, UnknownNameError
 from ckd.report import write_report
 

@@ -1,0 +1,194 @@
+"""Deciding what a run is."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from ckd.bench.spec import NetworkFile, RunSpec
+from ckd.data.registry import find
+from ckd.errors import ConfigError, DataError, UnknownNameError
+from ckd.modules import source_file
+from ckd.networks import check_network, layer_pairs
+from ckd.objective import Objective
+from ckd.recipes import Recipe, get, pairs, protocol
+from ckd.teachers import Fixed
+
+
+def plan(
+    benchmark: str,
+    recipe: str,
+    *,
+    seed: int,
+    memory_size: int = 200,
+    n_experiences: int | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    network: str | None = None,
+    samples_per_class: int | Literal["all"] | None = None,
+    settings: dict[str, Any] | None = None,
+    validate: bool = False,
+    variant: str | None = None,
+    precision: Literal["float32", "bfloat16"] = "float32",
+    compiled: bool = False,
+    average: float = 0.0,
+    lr_end: float | None = None,
+    passes: int | None = None,
+    evaluate_every: int = 0,
+    stream: str | None = None,
+    momentum: float | None = None,
+    weight_decay: float | None = None,
+    sparsity: float = 0.0,
+    teachers: Sequence[RunSpec | NetworkFile] = (),
+) -> RunSpec:
+    """Decide every hyper-parameter: what is given here, else the protocol table, else the recipe's defaults.
+
+    `variant` names another protocol of the benchmark, such as "full" or "online" of split-cifar10.
+
+    `evaluate_every` also measures accuracy within experiences, after every so many steps; it changes no other number.
+
+    `stream` is what one's own arrays are made into: "split", "permuted" or "rotated".
+
+    `teachers` are for recipes that need one: trained networks, as runs or files; several are an ensemble.
+
+    `sparsity` is the share of the weights that is pruned while the network trains.
+
+    `samples_per_class="all"` trains on all data where the protocol takes a part.
+
+    Raises:
+        UnknownNameError: no such benchmark, recipe or hyper-parameter.
+        ConfigError: a number that cannot work.
+    """
+    found, chosen = find(benchmark, stream), get(recipe)
+    recipe = chosen.name
+    remembers = "memory_size" in chosen.defaults
+    if memory_size < 0:
+        raise ConfigError("memory size", expected="a whole number from 0", received=memory_size, fix="Try 200.")
+    rule = protocol(benchmark, recipe, memory_size, variant)
+    for own in {"memory_size", "seed"} & (settings or {}).keys():
+        raise ConfigError(
+            "settings", expected="hyper-parameters of the recipe", received=own, fix="It has an argument of its own."
+        )
+    wanted = chosen.settings(**{**rule.settings, **(settings or {})})
+    wanted = {k: v for k, v in wanted.items() if k not in ("memory_size", "seed", "steps")}
+    if "layers" in wanted and teachers:
+        wanted["layers"] = _layers(wanted["layers"], network or rule.network, teachers)
+    given = {
+        "epochs": epochs,
+        "batch size": batch_size,
+        "lr": lr,
+        "network": network,
+        "samples per class": samples_per_class,
+        "passes": passes,
+        "momentum": momentum,
+        "weight decay": weight_decay,
+        **(settings or {}),
+    }
+    changed = [name for name, value in given.items() if value is not None]
+    spec = RunSpec(
+        benchmark=benchmark,
+        recipe=recipe,
+        seed=seed,
+        memory_size=memory_size if remembers else 0,
+        n_experiences=(rule.n_experiences or found.n_experiences or None) if n_experiences is None else n_experiences,
+        epochs=rule.epochs if epochs is None else epochs,
+        batch_size=rule.batch_size if batch_size is None else batch_size,
+        lr=float(rule.lr if lr is None else lr),
+        network=network or rule.network,
+        samples_per_class=None if samples_per_class == "all" else samples_per_class or rule.samples_per_class,
+        settings=wanted,
+        validate=validate,
+        precision=precision,
+        compiled=compiled,
+        average=average,
+        lr_end=rule.lr_end if lr_end is None else lr_end,
+        passes=rule.passes if passes is None else passes,
+        evaluate_every=evaluate_every,
+        stream="" if stream in (None, "split") else stream,
+        momentum=rule.momentum if momentum is None else momentum,
+        weight_decay=rule.weight_decay if weight_decay is None else weight_decay,
+        sparsity=sparsity,
+        teachers=tuple(teachers),
+        data=digest(Path(benchmark) if benchmark.endswith(".npz") else source_file(benchmark)),
+        code=digest(source_file(recipe)),
+        network_code=digest(source_file(network or rule.network)),
+        source=rule.source + (f"; changed: {', '.join(changed)}" if changed else ""),
+    )
+    if precision not in ("float32", "bfloat16"):
+        raise UnknownNameError.of("precision", precision, ("float32", "bfloat16"))
+    check_network(spec.network)
+    _check_teachers(chosen, spec)
+    objective: Any = _objective(chosen, spec)  # refuses what cannot work before anything is trained
+    if not isinstance(objective, Objective):
+        fix = "End it with `return objective`."
+        raise ConfigError(f"recipe {recipe!r}", expected="an Objective", received=repr(objective), fix=fix)
+    if average:
+        objective.with_average(average)
+    if not 0 <= spec.lr_end <= 1:
+        raise ConfigError("end of the learning rate", expected="from 0 to 1", received=lr_end, fix="Try 0.1.")
+    if not 0 <= sparsity < 1:
+        raise ConfigError("sparsity", expected="from 0 to below 1", received=sparsity, fix="Try 0.9.")
+    if not isinstance(evaluate_every, int) or evaluate_every < 0:
+        expected, fix = "a whole number of steps, or 0 for none", "Try 10."
+        raise ConfigError("evaluate every", expected=expected, received=evaluate_every, fix=fix)
+    if spec.n_experiences is not None and spec.n_experiences < 1:
+        raise ConfigError(
+            "experiences", expected="1 or more", received=n_experiences, fix="Leave it out for the usual."
+        )
+    if not 0 <= spec.momentum < 1:
+        raise ConfigError("momentum", expected="from 0 to below 1", received=momentum, fix="Try 0.9.")
+    if not 0 <= spec.weight_decay < math.inf:
+        raise ConfigError("weight decay", expected="0 or more", received=weight_decay, fix="Try 0.0005.")
+    for name, value in (
+        ("epochs", spec.epochs),
+        ("batch size", spec.batch_size),
+        ("passes", spec.passes),
+        ("learning rate", spec.lr),
+    ):
+        if not value > 0:
+            raise ConfigError(name, expected="above 0", received=value, fix="Leave it out to use the protocol's.")
+    return spec
+
+
+def _check_teachers(recipe: Recipe, spec: RunSpec) -> None:
+    """Refuse a recipe that needs a teacher and has none, or the reverse."""
+    wants = recipe.teacher in ("given", "past")
+    if wants and not spec.teachers:
+        fix = "Use `ckd distil`, or give plan(..., teachers=[...]) runs or files of trained networks."
+        raise ConfigError(f"recipe {recipe.name}", expected="a trained teacher", received="none", fix=fix)
+    if spec.teachers and not wants:
+        received = f"{len(spec.teachers)} teacher{'s' * (len(spec.teachers) > 1)}"
+        raise ConfigError(f"recipe {recipe.name}", expected="no teacher", received=received, fix="Choose kd.")
+
+
+def _objective(recipe: Recipe, spec: RunSpec) -> Objective:
+    """The objective, with a stand-in for a teacher, whose network need not be there yet."""
+    stand_in = [Fixed(nn.Identity())] if recipe.teacher else []
+    return recipe.build(*stand_in, **spec.settings)
+
+
+def _layers(asked: str, student: str, teachers: Sequence[RunSpec | NetworkFile]) -> str:
+    """The pairs of layers that are matched, as text; those of the networks' stages unless others are asked for."""
+    if len(teachers) > 1:
+        expected, received = "one teacher, whose layers can be matched", f"an ensemble of {len(teachers)}"
+        raise ConfigError("layers to match", expected=expected, received=received, fix="Choose kd, or one teacher.")
+    found = pairs(asked) if asked else layer_pairs(student, teachers[0].network)
+    return ", ".join(f"{ours}={theirs}" for ours, theirs in found.items())
+
+
+def digest(file: Path | None) -> str:
+    """A few letters that change with the file's content; none for no file."""
+    if file is None:
+        return ""
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+    except OSError as error:
+        raise DataError(
+            f"file {file}", expected="a file that can be read", received=error, fix="Check the path."
+        ) from error

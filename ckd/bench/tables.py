@@ -1,0 +1,90 @@
+"""Results as tables in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+from ckd.bench.result import Result
+from ckd.evaluation import paired_test
+from ckd.names import short_name
+from ckd.recipes import get
+
+Published = Mapping[tuple[str, int], float]
+"""Published average accuracies in percent, by (recipe, memory size)."""
+
+
+def by_method(results: Iterable[Result]) -> dict[str, list[Result]]:
+    """The seeds of each method, by its label; settings beyond the label are told apart by a number."""
+    folders: dict[Path, list[Result]] = {}
+    for result in results:
+        folders.setdefault(result.spec.folder.parent, []).append(result)
+    named: dict[str, list[Result]] = {}
+    for found in folders.values():
+        label = found[0].spec.label
+        twins = sum(name.split(" (")[0] == label for name in named)
+        named[f"{label} ({twins + 1})" if twins else label] = found
+    return named
+
+
+def table(results: Iterable[Result], published: Published | None = None, against: str | None = None) -> Table:
+    """Mean and standard deviation over the seeds of one benchmark, a row for each method.
+
+    Its column "s" is the wall time of training and evaluation, "kB" what is kept beside the model.
+
+    `published` adds a column, and so does `against`: the p-value of `paired_test` against that recipe with as large a
+    memory, for methods that have the same seeds.
+    """
+    results = list(results)
+    seeds = len({r.spec.seed for r in results})
+    benchmark = short_name(results[0].spec.benchmark)
+    shown = Table(
+        title=f"{benchmark}: percent, mean ± standard deviation over {seeds} seed{'s' * (seeds > 1)}",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),
+    )
+    shown.add_column("method", no_wrap=True)
+    more = [*(["published"] if published else []), *([f"p ({against}), uncorrected"] if against else [])]
+    for column in ("memory", "accuracy", "task-incremental", "forgetting", "s", "kB", *more):
+        shown.add_column(column, justify="right", no_wrap=True)
+    methods = by_method(results)
+    for label, found in methods.items():
+        size = found[0].spec.memory_size
+        rehearses = get(found[0].spec.recipe).strategy == "Naive"
+        row = [
+            label.replace(f", memory {size}", ""),
+            str(size or "-"),
+            mean_sd([r.matrix.average_accuracy() for r in found]),
+            mean_sd([r.task_matrix.average_accuracy() for r in found]),
+            mean_sd([r.matrix.forgetting() for r in found if r.matrix.sequential]),
+            f"{np.mean([sum(r.seconds.values()) for r in found]):.1f}",
+            f"{np.mean([sum(r.memory_bytes.values()) / 1000 for r in found]):.0f}" if rehearses else "all data",
+        ]
+        if published:
+            known = published.get((found[0].spec.recipe, size))
+            row.append("-" if known is None else f"{known:.2f}")
+        if against:
+            rivals = [g for g in methods.values() if g[0].spec.recipe == against and g[0].spec.memory_size == size]
+            row.append(_p_value(found, rivals[0] if rivals else []))
+        shown.add_row(*row)
+    return shown
+
+
+def _p_value(found: list[Result], rival: list[Result]) -> str:
+    ours, theirs = ({r.spec.seed: r.matrix.average_accuracy() for r in group} for group in (found, rival))
+    if found is rival or ours.keys() != theirs.keys() or len(ours) < 2:
+        return "-"
+    return f"{paired_test(list(ours.values()), [theirs[seed] for seed in ours]):.3f}"
+
+
+def mean_sd(values: Sequence[float]) -> str:
+    """Shares as percent, mean ± standard deviation; a dash for none."""
+    if not values:
+        return "-"
+    percent = 100 * np.array(values)
+    sd = f" ± {percent.std(ddof=1):.2f}" if len(values) > 1 else ""
+    return f"{percent.mean():.2f}{sd}"

@@ -1,0 +1,124 @@
+"""The trained networks that teach a run: how they are kept, and how they become its teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from ckd.bench.planning import digest
+from ckd.bench.result import NETWORK
+from ckd.bench.spec import NetworkFile, RunSpec
+from ckd.data import TensorStream
+from ckd.errors import ConfigError, DataError, ModelError
+from ckd.networks import check_network, network
+from ckd.teachers import Ensemble, Fixed, Teacher
+
+
+def packed(model: nn.Module, spec: RunSpec, stream: TensorStream) -> bytes:
+    """The network as safetensors, with its name, input shape and number of classes in the header.
+
+    Raises:
+        ModelError: what predicts is not the network alone, as with nearest class means.
+    """
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    plain = network(spec.network, stream.input_shape, stream.n_classes).state_dict()
+    if {n: v.shape for n, v in tensors.items()} != {n: v.shape for n, v in plain.items()}:
+        expected, received = f"the tensors of {spec.network}", f"those of {type(model).__name__}"
+        fix = "Keep networks of recipes that evaluate with the student or an average."
+        raise ModelError(f"network of {spec.recipe} to keep", expected=expected, received=received, fix=fix)
+    shape = "x".join(map(str, stream.input_shape))
+    facts = {"format": "1", "network": spec.network, "input_shape": shape, "classes": str(stream.n_classes)}
+    return safetensors.torch.save(tensors, facts)
+
+
+def teacher_of(
+    trained: Sequence[RunSpec | NetworkFile],
+    contents: Sequence[bytes],
+    input_shape: tuple[int, ...],
+    n_classes: int,
+    *,
+    temperature: float = 1.0,
+) -> Teacher:
+    """What teaches a run: a trained network, or several as the mean of their probabilities.
+
+    Args:
+        trained: the networks.
+        contents: safetensors of each.
+        input_shape: of one input.
+        n_classes: of the data.
+        temperature: that the probabilities of several are softened with.
+
+    Raises:
+        ModelError: tensors that are not those of the network.
+    """
+    teachers = [
+        Fixed(loaded(given.network, content, input_shape, n_classes))
+        for given, content in zip(trained, contents, strict=True)
+    ]
+    return teachers[0] if len(teachers) == 1 else Ensemble(teachers, temperature=temperature)
+
+
+def loaded(name: str, content: bytes, input_shape: tuple[int, ...], n_classes: int) -> nn.Module:
+    """The network called `name` with the tensors of a file.
+
+    Raises:
+        DataError: bytes that are no safetensors.
+        ModelError: tensors that are not those of the network.
+    """
+    with torch.random.fork_rng(devices=[]):  # its first weights do not matter, and must not change what comes after
+        model = network(name, input_shape, n_classes)
+    try:
+        model.load_state_dict(safetensors.torch.load(content))
+    except SafetensorError as error:
+        received, fix = f"{error}", "Name a file that `ckd distil` wrote, or one of safetensors."
+        raise DataError(f"weights of {name}", expected="safetensors", received=received, fix=fix) from error
+    except RuntimeError as error:
+        received = " ".join(str(error).split())[:300]
+        fix = "Name the network that the file is of, and the data that it was trained on."
+        raise ModelError(f"weights of {name}", expected="the network's tensors", received=received, fix=fix) from error
+    return model
+
+
+def file_of(trained: RunSpec | NetworkFile, out: Path) -> Path:
+    """Where a trained network is, that of a run under `out`."""
+    return Path(trained.file) if isinstance(trained, NetworkFile) else out / trained.folder / NETWORK
+
+
+def read_network(file: Path) -> bytes:
+    """The bytes of a file with a network.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise DataError(f"network {file}", expected="a file", received=error, fix="Check the path.") from error
+
+
+def network_file(file: str | Path, name: str | None = None) -> NetworkFile:
+    """A trained network in a file; its name is read from the header unless given.
+
+    Raises:
+        DataError: no such file, or no safetensors.
+        ConfigError: a file that does not say which network it is of.
+        UnknownNameError: no such network.
+    """
+    found = digest(Path(file))
+    try:
+        with safetensors.safe_open(str(file), "pt") as opened:
+            facts = opened.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        fix = "Save a network with safetensors.torch.save_file(model.state_dict(), file)."
+        raise DataError(f"file {file}", expected="safetensors", received=error, fix=fix) from error
+    name = name or facts.get("network")
+    if name is None:
+        expected, fix = "the network's name", "Add --teacher-network NAME, or FILE.py:function."
+        raise ConfigError(f"weights in {file}", expected=expected, received="none in the header", fix=fix)
+    check_network(name)
+    return NetworkFile(name, str(file), found)

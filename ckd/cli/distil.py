@@ -1,0 +1,128 @@
+"""`ckd distil`: what it takes, and what it does."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ckd.cli.shared import (
+    NETWORK,
+    add_finished,
+    add_jobs,
+    add_track,
+    add_training,
+    check_names,
+    cluster_of,
+    own_process,
+    settings_of,
+    training_of,
+)
+from ckd.seeds import parse_seeds
+
+EXPORTS = ("onnx", "int8", "program")
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    distil: argparse.ArgumentParser = commands.add_parser(
+        "distil",
+        help="train a small network with a large one as teacher, and compare",
+        description="Train a teacher, the student alone and the student with the teacher; compare accuracy, agreement, "
+        "calibration, size and time; keep the networks. What is finished is kept.",
+        allow_abbrev=False,
+    )
+    distil.add_argument("data", metavar="DATA", nargs="?", default="digits", help=_DATA)
+    distil.add_argument("--teacher", metavar="T", help="a network to train, or FILE.safetensors with a trained one")
+    distil.add_argument("--student", metavar="S", help=NETWORK)
+    distil.add_argument("--recipe", action="append", metavar="R", help="with a teacher, from `ckd list` (default: kd)")
+    distil.add_argument("--seeds", default="3", metavar="S", help="5: 0 to 4; 3-7; or 0,2,5 (default: %(default)s)")
+    distil.add_argument("--teachers", type=int, default=1, metavar="N", help="networks that teach as an ensemble")
+    distil.add_argument(
+        "--teacher-epochs", type=int, metavar="E", help="passes of the teacher (default: as the student)"
+    )
+    distil.add_argument("--teacher-network", metavar="NAME", help="of a file that does not say which network it is of")
+    distil.add_argument("--generations", type=int, default=1, metavar="G", help="of born-again (default: %(default)s)")
+    distil.add_argument("--layers", metavar="A=B,...", help="layers to match, student=teacher (default: their stages)")
+    distil.add_argument("--sparsity", type=float, default=0.0, metavar="P", help="prune this share of the student")
+    distil.add_argument(
+        "--export",
+        action="append",
+        default=[],
+        choices=EXPORTS,
+        help="write the first recipe's first student as ONNX, as ONNX in 8-bit integers, or for torch.export",
+    )
+    distil.add_argument("--validate", action="store_true", help="test on a tenth of the training data, held out")
+    add_training(distil)
+    add_jobs(distil)
+    add_finished(distil)
+    add_track(distil)
+    distil.set_defaults(act=act)
+
+
+_DATA = (
+    "digits, mnist, cifar10, cifar100 or another name from `ckd list`, of which all classes come at once; FILE.npz; "
+    "or FILE.py:function (default: %(default)s)"
+)
+
+
+def act(arguments: argparse.Namespace) -> None:
+    """Train a teacher, the student alone and with the teacher, and compare them."""
+    seeds, recipes = parse_seeds(arguments.seeds), tuple(dict.fromkeys(arguments.recipe or ["kd"]))
+    check_names(arguments.data, recipes, arguments.teacher, arguments.student, arguments.teacher_network)
+    from rich.console import Console
+
+    from ckd.bench.distil import out_of, plan_distillation
+    from ckd.bench.students import methods, save_methods, table
+    from ckd.bench.suite import DivergedError, run_all
+    from ckd.data import tensor_stream
+
+    settings = settings_of(arguments.set, recipes)
+    if arguments.layers:
+        settings = {recipe: {**given, "layers": arguments.layers} for recipe, given in settings.items()}
+    planned = plan_distillation(
+        arguments.data,
+        recipes=recipes,
+        teacher=arguments.teacher,
+        student=arguments.student,
+        seeds=seeds,
+        teacher_seeds=range(arguments.teachers),
+        teacher_epochs=arguments.teacher_epochs,
+        teacher_network=arguments.teacher_network,
+        generations=arguments.generations,
+        settings=settings,
+        sparsity=arguments.sparsity,
+        validate=arguments.validate,
+        **training_of(arguments),
+    )
+    own_process()
+    out, console = Path(arguments.out or out_of(arguments.data)), Console()
+    results, failed = run_all(
+        planned.runs,
+        out,
+        data_root=arguments.data_root,
+        device=arguments.device,
+        jobs=arguments.jobs,
+        cluster=cluster_of(arguments),
+        force=arguments.force,
+        keep=arguments.keep,
+        track=arguments.track,
+        keep_networks=True,
+        console=console,
+    )
+    first = planned.runs[0]
+    stream = tensor_stream(
+        arguments.data,
+        n_experiences=1,
+        data_root=arguments.data_root,
+        validate=arguments.validate,
+        samples_per_class=first.samples_per_class,
+        stream=first.stream or None,
+    )
+    found = methods(planned, results, out, stream)
+    console.width = max(console.width, 130)
+    console.print(table(arguments.data, found))
+    save_methods(found, out / "students.json")
+    console.print(f"results, networks and students.json are in {out}", highlight=False)
+    if failed:
+        raise DivergedError.of(failed)

@@ -1,0 +1,120 @@
+"""A trained network teaches by what its layers return: labels, one loss of pairs of layers, and kd if it is weighted.
+
+Weights are those of the papers' authors, else of Tian et al. 2020, arXiv:1910.10699, who compare them without kd.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from torch import Tensor, nn
+
+from ckd import losses
+from ckd.errors import ConfigError
+from ckd.objective import Objective
+from ckd.recipes._distilled import distilled
+from ckd.recipes.registry import recipe
+from ckd.teachers import Teacher
+
+Layers = str | Mapping[str, str]
+"""Pairs of layers, {"path in the student": "path in the teacher"}, or the same as text, "one=other, two=three"."""
+
+
+@recipe("hint", paper="Romero et al. 2015, arXiv:1412.6550", use="layers of one resolution", teacher="given")
+def hint(
+    teacher: nn.Module | Teacher,
+    *,
+    layers: Layers = "",
+    feature_weight: float = 1.0,
+    weight: float = 0.0,
+    label_weight: float = 1.0,
+    temperature: float = 4.0,
+) -> Objective:
+    """Match the teacher's features, through a linear map that is learned beside the student."""
+    return _matched("hint", teacher, layers, losses.feature_mse, feature_weight, weight, label_weight, temperature)
+
+
+@recipe("attention", paper="Zagoruyko & Komodakis 2017, arXiv:1612.03928", use="convolutions", teacher="given")
+def attention(
+    teacher: nn.Module | Teacher,
+    *,
+    layers: Layers = "",
+    feature_weight: float = 1000.0,
+    weight: float = 0.0,
+    label_weight: float = 1.0,
+    temperature: float = 4.0,
+) -> Objective:
+    """Look where the teacher looks: match the places where its features are large."""
+    return _matched("attention", teacher, layers, losses.attention, feature_weight, weight, label_weight, temperature)
+
+
+@recipe("similarity", paper="Tung & Mori 2019, arXiv:1907.09682", use="any two layers", teacher="given")
+def similarity(
+    teacher: nn.Module | Teacher,
+    *,
+    layers: Layers = "",
+    feature_weight: float = 3000.0,
+    weight: float = 0.0,
+    label_weight: float = 1.0,
+    temperature: float = 4.0,
+) -> Objective:
+    """Find the samples of a batch alike that the teacher finds alike."""
+    return _matched("similarity", teacher, layers, losses.similarity, feature_weight, weight, label_weight, temperature)
+
+
+@recipe("relational", paper="Park et al. 2019, arXiv:1904.05068", use="any two layers", teacher="given")
+def relational(
+    teacher: nn.Module | Teacher,
+    *,
+    layers: Layers = "",
+    distance_weight: float = 25.0,
+    angle_weight: float = 50.0,
+    weight: float = 0.0,
+    label_weight: float = 1.0,
+    temperature: float = 4.0,
+) -> Objective:
+    """Place the samples of a batch as the teacher does: match distances and angles between them."""
+    loss = losses.Relational(distance_weight, angle_weight)
+    return _matched("relational", teacher, layers, loss, 1.0, weight, label_weight, temperature)
+
+
+def pairs(layers: Layers) -> dict[str, str]:
+    """The pairs of layers.
+
+    Raises:
+        ConfigError: none, or text that does not name pairs.
+
+    >>> pairs("3=3, 7=5")
+    {'3': '3', '7': '5'}
+    """
+    if isinstance(layers, Mapping) and layers:
+        return dict(layers)
+    found = [pair.partition("=") for pair in str(layers or "").split(",") if pair.strip()]
+    if not found or not all(ours.strip() and theirs.strip() for ours, _, theirs in found):
+        expected, fix = 'pairs of layers, "student=teacher"', 'Name one at least, as in layers={"layer2": "layer3"}.'
+        raise ConfigError("layers to match", expected=expected, received=repr(layers), fix=fix)
+    return {ours.strip(): theirs.strip() for ours, _, theirs in found}
+
+
+def _matched(
+    name: str,
+    teacher: nn.Module | Teacher,
+    layers: Layers,
+    loss: Callable[..., Tensor],
+    feature_weight: float,
+    weight: float,
+    label_weight: float,
+    temperature: float,
+) -> Objective:
+    losses.check_temperature(temperature)
+    return distilled(
+        teacher,
+        loss=partial(losses.kd, temperature=temperature),
+        weight=weight,
+        label_weight=label_weight,
+        features=pairs(layers),
+        feature_loss=loss,
+        feature_weight=feature_weight,
+        name=name,
+    )
