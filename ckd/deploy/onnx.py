@@ -16,7 +16,7 @@ from ckd.deploy.inputs import Inputs
 from ckd.deploy.quiet import quiet
 from ckd.deploy.running import session_call
 from ckd.deploy.session import onnx_session
-from ckd.errors import ModelError
+from ckd.errors import ConfigError, ModelError
 
 
 def export_onnx(network: nn.Module, example: Inputs, file: str | Path, *, tolerance: float = 1e-4) -> None:
@@ -33,7 +33,7 @@ def export_onnx(network: nn.Module, example: Inputs, file: str | Path, *, tolera
         tolerance: largest difference to the network's outputs, relative to the largest where that is above 1.
 
     Raises:
-        ConfigError: the extra `export` is not installed; half or double precision; an example without samples.
+        ConfigError: the extra `export` is not installed, or too old; half or double precision; an example without samples.
         DataError: a place that cannot be written.
         ModelError: a network that does not return one tensor (B, ...), that torch.export cannot follow for every batch
             size, that has operators which ONNX lacks, or whose file computes something else.
@@ -58,6 +58,9 @@ def _as_onnx(graph: Graph) -> Any:
                 dynamic_shapes=batch_axes(graph.inputs),
                 verbose=False,
             )
+    except ImportError as error:  # of a part that this version of torch needs
+        fix = "pip install --upgrade 'avalanche-ckd[export]'"
+        raise ConfigError("export_onnx", expected="a newer onnxscript", received=error, fix=fix) from error
     except torch.onnx.OnnxExporterError as error:
         raise ModelError(
             type(graph.network).__name__,
@@ -76,13 +79,14 @@ def _arguments(network: nn.Module, n: int) -> list[str]:
 
 
 def _plain(model: Any) -> Any:
-    """The model without the notes that the exporter leaves in it, paths of source files among them."""
-    graphs = [model.graph, *model.functions]
-    for graph in graphs:
-        for noted in [graph, *graph.node, *graph.value_info]:
-            del noted.metadata_props[:]
-            noted.doc_string = ""
-    for noted in [*model.graph.input, *model.graph.output, *model.graph.initializer]:
+    """The model without the notes that the exporter leaves in it, paths of source files among them.
+
+    Nor with the shapes between input and output: readers infer them, and the quantiser trips over those of weights that
+    it transposes.
+    """
+    graph = model.graph
+    del graph.value_info[:]
+    for noted in [graph, *graph.node, *graph.input, *graph.output, *graph.initializer]:
         noted.ClearField("doc_string")
         del noted.metadata_props[:]
     return model

@@ -1,5 +1,6 @@
 """A network that knows the digits, and its ONNX file."""
 
+import functools
 from types import SimpleNamespace
 
 import pytest
@@ -17,11 +18,11 @@ class Reader(nn.Module):
     def __init__(self):
         super().__init__()
         self.embedding = nn.Embedding(20, 8)
-        self.layers = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2)
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
         self.head = nn.Linear(8, 3)
 
     def forward(self, input_ids, mask):
-        hidden = self.layers(self.embedding(input_ids), src_key_padding_mask=~mask)
+        hidden = self.layer(self.embedding(input_ids), src_key_padding_mask=~mask)
         weights = mask[..., None].to(hidden.dtype)
         return self.head((hidden * weights).sum(1) / weights.sum(1))
 
@@ -61,7 +62,17 @@ def digits():
 
 
 @pytest.fixture(scope="session")
-def digits_file(digits, tmp_path_factory):
+def one_registry():
+    """The exporter's table of operators, read once: reading it takes longer than exporting a small network."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(functools.cache(ONNXRegistry.from_torchlib)))
+        yield
+
+
+@pytest.fixture(scope="session")
+def digits_file(digits, one_registry, tmp_path_factory):
     file = tmp_path_factory.mktemp("onnx") / "digits.onnx"
     export_onnx(digits.network, digits.x_test[:1], file)
     return file

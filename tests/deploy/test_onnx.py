@@ -16,6 +16,8 @@ from ckd.deploy import export_onnx, onnx_session
 from ckd.errors import ConfigError, DataError, ModelError
 from ckd.networks import NETWORKS, network
 
+pytestmark = pytest.mark.usefixtures("one_registry")
+
 SHAPES = {"mlp": (7,), "convnet": (1, 8, 8), "small-resnet": (1, 8, 8)}
 
 
@@ -133,7 +135,6 @@ def test_a_file_that_computes_something_else_is_refused(change, digits, digits_f
     monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: made)
     other = copy.deepcopy(digits.network)
     change(other[-1].bias.data[:1])
-    export_onnx(digits.network, digits.x_test[:2], tmp_path / "same.onnx")
     with pytest.raises(ModelError, match="apart"):
         export_onnx(other, digits.x_test[:2], tmp_path / "other.onnx")
     export_onnx(digits.network, digits.x_test[:2], tmp_path / "same.onnx", tolerance=0.1)
@@ -145,6 +146,16 @@ def test_without_the_extra_it_says_how_to_get_it(module, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ConfigError, match=r"pip install 'avalanche-ckd\[export\]'"):
         export_onnx(Calls(abs), torch.ones(2, 4), tmp_path / "net.onnx")
+
+
+def test_an_onnxscript_that_is_too_old_is_named(monkeypatch, tmp_path):
+    def export(*_, **__):
+        raise ModuleNotFoundError("onnxscript.some_part")
+
+    monkeypatch.setattr(torch.onnx, "export", export)
+    with pytest.raises(ConfigError, match="--upgrade"):
+        export_onnx(Calls(abs), torch.ones(2, 4), tmp_path / "net.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_place_that_cannot_be_written_is_refused_at_once(tmp_path):
