@@ -33,7 +33,8 @@ def export_onnx(network: nn.Module, example: Inputs, file: str | Path, *, tolera
         tolerance: largest difference to the network's outputs, relative to the largest where that is above 1.
 
     Raises:
-        ConfigError: the extra `export` is not installed, or too old; half or double precision; an example without samples.
+        ConfigError: the extra `export` is not installed, or too old; half or double precision; an example without
+            samples.
         DataError: a place that cannot be written.
         ModelError: a network that does not return one tensor (B, ...), that torch.export cannot follow for every batch
             size, that has operators which ONNX lacks, or whose file computes something else.

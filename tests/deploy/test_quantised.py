@@ -14,9 +14,9 @@ from ckd.errors import DataError, ModelError
 
 @pytest.fixture
 def conv_file(tmp_path):
-    """conv_file(scale) -> a network of one convolution and one linear layer, written with onnx alone."""
+    """conv_file(last) -> a network of a convolution, a linear layer and a last operator, written with onnx alone."""
 
-    def make(scale=1.0):
+    def make(last="Identity"):
         rng = np.random.default_rng(0)
         weights = {"kernel": rng.normal(size=(16, 1, 3, 3)), "matrix": rng.normal(size=(4, 16)), "bias": np.zeros(4)}
         nodes = [
@@ -24,14 +24,15 @@ def conv_file(tmp_path):
             helper.make_node("Relu", ["c"], ["r"]),
             helper.make_node("GlobalAveragePool", ["r"], ["p"]),
             helper.make_node("Flatten", ["p"], ["f"]),
-            helper.make_node("Gemm", ["f", "matrix", "bias"], ["logits"], transB=1),
+            helper.make_node("Gemm", ["f", "matrix", "bias"], ["g"], transB=1),
+            helper.make_node(last, ["g"], ["logits"]),
         ]
         graph = helper.make_graph(
             nodes,
             "conv",
             [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 1, 8, 8])],
             [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 4])],
-            [numpy_helper.from_array((scale * value).astype(np.float32), name) for name, value in weights.items()],
+            [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()],
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
         onnx.save(model, tmp_path / "conv.onnx")
@@ -89,6 +90,6 @@ def test_samples_that_do_not_fit_are_refused(batches, conv_file, tmp_path):
 
 
 def test_logits_that_are_no_numbers_are_refused(conv_file, tmp_path):
-    with pytest.raises(ModelError, match="float32"):
-        quantise_onnx(conv_file(np.nan), tmp_path / "small.onnx", [torch.ones(2, 1, 8, 8)])
+    with pytest.raises(ModelError, match="finite logits"):
+        quantise_onnx(conv_file("Log"), tmp_path / "small.onnx", [torch.ones(2, 1, 8, 8)])
     assert [file.name for file in tmp_path.iterdir()] == ["conv.onnx"]
