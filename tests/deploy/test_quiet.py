@@ -24,8 +24,12 @@ def test_prints_warnings_and_records_are_dropped(capfd, caplog):
 def test_the_root_logger_gets_no_handler(monkeypatch):
     monkeypatch.setattr(logging.root, "handlers", [])
     level = logging.root.level
-    with pytest.raises(ValueError, match="raised"), quiet():
+
+    def fail():
         logging.basicConfig(level=logging.DEBUG)
         raise ValueError("raised")
+
+    with pytest.raises(ValueError, match="raised"), quiet():
+        fail()
     assert logging.root.handlers == []
     assert logging.root.level == level
