@@ -63,6 +63,7 @@ _MODULES = (
     "bench",
     "cli",
     "data",
+    "deploy",
     "engine",
     "evaluation",
     "heads",
