@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -80,7 +81,12 @@ class FixedViews:
         if not self._drawn.steps:
             return self._raw
         if self._last is None or self._last[0] != view:
-            generator = torch.Generator().manual_seed((self.seed << 32) + view)
+            generator = torch.Generator().manual_seed(_seed(self.seed, view))
             pieces = [self._drawn(piece, generator) for piece in torch.split(self._raw, PIECE)]
             self._last = view, torch.cat(pieces)
         return self._last[1]
+
+
+def _seed(seed: int, view: int) -> int:
+    """32 bits of both numbers, as torch's generator on the CPU looks at no more of a seed."""
+    return int(np.random.SeedSequence(seed % 2**64, spawn_key=(view,)).generate_state(1)[0])

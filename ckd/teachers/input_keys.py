@@ -28,9 +28,8 @@ def input_keys(inputs: Tensor) -> Tensor:
     """
     own = inputs.detach().contiguous().reshape(len(inputs), inputs[:1].numel()).view(torch.uint8)  # (B, bytes)
     n = own.shape[1]
-    words = own.new_zeros(len(own), 8 * -(-n // 8))
-    words[:, :n] = own
-    words = words.view(torch.int64)  # (B, words)
+    words = torch.zeros(len(own), -(-n // 8), dtype=torch.int64, device=own.device)
+    words.view(torch.uint8)[:, :n] = own
     _fold(words, 29).mul_(ODD)
     _fold(words, 32).mul_(_multipliers(words.shape[1], words.device))
     return words.sum(1) + n

@@ -126,8 +126,9 @@ def _check(stored: StoredLabels) -> None:
     about, values, classes = stored.about, stored.values, stored.classes
     lengths = {len(values), len(stored.keys), len(stored.checks), about.rows}
     dtypes = str(values.dtype), stored.keys.dtype, stored.checks.dtype
-    fit = len(lengths) == 1 and about.rows > 0 and about.dtype in DTYPES
-    fit &= dtypes == (f"torch.{about.dtype}", torch.int64, torch.int32)
+    fit = lengths == {about.rows} and about.rows > 0 and stored.keys.dim() == stored.checks.dim() == 1
+    fit &= about.dtype in DTYPES and dtypes == (f"torch.{about.dtype}", torch.int64, torch.int32)
+    fit &= about.known is None or all(0 <= known < about.classes for known in about.known)
     if about.top_k is None:
         fit &= classes is None and values.dim() > 1 and values.shape[class_axis(values)] == about.classes
     else:

@@ -99,8 +99,11 @@ class SoftLabels(Teacher):
             [[1.5, 1.0], [2.0, -1.0]]
         """
         values = npz_logits(file)
-        batches = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-        keys = torch.cat([input_keys(batch).cpu() for batch in batches])
+        found, kind = [torch.empty(0, dtype=torch.int64)], ""
+        for batch in [inputs] if isinstance(inputs, Tensor) else inputs:
+            found.append(input_keys(batch).cpu())
+            kind = describe(batch)
+        keys = torch.cat(found)
         if len(keys) != len(values):
             fix = "Pass the inputs in the order of the logits: all of them, every view."
             expected, received = f"as many inputs as its {len(values)} rows", len(keys)
@@ -112,7 +115,7 @@ class SoftLabels(Teacher):
             dtype="float32",
             top_k=None,
             temperature=None,
-            inputs=describe(batches[0]),
+            inputs=kind,
             teacher="",
             data=data_digest(keys.sort().values),
             made=str(file),
