@@ -106,7 +106,7 @@ class Ensemble(Teacher):
 
     def fingerprint(self) -> str:
         """SHA-256 of its teachers' fingerprints and of how they are averaged; of a function of weights, its name."""
-        weights = getattr(self.weights, "__qualname__", "") if callable(self.weights) else self.weights
+        weights = getattr(self.weights, "__qualname__", "") if callable(self.weights) else [*(self.weights or ())]
         how = f"{self.mean} {self.temperature} {weights}"
         return hashlib.sha256(" ".join([how, *(one.fingerprint() for one in self.teachers)]).encode()).hexdigest()
 

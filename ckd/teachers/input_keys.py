@@ -26,7 +26,7 @@ def input_keys(inputs: Tensor) -> Tensor:
         >>> first == second, first == third
         (True, False)
     """
-    own = inputs.detach().contiguous().reshape(len(inputs), inputs[:1].numel()).view(torch.uint8)  # (B, bytes)
+    own = inputs.contiguous().reshape(len(inputs), inputs[:1].numel()).view(torch.uint8)  # (B, bytes)
     n = own.shape[1]
     words = torch.zeros(len(own), -(-n // 8), dtype=torch.int64, device=own.device)
     words.view(torch.uint8)[:, :n] = own

@@ -28,12 +28,14 @@ class SoftLabels(Teacher):
     """Logits from a file, found by the bytes of the input that is shown; no network runs.
 
     A row belongs to one view of one sample: an input that differs in a bit is another, and is refused unless it was
-    written too. Inputs of the same bytes have the logits of the first that was written. Made by `write_soft_labels`,
-    `SoftLabels.read`, or `SoftLabels.of_npz` from another program's logits.
+    written too. Inputs of the same bytes have the logits of the first that was written; two others are taken for one
+    with a probability near 2⁻⁵⁹ (`input_keys`). Made by `write_soft_labels`, `SoftLabels.read`, or `SoftLabels.of_npz`
+    from another program's logits.
 
     Values stay in the mapped file; only the rows of a batch are read. In memory is an index of 16 bytes a row. Outputs
     are on the device of the inputs, in float32, or float64 where these are. A copy, and one that was pickled, reads the
-    same file, which must not be changed in place meanwhile; writing it again replaces it and is safe.
+    same file, which must not be changed in place meanwhile; writing it again replaces it and is safe. A damaged row is
+    found when it is read, by 4 bytes that each row has for that.
 
     Attributes:
         about: what is known of them: who made them of what, how many, in which dtype.
@@ -151,7 +153,7 @@ class SoftLabels(Teacher):
         return {logits: values.to(inputs.device, dtype)}
 
     def _unknown(self, inputs: Tensor, missing: int) -> DataError:
-        shown, likely = describe(inputs), "other data or preparation, or views that were never written"
+        shown, likely = describe(inputs), "other data, preparation or device, or views that were never written"
         if shown != self.about.inputs:
             likely = f"inputs are {shown} here and were {self.about.inputs}"
         elif missing < len(inputs):

@@ -48,7 +48,8 @@ def write_soft_labels(
         file: in the safetensors format; replaced, once all is written, if it is there.
         teacher: a trained network, which is frozen and put in eval mode, or a teacher such as an `Ensemble`.
         batches: network inputs (B, ...), prepared and augmented as the student will see them; for several views all of
-            them, one after the other (`ckd.data.FixedViews`). Any device, any batch size.
+            them, one after the other (`ckd.data.FixedViews`). Prepare them on the device where training does: the last
+            bits of a division may be others on another.
         dtype: of the values.
         top_k: how many probabilities are kept; all logits unless given.
         temperature: T of the loss that they are for; only `top_k` needs it.

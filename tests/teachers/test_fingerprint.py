@@ -85,7 +85,7 @@ def test_an_ensemble_has_one_of_its_own_by_members_order_and_mean():
         made((1, 0)),
         made((0, 2)),
         made((0, 1, 1)),
-        made(weights=[1, 2]),
+        made(weights=(1, 2)),
         made(mean="logits"),
         made(temperature=2.0),
         made(weights=by_first),
@@ -93,6 +93,7 @@ def test_an_ensemble_has_one_of_its_own_by_members_order_and_mean():
     assert len(set(found)) == len(found)
     assert made(weights=by_first) == found[-1]
     assert made() == found[0]
+    assert made(weights=[1, 2]) == found[4]
 
 
 def test_soft_labels_have_that_of_the_teacher_that_wrote_them(tmp_path):

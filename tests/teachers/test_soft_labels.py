@@ -165,7 +165,7 @@ def test_another_view_other_data_and_some_of_each_are_told_apart(written):
     assert labels.holds(mixed).tolist() == [True] * 5 + [False] * 3
     cases = {
         "3 of 8 that are not among its 40.*augmentation of another seed, a mixture": mixed,
-        "8 of 8 that are not among its 40.*other data or preparation": inputs(8, seed=2),
+        "8 of 8 that are not among its 40.*other data, preparation": inputs(8, seed=2),
         r"inputs are \(4,\) float64 here and were \(4,\) float32": x[:8].double(),
         r"inputs are \(2,\) float32 here and were \(4,\) float32": x[:8, :2],
     }

@@ -107,5 +107,5 @@ def test_distilled_over_fixed_views_in_another_order(tmp_path):
                 value.backward()
                 optimizer.step()
             engine.after_update(optimizers[0])
-    with pytest.raises(DataError, match=r"augmentation of another seed|other data or preparation"):
+    with pytest.raises(DataError, match=r"augmentation of another seed|other data, preparation"):
         engine.loss(small, FixedViews(images, prepare, views=3, seed=6).inputs(0), y)
