@@ -222,7 +222,8 @@ def test_units_that_the_teacher_does_not_know_may_be_anything(tmp_path):
 
 def test_a_folder_that_is_not_there_or_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
-    for where in (tmp_path / "none" / "labels", tmp_path / "file" / "labels", tmp_path):
+    (tmp_path / "folder").mkdir()
+    for where in (tmp_path / "none" / "labels", tmp_path / "file" / "labels", tmp_path / "folder"):
         with pytest.raises(DataError, match=r"soft labels .*expected to write them.*folder that can be written"):
             write_soft_labels(where, network(), batches())
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
