@@ -11,6 +11,7 @@ from typing import Any
 
 from ckd.data.arrays import Arrays, arrays
 from ckd.data.avalanche import as_benchmark
+from ckd.data.fixed_views import FixedViews
 from ckd.data.registry import BENCHMARKS, Root, tensor_stream
 from ckd.data.stream import TensorStream
 from ckd.data.streams import permuted, rotated, split
@@ -18,6 +19,7 @@ from ckd.data.streams import permuted, rotated, split
 __all__ = [
     "BENCHMARKS",
     "Arrays",
+    "FixedViews",
     "TensorStream",
     "arrays",
     "as_benchmark",

@@ -41,7 +41,7 @@ def distilled(
 
     Args:
         teacher: a trained network, which is frozen and put in eval mode, or a teacher such as
-            `Ensemble([Fixed(one), Fixed(other)])`.
+            `Ensemble([Fixed(one), Fixed(other)])` or `SoftLabels.read("labels.safetensors")`.
         loss: of student and teacher logits, such as `kd`, `dkd`, `dist` or `Standardised(kd)`. Those with weights of
             their own are stronger: `dkd` needs a learning rate of a third, or less `weight`.
         weight: of that loss, or a function of the `Moment`; 0 leaves it out.

@@ -6,6 +6,7 @@ Hinton, Vinyals & Dean 2015, arXiv:1503.02531, section 2 (mean of softened proba
 from __future__ import annotations
 
 import functools
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -102,6 +103,12 @@ class Ensemble(Teacher):
         """The classes that all of them know."""
         masks = [mask for t in self.teachers if (mask := t.valid(width, tasks, device)) is not None]
         return functools.reduce(torch.logical_and, masks) if masks else None
+
+    def fingerprint(self) -> str:
+        """SHA-256 of its teachers' fingerprints and of how they are averaged; of a function of weights, its name."""
+        weights = getattr(self.weights, "__qualname__", "") if callable(self.weights) else [*(self.weights or ())]
+        how = f"{self.mean} {self.temperature} {weights}"
+        return hashlib.sha256(" ".join([how, *(one.fingerprint() for one in self.teachers)]).encode()).hexdigest()
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing of its own: its teachers are parts like any other."""

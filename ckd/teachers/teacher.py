@@ -13,6 +13,7 @@ from ckd.classes import ClassSet
 from ckd.errors import ModelError
 from ckd.outputs import HEAD, Output, collect, find_head, logits
 from ckd.part import Part, tensor_bytes
+from ckd.teachers.fingerprint import fingerprint
 
 
 class Teacher(Part):
@@ -62,6 +63,10 @@ class Teacher(Part):
     def valid(self, width: int, tasks: Tensor | None, device: torch.device) -> Tensor | None:
         """The classes that it knows, of `width`: bool (C,), or (B, C) for heads by task; None for all."""
         return None if self.classes is None else self.classes.mask(width, tasks, device)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of its network's tensors, 64 hex digits."""
+        return fingerprint(self.model.module)
 
     def nbytes(self) -> dict[str, int]:
         """Bytes of the network's parameters and buffers, as `teachers`."""
