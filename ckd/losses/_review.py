@@ -1,7 +1,7 @@
 """Knowledge review: feature maps that agree at several resolutions.
 
-Source: Chen et al. 2021, Distilling Knowledge via Knowledge Review, arXiv:2104.09044, section 3.3 and figure 3; the
-weights are those of the authors' code, https://github.com/dvlab-research/ReviewKD.
+Source: Chen et al. 2021, Distilling Knowledge via Knowledge Review, arXiv:2104.09044, its hierarchical context loss
+(HCL) with the weights of the authors' code, https://github.com/dvlab-research/ReviewKD.
 """
 
 from __future__ import annotations

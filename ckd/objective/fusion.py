@@ -1,7 +1,7 @@
 """Features of several layers, each fused with those of deeper layers: knowledge review.
 
-Chen et al. 2021, Distilling Knowledge via Knowledge Review, arXiv:2104.09044, section 3.2 and figure 3, as in the
-authors' code, https://github.com/dvlab-research/ReviewKD.
+Chen et al. 2021, Distilling Knowledge via Knowledge Review, arXiv:2104.09044, its attention-based fusion (ABF) as in
+the authors' code, https://github.com/dvlab-research/ReviewKD.
 """
 
 from __future__ import annotations
