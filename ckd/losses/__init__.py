@@ -24,6 +24,7 @@ from ckd.losses._priority import priority
 from ckd.losses._probability_distance import probability_distance
 from ckd.losses._probability_mse import probability_mse
 from ckd.losses._relational import Relational, relational_angle, relational_distance
+from ckd.losses._review import hierarchical_context
 from ckd.losses._similarity import similarity
 from ckd.losses._standardised import Standardised, standardised
 from ckd.losses._symmetric_kl import symmetric_kl
@@ -42,6 +43,7 @@ __all__ = [
     "dkd",
     "feature_distance",
     "feature_mse",
+    "hierarchical_context",
     "hinge",
     "kd",
     "logit_adjusted_cross_entropy",

@@ -3,6 +3,7 @@
 from ckd.objective.adaptor import Adaptor
 from ckd.objective.batch import Batch, View
 from ckd.objective.draws import old_heads, replay, stream, union
+from ckd.objective.fusion import Fusion
 from ckd.objective.groups import (
     Groups,
     all_classes,
@@ -33,6 +34,7 @@ __all__ = [
     "Adaptor",
     "Batch",
     "Draw",
+    "Fusion",
     "Groups",
     "Loss",
     "Moment",

@@ -23,7 +23,7 @@ class Adaptor(Part):
     (SGD with momentum 0.9), as the user's optimiser does not know it and Avalanche rewrites that at every experience.
 
     Args:
-        module: the map; made to fit unless given.
+        module: the map; made to fit unless given. Of a term with several taps it gets a tuple and returns one.
         lr: learning rate.
         renew: begin anew after each experience, as the next one has another teacher.
         seed: of the initial weights.
@@ -38,15 +38,22 @@ class Adaptor(Part):
         self.lr, self.renew, self.seed = lr, renew, seed
         self._given = module
         self._made = 0
+        self._shapes: list[list[list[int]]] = []  # of the first outputs, student's and target's
         self._module: nn.Module | None = None
         self._optimiser: torch.optim.SGD | None = None
 
-    def __call__(self, student: Tensor, target: Tensor) -> Tensor:
-        """The student's output (B, ...) in the target's space."""
+    @property
+    def takes_several(self) -> bool:
+        """Whether it maps the outputs of several taps together."""
+        return self._given is not None
+
+    def __call__(self, student: Any, target: Any) -> Any:
+        """The student's output (B, ...), or a tuple of several, in the target's space."""
         if self._module is None:
-            self._use(self._fresh(student, target).to(student))
-        mapped: Tensor = self._module(student)  # type: ignore[misc]
-        return mapped
+            outputs = (_several(student), _several(target))
+            self._shapes = [[list(one.shape) for one in some] for some in outputs]
+            self._use(self._fresh().to(outputs[0][0]))
+        return self._module(student)  # type: ignore[misc]
 
     def after_update(self, update: Update) -> None:
         """Follow the gradient that the step left in the map."""
@@ -62,11 +69,13 @@ class Adaptor(Part):
 
     def nbytes(self) -> dict[str, int]:
         """Bytes of the map, as `adaptors`."""
-        return {} if self._module is None else {"adaptors": sum(map(tensor_bytes, self._module.parameters()))}
+        if self._module is None:
+            return {}
+        return {"adaptors": sum(map(tensor_bytes, [*self._module.parameters(), *self._module.buffers()]))}
 
     def state_dict(self) -> dict[str, Any]:
         """The map and its optimiser."""
-        state: dict[str, Any] = {"made": self._made, "module": None, "optimiser": None}
+        state: dict[str, Any] = {"made": self._made, "shapes": self._shapes, "module": None, "optimiser": None}
         if self._module is not None and self._optimiser is not None:
             state["module"] = {name: value.clone() for name, value in self._module.state_dict().items()}
             state["optimiser"] = copy.deepcopy(self._optimiser.state_dict())
@@ -74,11 +83,11 @@ class Adaptor(Part):
 
     def load_state_dict(self, state: Mapping[str, Any], student: nn.Module) -> None:
         """Restore what `state_dict` returned."""
-        self._made, found = state["made"], state["module"]
+        self._made, self._shapes, found = state["made"], state["shapes"], state["module"]
         self._module = self._optimiser = None
         if found is None:
             return
-        module = copy.deepcopy(self._given) if self._given is not None else _like(found["weight"])
+        module = self._fresh()
         module.load_state_dict(found)
         self._use(module.to(next(iter(found.values()))))
         self._optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))  # type: ignore[attr-defined]
@@ -87,27 +96,31 @@ class Adaptor(Part):
         self._module = module
         self._optimiser = torch.optim.SGD(module.parameters(), lr=self.lr, momentum=0.9)
 
-    def _fresh(self, student: Tensor, target: Tensor) -> nn.Module:
+    def _fresh(self) -> nn.Module:
+        """A new map, of the module that was given or to fit the shapes."""
         if self._given is not None:
             return copy.deepcopy(self._given)
-        images = student.dim() == 4
-        fits = student.shape[2:] == target.shape[2:] if images else student.shape[:-1] == target.shape[:-1]
-        if student.dim() != target.dim() or not fits:
-            raise ConfigError(
-                "adaptor",
-                expected=f"outputs that differ in width only, the target's {tuple(target.shape)}",
-                received=f"a student's output of shape {tuple(student.shape)}",
-                fix="Tap layers of the same resolution, or give Adaptor a module that maps one to the other.",
-            )
-        axis = 1 if images else -1
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed + self._made)
-            if images:
-                return nn.Conv2d(student.shape[axis], target.shape[axis], 1)
-            return nn.Linear(student.shape[axis], target.shape[axis])
+            return self._made_to_fit(*self._shapes)
+
+    def _made_to_fit(self, student: list[list[int]], target: list[list[int]]) -> nn.Module:
+        """A map between outputs of these shapes, one for each tap."""
+        return _linear_map(student[0], target[0])
 
 
-def _like(weight: Tensor) -> nn.Module:
-    """The map whose weight this is."""
-    outputs, inputs = weight.shape[:2]
-    return nn.Conv2d(inputs, outputs, 1) if weight.dim() == 4 else nn.Linear(inputs, outputs)
+def _linear_map(student: list[int], target: list[int]) -> nn.Module:
+    images = len(student) == 4
+    fits = student[2:] == target[2:] if images else student[:-1] == target[:-1]
+    if len(student) != len(target) or not fits:
+        raise ConfigError(
+            "adaptor",
+            expected=f"outputs that differ in width only, the target's {tuple(target)}",
+            received=f"a student's output of shape {tuple(student)}",
+            fix="Tap layers of the same resolution, or give Adaptor a module that maps one to the other.",
+        )
+    return nn.Conv2d(student[1], target[1], 1) if images else nn.Linear(student[-1], target[-1])
+
+
+def _several(outputs: Any) -> tuple[Tensor, ...]:
+    return outputs if isinstance(outputs, tuple) else (outputs,)

@@ -56,7 +56,8 @@ class Term:
         groups: over which classes; several groups get a softmax each and their losses add up. For logits.
         view: what the networks are shown of the draw; as it is unless given.
         output: of the student; its logits unless given, or `tap("layer3")`, or `features`, what the head takes in.
-        adaptor: a learned map to the target's space, such as `Adaptor()`; one for each tap where there are several.
+        adaptor: a learned map to the target's space, such as `Adaptor()`; where there are several taps, one for each,
+            or one that maps them together, such as `Fusion()`.
 
     A draw, target, loss, view, weight or group that is a `Part` takes part in the life cycle: it sees every experience
     begin and end and every update, and its state is saved.
@@ -96,12 +97,10 @@ class Term:
             expected = "a finite number or a function of the moment"
             self._refuse("weight", expected, repr(self.weight), "Use 0 to switch the term off.")
         taps = max(1, len(self.output.paths))
-        if self.adaptor is not None and (
-            len(self.adaptors) != taps or not all(isinstance(one, Adaptor) for one in self.adaptors)
-        ):
-            expected = "an Adaptor" if taps == 1 else f"{taps} Adaptors, one for each tap"
+        if self.adaptor is not None and not (self._maps_together or self._maps_each(taps)):
+            several = f"{taps} Adaptors, one for each tap, or one for all such as Fusion()"
             fix = "For example adaptor=Adaptor(), or Adaptor(module) for a map of your own."
-            self._refuse("adaptor", expected, repr(self.adaptor), fix)
+            self._refuse("adaptor", "an Adaptor" if taps == 1 else several, repr(self.adaptor), fix)
         if self.groups is not all_classes and not self.output.is_logits:
             self._refuse("groups", "none, as they choose among logits", repr(self.groups), "Leave them out.")
 
@@ -109,8 +108,15 @@ class Term:
         raise ConfigError(f"{what} of term {self.name!r}", expected=expected, received=received, fix=fix)
 
     @property
+    def _maps_together(self) -> bool:
+        return isinstance(self.adaptor, Adaptor) and self.adaptor.takes_several
+
+    def _maps_each(self, taps: int) -> bool:
+        return len(self.adaptors) == taps and all(isinstance(one, Adaptor) for one in self.adaptors)
+
+    @property
     def adaptors(self) -> tuple[Adaptor, ...]:
-        """One for each tap, or none."""
+        """One for each tap, or one for all, or none."""
         if self.adaptor is None:
             return ()
         return tuple(self.adaptor) if isinstance(self.adaptor, Sequence) else (self.adaptor,)
@@ -156,7 +162,7 @@ class Term:
         return losses.mean() if batch.samples == losses.shape[0] else losses.sum() / batch.samples
 
     def _adapted(self, student: Any, target: Any) -> Any:
-        if not isinstance(student, tuple):
+        if not isinstance(student, tuple) or self._maps_together:
             return self.adaptors[0](student, target)
         return tuple(adaptor(s, t) for adaptor, s, t in zip(self.adaptors, student, target, strict=True))
 

@@ -1,4 +1,4 @@
-"""What every teacher is: a frozen network whose outputs are targets, never trained."""
+"""What every teacher is: a network whose outputs are targets, frozen unless it is a peer, and never trained here."""
 
 from __future__ import annotations
 

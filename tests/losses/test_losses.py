@@ -52,6 +52,7 @@ KINDS = {
     "dkd": LOGITS,
     "feature_distance": LOGITS,
     "feature_mse": LOGITS,
+    "hierarchical_context": LOGITS,
     "hinge": LOGITS,
     "kd": LOGITS,
     "logit_adjusted_cross_entropy": LABELS,
@@ -73,7 +74,7 @@ SETTINGS = {
 MADE = {"dkd": dkd_of_two_labels, "standardised kd": ckd.losses.Standardised(ckd.losses.kd)}
 """Losses that are more than a function of `ckd.losses`."""
 
-FEATURES = ("cosine_distance", "feature_distance", "feature_mse")
+FEATURES = ("cosine_distance", "feature_distance", "feature_mse", "hierarchical_context")
 RELATIONS = ("relational_angle", "relational_distance", "similarity")
 """Between the samples of a batch, of features: tested by themselves, as is attention, which is of maps."""
 
@@ -116,6 +117,7 @@ def test_the_public_names_are_these():
         "dkd",
         "feature_distance",
         "feature_mse",
+        "hierarchical_context",
         "hinge",
         "kd",
         "logit_adjusted_cross_entropy",
