@@ -1,5 +1,6 @@
 """Small streams and models that the tests share."""
 
+import gc
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -14,6 +15,12 @@ torch.set_num_threads(1)
 collect_ignore_glob = ["conftest.py", "*/conftest.py"]  # they hold no docstring examples
 
 FEATURES, CLASSES = 6, 6
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is imported by now out of every later collection of garbage, half a second each."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from ckd.networks import NETWORKS
 from ckd.recipes import RECIPES, registry
 from ckd.report import Results
 
-TINY = ("--experiences", "2", "--epochs", "1")
+TINY = ("--experiences", "2", "--epochs", "1", "--samples-per-class", "20")
 
 
 @pytest.fixture

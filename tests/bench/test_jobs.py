@@ -29,7 +29,7 @@ from ckd.evaluation import AccuracyMatrix
 
 def specs(*recipes, seeds=1):
     return [
-        plan("split-digits", r, seed=s, memory_size=20, n_experiences=2, epochs=1)
+        plan("split-digits", r, seed=s, memory_size=20, n_experiences=2, epochs=1, samples_per_class=20)
         for r in recipes
         for s in range(seeds)
     ]
