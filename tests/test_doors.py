@@ -94,8 +94,11 @@ MAKE["everything"] = everything
 MAKE["bic, averaged"] = lambda: recipes.bic(memory_size=20).with_average(0.9)
 
 
-@pytest.mark.parametrize("batchnorm", [False, True], ids=["without batchnorm", "with batchnorm"])
-@pytest.mark.parametrize("same_classes", [False, True], ids=["split", "same classes"])
+@pytest.mark.parametrize(
+    ("same_classes", "batchnorm"),
+    [(False, True), (True, False)],
+    ids=["split, with batchnorm", "same classes, without batchnorm"],
+)
 @pytest.mark.parametrize("name", MAKE)
 def test_a_plain_loop_and_avalanche_end_with_the_same_numbers(
     name, same_classes, batchnorm, blobs, benchmark_of, network, naive
