@@ -1,6 +1,7 @@
 """Small streams and models that the tests share."""
 
 import gc
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -11,6 +12,7 @@ from torch.utils.data import TensorDataset
 from ckd.recipes import RECIPES
 
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # of processes that tests start
 
 collect_ignore_glob = ["conftest.py", "*/conftest.py"]  # they hold no docstring examples
 
