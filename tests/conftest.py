@@ -1,5 +1,7 @@
 """Small streams and models that the tests share."""
 
+import gc
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -10,10 +12,17 @@ from torch.utils.data import TensorDataset
 from ckd.recipes import RECIPES
 
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # of processes that tests start
 
 collect_ignore_glob = ["conftest.py", "*/conftest.py"]  # they hold no docstring examples
 
 FEATURES, CLASSES = 6, 6
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is imported by now out of every later collection of garbage, half a second each."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

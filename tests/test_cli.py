@@ -17,12 +17,14 @@ from ckd.networks import NETWORKS
 from ckd.recipes import RECIPES, registry
 from ckd.report import Results
 
-TINY = ("--experiences", "2", "--epochs", "1")
+ALL_SAMPLES = ("--experiences", "2", "--epochs", "1")
+TINY = (*ALL_SAMPLES, "--samples-per-class", "20")
 
 
 @pytest.fixture
-def run(tmp_path):
-    """run(*arguments) -> the exit status of `ckd run` with an output folder of the test's own."""
+def run(tmp_path, monkeypatch):
+    """run(*arguments) -> the exit status of `ckd run` with an output folder of the test's own; no picture is drawn."""
+    monkeypatch.setattr("ckd.bench.suite.plot_forgetting", lambda *_, **__: None)
     return lambda *arguments: main(["run", *arguments, "--out", str(tmp_path / "out")])
 
 
@@ -59,8 +61,8 @@ def test_list_markdown_is_the_table_of_recipes(capsys):
 # run ---------------------------------------------------------------------------------------------------------------
 
 
-def test_run_writes_a_result_and_a_picture(run, tmp_path, capsys):
-    assert run("split-digits", "--recipe", "er", *TINY) == 0
+def test_run_writes_a_result_and_a_picture(tmp_path, capsys):
+    assert main(["run", "split-digits", "--recipe", "er", *TINY, "--out", str(tmp_path / "out")]) == 0
     (content,) = results(tmp_path)
     assert (content["benchmark"], content["recipe"], content["seed"]) == ("split-digits", "er", 0)
     assert (content["n_experiences"], content["epochs"]) == (2, 1)
@@ -201,15 +203,15 @@ def test_run_takes_a_benchmark_of_ones_own(run, tmp_path, capsys):
         "def pairs(n_experiences=5):\n    return split(digits(), n_experiences)\n\n\n"
         "def nothing():\n    return None\n"
     )
-    assert run(f"{file}:pairs", "--recipe", "naive", *TINY) == 0
+    assert run(f"{file}:pairs", "--recipe", "naive", *ALL_SAMPLES) == 0
     (content,) = results(tmp_path)
     assert (content["benchmark"], content["n_experiences"]) == (f"{file}:pairs", 2)
     assert content["data"]
     assert "mine.py-pairs: percent" in capsys.readouterr().out
-    assert run("split-digits", "--recipe", "naive", *TINY) == 0
+    assert run("split-digits", "--recipe", "naive", *ALL_SAMPLES) == 0
     same = [r["accuracy_matrix"] for r in results(tmp_path) if r["recipe"] == "naive"]
     assert same[0] == same[1]
-    assert run(f"{file}:nothing", "--recipe", "naive", *TINY[2:]) == 2
+    assert run(f"{file}:nothing", "--recipe", "naive", "--epochs", "1") == 2
     assert "mine.py:nothing': expected a TensorStream or Arrays; received None" in capsys.readouterr().err
 
 
@@ -377,7 +379,7 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
         ckd.Recipe  # noqa: B018
 
 
-def test_the_core_does_not_import_avalanche():
+def test_the_core_does_not_import_avalanche_nor_a_suite_ray():
     core = ("losses", "teachers", "memory", "heads", "anchors", "views", "objective", "engine", "recipes", "evaluation")
     light = ["ckd", "ckd.cli", *(f"ckd.{package}" for package in core)]
     code = (
@@ -385,6 +387,8 @@ def test_the_core_does_not_import_avalanche():
         f"for name in {light!r}:\n"
         "    importlib.import_module(name)\n"
         "    if 'avalanche' in sys.modules: sys.exit(f'{name} imports avalanche')\n"
+        "import ckd.bench\n"
+        "if 'ray' in sys.modules: sys.exit('ckd.bench imports ray')\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -160,7 +160,7 @@ def find(name: str | Path, stream: str | None = None) -> Benchmark | OwnBenchmar
             without a default.
     """
     name = str(name)
-    points = {point.name: point.value for point in importlib.metadata.entry_points(group=GROUP)}
+    points = {} if name in BENCHMARKS else _entry_points()
     elsewhere = name not in BENCHMARKS and (name in points or is_path(name))
     if (elsewhere or name.endswith(".npz")) and stream is not None and stream not in STREAMS:
         raise UnknownNameError.of("stream", stream, STREAMS)
@@ -176,6 +176,11 @@ def find(name: str | Path, stream: str | None = None) -> Benchmark | OwnBenchmar
         fix = "Leave it out; it is for FILE.npz."
         raise ConfigError(f"stream of {name}", expected="the benchmark's own", received=repr(stream), fix=fix)
     return BENCHMARKS[name]
+
+
+def _entry_points() -> dict[str, str]:
+    """Where functions are, by name; a file of every installed package is read for it."""
+    return {point.name: point.value for point in importlib.metadata.entry_points(group=GROUP)}
 
 
 def _own(name: str, where: str, stream: str | None) -> OwnBenchmark:

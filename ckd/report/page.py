@@ -189,26 +189,22 @@ def write_figures(summaries: Sequence[Summary], folder: Path, across: Across | N
     import vl_convert
 
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
     groups: Mapping[str, Sequence[Figure]] = {
         file_name(summary.benchmark): figures(_best(summary), legend=True) for summary in summaries
     }
     if across is not None:
         groups = {**groups, "across": across.figures}
-    for stem, found in groups.items():
-        for figure in found:
-            text = json.dumps(figure.chart)
-            for suffix, content in (
-                (".svg", vl_convert.vegalite_to_svg(text).encode()),
-                (".png", vl_convert.vegalite_to_png(text, scale=2)),
-            ):
-                file = folder / f"{stem}-{figure.name}{suffix}"
-                file.write_bytes(content)
-                written.append(file)
+    drawn = {
+        f"{stem}-{figure.name}": vl_convert.vegalite_to_svg(json.dumps(figure.chart))
+        for stem, found in groups.items()
+        for figure in found
+    }
     if across is not None and across.diagram:
-        svg = str(across.diagram)
+        drawn["across-average-ranks"] = str(across.diagram)
+    written = []
+    for name, svg in drawn.items():
         for suffix, content in ((".svg", svg.encode()), (".png", vl_convert.svg_to_png(svg, scale=2))):
-            file = folder / f"across-average-ranks{suffix}"
+            file = folder / f"{name}{suffix}"
             file.write_bytes(content)
             written.append(file)
     return written

@@ -29,7 +29,7 @@ from ckd.evaluation import AccuracyMatrix
 
 def specs(*recipes, seeds=1):
     return [
-        plan("split-digits", r, seed=s, memory_size=20, n_experiences=2, epochs=1)
+        plan("split-digits", r, seed=s, memory_size=20, n_experiences=2, epochs=1, samples_per_class=20)
         for r in recipes
         for s in range(seeds)
     ]
@@ -104,31 +104,30 @@ def replacement(spec, **given):
         signal.raise_signal(signal.SIGINT)  # as a terminal does to all processes
     except KeyboardInterrupt:
         seen["interrupts"] = 1
+    given["progress"](1.5, 2, 3.0)
     return replace(result("naive", 0, ONE), spec=spec, memory_bytes=seen)
 
 
-def test_workers_have_one_thread_each_and_leave_interrupts_to_the_parent(suite, monkeypatch):
-    monkeypatch.setattr(ckd.bench.suite, "run", replacement)
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    results, _ = suite(specs("naive", seeds=2), jobs=2)
-    assert [r.memory_bytes for r in results] == [{"threads": 1, "interrupts": 0}] * 2
-    assert os.environ["OMP_NUM_THREADS"] == "2"
-
-
 def halfway(spec, *, progress, **given):
-    """In place of `run`: reports once."""
+    """In place of `run`, in this process: reports once."""
     progress(1.5, 2, 3.0)
     return replace(result("naive", 0, ONE), spec=spec)
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_runs_move_their_bars_on_a_terminal(tmp_path, monkeypatch, jobs):
-    monkeypatch.setattr(ckd.bench.suite, "run", halfway)
+@pytest.mark.parametrize(("jobs", "instead"), [(1, halfway), (2, replacement)])
+def test_runs_move_their_bars_and_workers_have_one_thread_each_and_leave_interrupts_to_the_parent(
+    tmp_path, monkeypatch, jobs, instead
+):
+    monkeypatch.setattr(ckd.bench.suite, "run", instead)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
     printed = io.StringIO()
     console = Console(file=printed, width=200, force_terminal=True)
-    run_suite(specs("naive", seeds=2), tmp_path, jobs=jobs, console=console)
+    results = run_suite(specs("naive", seeds=2), tmp_path, jobs=jobs, console=console)
     for seed in range(2):
         assert re.search(rf"naive, seed {seed} [^\n]* 1\.5/2 experiences, 3\.0 s", printed.getvalue())
+    if jobs == 2:
+        assert [r.memory_bytes for r in results] == [{"threads": 1, "interrupts": 0}] * 2
+        assert os.environ["OMP_NUM_THREADS"] == "2"
 
 
 def test_an_interrupt_stops_the_workers_and_keeps_what_is_finished(suite, tmp_path, monkeypatch):
@@ -163,9 +162,10 @@ def test_data_are_fetched_before_there_are_workers(suite, tmp_path, monkeypatch)
         suite(wanted, jobs=2)
 
 
-def test_what_a_worker_refuses_is_refused_here_and_stops_the_others(suite):
-    with pytest.raises(ConfigError, match="a divisor of 10"):
-        suite([plan("split-digits", "naive", seed=0, n_experiences=3), LONG], jobs=2)
+def test_what_a_worker_refuses_is_refused_here_and_stops_the_others(suite, monkeypatch):
+    monkeypatch.setattr(ckd.bench.suite, "run", replacement)
+    with pytest.raises(ConfigError, match="Use 7"):
+        suite([BAD, LONG], jobs=2)
     assert not multiprocessing.active_children()
 
 

@@ -17,18 +17,24 @@ from ckd.errors import ConfigError
 from ckd.networks import NETWORKS, network
 from ckd.plugins import Compiled, SelfDistillation
 
-N_EXPERIENCES, MEMORY, BATCH = 2, 20, 16
+N_EXPERIENCES, MEMORY, BATCH, SAMPLES = 2, 20, 16, 32
 PARAMETERS = 65 * 100 + 101 * 100 + 101 * 10
 """Of the mlp on 8 x 8 images with 10 classes."""
 
 
 def fresh(recipe, benchmark="split-digits", seed=0, **given):
     small = {"n_experiences": N_EXPERIENCES, "memory_size": MEMORY, "epochs": 1, "batch_size": BATCH}
-    return run(plan(benchmark, recipe, seed=seed, **{**small, **given}))
+    return run(plan(benchmark, recipe, seed=seed, **{**small, "samples_per_class": SAMPLES, **given}))
 
 
 tiny = functools.cache(fresh)
 """The same, run once for all tests."""
+
+STEPS = 10
+"""Of an experience: 5 classes of 32 samples, 16 in a mini-batch."""
+
+LONGER = {"n_experiences": 5, "epochs": 3, "memory_size": 100, "samples_per_class": None}
+"""So long that methods differ."""
 
 
 @pytest.mark.parametrize(
@@ -121,15 +127,14 @@ def test_every_loss_is_named_and_finite(recipe, names):
 
 
 def test_a_loss_is_noted_at_the_end_of_each_epoch():
-    lengths = [len(e) for e in tensor_stream("split-digits", n_experiences=N_EXPERIENCES).train]
-    batches = [math.ceil(n / BATCH) for n in lengths]
     (pairs,) = tiny("naive").losses.values()
-    assert [iteration for iteration, _ in pairs] == [batches[0], sum(batches)]
+    assert [iteration for iteration, _ in pairs] == [STEPS, 2 * STEPS]
 
 
 def test_the_result_says_what_was_run_and_how_long_it_took():
     result = tiny("er")
-    assert result.spec == plan("split-digits", "er", seed=0, memory_size=20, n_experiences=2, epochs=1, batch_size=16)
+    small = {"n_experiences": 2, "epochs": 1, "batch_size": 16, "samples_per_class": 32}
+    assert result.spec == plan("split-digits", "er", seed=0, memory_size=20, **small)
     assert result.seconds.keys() == {"training", "evaluation"}
     assert all(s > 0 for s in result.seconds.values())
 
@@ -145,10 +150,7 @@ def test_of_a_compiled_network_the_graphs_are_counted(monkeypatch):
 @pytest.mark.parametrize(("recipe", "expected"), [("naive", [(1, 2), (2, 2)]), ("joint", [(1, 1)])])
 def test_progress_is_reported(recipe, expected):
     reported = []
-    result = run(
-        plan("split-digits", recipe, seed=0, n_experiences=2, epochs=1),
-        progress=lambda *state: reported.append(state),
-    )
+    result = run(tiny(recipe).spec, progress=lambda *state: reported.append(state))
     whole = [(done, total) for done, total, _ in reported if done == int(done)]
     assert list(dict.fromkeys(whole)) == expected  # the last step of an experience may be reported too
     assert all(a <= b for one, other in itertools.pairwise(reported) for a, b in zip(one, other, strict=True))
@@ -162,8 +164,7 @@ def test_progress_changes_nothing_and_steps_are_counted():
     assert seen
     assert watched.losses == tiny("er").losses
     assert watched.matrix.to_json() == tiny("er").matrix.to_json()
-    batches = sum(math.ceil(len(e) / BATCH) for e in tensor_stream("split-digits", n_experiences=N_EXPERIENCES).train)
-    assert (watched.steps, tiny("er", epochs=2, passes=3).steps) == (batches, 6 * batches)
+    assert (watched.steps, tiny("er", epochs=2, passes=3).steps) == (2 * STEPS, 12 * STEPS)
 
 
 # within experiences ------------------------------------------------------------------------------------------------
@@ -221,24 +222,20 @@ def test_evaluating_within_experiences_changes_no_number(recipe, given, students
 
 @pytest.mark.parametrize("given", [{}, {"average": 0.9}, {"network": "convnet"}], ids=str)
 def test_an_accuracy_within_is_that_of_a_run_that_ends_there(given):
-    short, long = (tiny("er", epochs=epochs, evaluate_every=every, **given) for epochs, every in ((1, 0), (2, 1)))
-    half = math.ceil(len(tensor_stream("split-digits", n_experiences=N_EXPERIENCES).train[0]) / BATCH)
-    (there,) = [found for found in long.within if (found.learnt, found.step) == (0, half)]
+    short, long = (tiny("er", epochs=epochs, evaluate_every=every, **given) for epochs, every in ((1, 0), (2, 5)))
+    (there,) = [found for found in long.within if (found.learnt, found.step) == (0, STEPS)]
     assert there.accuracies == (short.matrix.values[0, 0],)
 
 
 def test_every_so_many_steps_there_is_an_evaluation_of_all_experiences_so_far():
-    steps = [math.ceil(len(e) / BATCH) for e in tensor_stream("split-digits", n_experiences=N_EXPERIENCES).train]
-    found = tiny("er", evaluate_every=steps[0] // 2).within
-    every = steps[0] // 2
-    expected = [(i, s, i + 1) for i, n in enumerate(steps) for s in range(every, n, every)]
+    found = tiny("er", evaluate_every=4).within
+    expected = [(i, s, i + 1) for i in range(2) for s in (4, 8)]
     assert [(each.learnt, each.step, len(each.accuracies)) for each in found] == expected
-    assert [(i, s, len(a)) for i, s, a in tiny("joint", evaluate_every=10).within[:2]] == [(0, 10, 2), (0, 20, 2)]
+    assert [(i, s, len(a)) for i, s, a in tiny("joint", evaluate_every=8).within] == [(0, 8, 2), (0, 16, 2)]
 
 
 def test_the_last_step_is_left_to_the_evaluation_after_the_experience():
-    steps = math.ceil(len(tensor_stream("split-digits", n_experiences=N_EXPERIENCES).train[0]) / BATCH)
-    assert [each for each in tiny("naive", evaluate_every=steps).within if each.learnt == 0] == []
+    assert tiny("naive", evaluate_every=STEPS).within == []
 
 
 def test_what_is_fitted_at_the_end_is_as_it_was_fitted_last():
@@ -260,17 +257,17 @@ def test_time_within_is_evaluation(monkeypatch):
 
     monkeypatch.setattr("ckd.bench.training.accuracies", evaluation)
     monkeypatch.setattr(SelfDistillation, "after_training_iteration", step)
-    result = fresh("naive", evaluate_every=20)
+    result = fresh("naive", evaluate_every=4)
     assert result.seconds == {"training": result.steps, "evaluation": 100 * len(result.within)}
 
 
 def test_joint_training_beats_fine_tuning_by_far():
-    joint, naive = (tiny(r, n_experiences=5, epochs=3).matrix.average_accuracy() for r in ("joint", "naive"))
+    joint, naive = (tiny(r, **LONGER).matrix.average_accuracy() for r in ("joint", "naive"))
     assert joint > naive + 0.4
 
 
 def test_replay_beats_fine_tuning():
-    er, naive = (tiny(r, n_experiences=5, epochs=3, memory_size=100).matrix for r in ("er", "naive"))
+    er, naive = (tiny(r, **LONGER).matrix for r in ("er", "naive"))
     assert er.average_accuracy() > naive.average_accuracy() + 0.2
     assert er.forgetting() < naive.forgetting() - 0.2
 
@@ -297,15 +294,12 @@ def test_a_plan_that_the_data_or_the_network_cannot_follow_is_refused(given, sai
 )
 def test_a_device_that_is_not_there_is_refused(device):
     with pytest.raises(ConfigError):
-        run(plan("split-digits", "naive", seed=0, n_experiences=2, epochs=1), device=device)
+        run(tiny("naive").spec, device=device)
 
 
 @pytest.mark.parametrize("recipe", ["er", "icarl", "bic"])
 def test_an_average_predicts_for_any_recipe(recipe):
-    plain, averaged = (
-        run(plan("split-digits", recipe, seed=0, memory_size=20, n_experiences=2, epochs=1, average=a))
-        for a in (0, 0.9)
-    )
+    plain, averaged = (tiny(recipe, average=a) for a in (0, 0.9))
     assert plain.losses == averaged.losses or recipe == "bic"  # it only predicts; bic distils what predicts
     assert (plain.matrix.values != averaged.matrix.values).any()
     assert averaged.memory_bytes["teachers"] > 0
@@ -320,14 +314,11 @@ def test_several_passes_make_that_many_steps_with_each_mini_batch(monkeypatch):
         step(self, strategy, **kwargs)
 
     monkeypatch.setattr(SelfDistillation, "before_forward", watched)
-    run(plan("split-digits", "er", seed=0, memory_size=20, n_experiences=5, epochs=1, passes=3))
+    fresh("er", passes=3)
     assert seen[0::3] == seen[1::3] == seen[2::3]
-    samples = sum(len(labels) for _, labels in tensor_stream("split-digits").tensors("train"))
-    assert sum(map(len, seen)) == 3 * samples
+    assert sum(map(len, seen)) == 3 * 10 * SAMPLES
 
 
 def test_a_rate_that_falls_changes_the_run():
-    plain, falling = (
-        run(plan("split-digits", "naive", seed=0, n_experiences=2, epochs=1, lr_end=end)) for end in (1.0, 0.1)
-    )
+    plain, falling = (tiny("naive", lr_end=end) for end in (1.0, 0.1))
     assert plain.losses != falling.losses

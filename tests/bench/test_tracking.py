@@ -12,8 +12,8 @@ from ckd.bench.tracking import Tracking
 from ckd.cli import main
 from ckd.errors import ConfigError, DataError, NonFiniteLossError, UnknownNameError
 
-SETTINGS = {"n_experiences": 2, "epochs": 2, "memory_size": 20}
-SPEC = plan("split-digits", "er", seed=0, evaluate_every=20, **SETTINGS)
+SETTINGS = {"n_experiences": 2, "epochs": 2, "memory_size": 20, "samples_per_class": 20}
+SPEC = plan("split-digits", "er", seed=0, evaluate_every=6, **SETTINGS)
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard.*")
 
@@ -127,7 +127,7 @@ def test_a_wandb_run_that_cannot_start_is_explained(tmp_path, monkeypatch):
 
 
 def test_the_command_tracks_each_run_beside_its_result(tmp_path):
-    more = ("--experiences", "2", "--epochs", "1", "--out", str(tmp_path))
+    more = ("--experiences", "2", "--epochs", "1", "--samples-per-class", "20", "--out", str(tmp_path))
     assert main(["run", "split-digits", "--recipe", "naive", "--recipe", "joint", "--track", "csv", *more]) == 0
     results = sorted(file.parent for file in tmp_path.rglob("result.json"))
     assert sorted(file.parent.parent for file in tmp_path.rglob("accuracy_matrix.csv")) == results

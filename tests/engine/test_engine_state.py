@@ -94,7 +94,7 @@ def rest(run, experiences, at):
     """What follows the place where it was saved."""
     if at == "after two experiences":
         return [*run.whole(*experiences[2]), *run.whole(*experiences[3])]
-    start = {"in the middle": 3, "before the end": None}[at]
+    start = {"in the middle": 2, "before the end": None}[at]
     found = run.steps(*experiences[2], start=start) if start else []
     run.engine.end(experiences[2])
     return [*found, *run.whole(*experiences[3])]
@@ -106,14 +106,14 @@ PLACES = ["after two experiences", "in the middle", "before the end"]
 @pytest.mark.parametrize("at", PLACES)
 @pytest.mark.parametrize("name", MAKE)
 def test_with_its_state_another_engine_goes_on_bit_for_bit(name, at, blobs, network):
-    experiences = [(x[:40], y[:40]) for x, y in blobs(same_classes=name == "self-distillation")]
+    experiences = [(x[:24], y[:24]) for x, y in blobs(same_classes=name == "self-distillation")]
     experiences.append(experiences[0])  # classes that come again
     run = Run(MAKE[name], network())
     for data in experiences[:2]:
         run.whole(*data)
     if at != "after two experiences":
         run.begin(*experiences[2])
-        run.steps(*experiences[2], stop={"in the middle": 3}.get(at))
+        run.steps(*experiences[2], stop={"in the middle": 2}.get(at))
     (state, student, optimizer), held = saved(run), run.engine.nbytes()
     wanted = rest(run, experiences, at)
     predicted = run.engine.evaluation_model(run.student)(experiences[0][0])

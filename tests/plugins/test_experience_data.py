@@ -20,7 +20,7 @@ class Look(Part):
 
 @pytest.mark.parametrize("resident", [True, False])
 def test_every_sample_of_the_experience_once_and_in_order(resident, naive):
-    look, stream = Look(), benchmark("permuted-digits", n_experiences=2)
+    look, stream = Look(), benchmark("permuted-digits", n_experiences=2, samples_per_class=20)
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
     strategy = naive(model, [SelfDistillation(Objective("x", corrections=[look]), resident=resident)], batch=100)
     for i, experience in enumerate(stream.train_stream):

@@ -75,11 +75,15 @@ EXPERIENCE_KINDS = pytest.mark.parametrize(
 )
 
 
-@EXPERIENCE_KINDS
 @pytest.mark.parametrize(
-    ("strategy", "plugins"),
-    [(None, list), (Cumulative, list), (None, lambda: [ReplayPlugin(12)])],
-    ids=["naive", "cumulative", "replay"],
+    ("settings", "strategy", "plugins"),
+    [
+        ({}, None, list),
+        ({"return_task_id": True}, None, lambda: [ReplayPlugin(12)]),
+        ({"train_transform": None, "eval_transform": None}, Cumulative, list),
+        ({"return_task_id": True}, Cumulative, list),
+    ],
+    ids=["naive", "replay, task labels", "cumulative, no transform", "cumulative, task labels"],
 )
 def test_permuted_mnist_is_served_bit_for_bit(settings, strategy, plugins, factory, naive, train, same):
     def run(*loader):
@@ -118,8 +122,9 @@ def test_every_sample_is_read_as_avalanche_serves_it(benchmark, settings, factor
         assert [column.tolist() for column in columns] == [list(c) for c in list(zip(*served, strict=True))[1:]]
 
 
-@pytest.mark.parametrize("benchmark", [PermutedMNIST, RotatedMNIST])
-@pytest.mark.parametrize("recipe", ["er", "der++", "self-distillation"])
+@pytest.mark.parametrize(
+    ("benchmark", "recipe"), [(PermutedMNIST, "er"), (RotatedMNIST, "der++"), (PermutedMNIST, "self-distillation")]
+)
 def test_self_distillation_remembers_raw_samples_of_every_experience(benchmark, recipe, factory, naive, train):
     watch, plugin = Watch(), SelfDistillation(recipes.get(recipe).build(memory_size=30))
     stream = factory(benchmark)

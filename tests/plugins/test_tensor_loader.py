@@ -52,7 +52,7 @@ def test_a_stock_run_stays_bit_identical(task_labels, evaluate, blobs, benchmark
 @pytest.mark.parametrize("strategy", [None, Cumulative])
 def test_ckds_own_benchmarks_serve_the_same_with_and_without(name, strategy, naive, train, same):
     def run(*plugins):
-        stream = benchmark(name, n_experiences=2)
+        stream = benchmark(name, n_experiences=2, samples_per_class=20)
         return train(naive(digits_mlp(), plugins, batch=64, strategy=strategy), stream, evaluate=True)
 
     watch = Watch()

@@ -70,7 +70,7 @@ def test_every_measure_is_what_the_raw_files_say(made):
 
 
 def test_evaluations_within_experiences_replace_those_between(tmp_path):
-    spec = bench.plan("split-digits", "er", seed=0, memory_size=100, epochs=4, evaluate_every=5)
+    spec = bench.plan("split-digits", "er", seed=0, memory_size=100, epochs=2, evaluate_every=5)
     bench.save(bench.run(spec), tmp_path)
     (found,) = ckd.load_results(tmp_path).found
     content, _ = raw(found)

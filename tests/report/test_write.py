@@ -131,7 +131,7 @@ def test_the_command(folder, tmp_path, capsys):
     assert cli.main(["report", str(folder), "--out", str(tmp_path / "file" / "r.html")]) == 2
 
 
-def test_several_benchmarks_are_compared_over_all(folder, tmp_path, result_files):
+def test_several_benchmarks_are_compared_over_all(folder, tmp_path, result_files, monkeypatch):
     for k, name in enumerate(("b", "c", "d")):
         for recipe in ("er", "naive", "joint"):
             for file in result_files(folder / "split-digits", recipe):
@@ -145,6 +145,7 @@ def test_several_benchmarks_are_compared_over_all(folder, tmp_path, result_files
             other = file.parents[1] / "der" / file.parent.name / "result.json"
             other.parent.mkdir(parents=True)
             other.write_text(json.dumps({**content, "recipe": "der"}))
+    monkeypatch.setattr("ckd.report.page.figures", lambda *_, **__: [])  # of single benchmarks
     _, text = page(folder, tmp_path, figures=tmp_path / "f")
     assert "3 methods that all of 4 benchmarks have" in text
     assert re.search(r"Average ranks</h3>\s*<div class=.diagram.><svg", text)
