@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ckd.bench.planning import digest
 from ckd.bench.result import NETWORK
 from ckd.bench.spec import NetworkFile, RunSpec
 from ckd.data import TensorStream
+from ckd.deploy import pack_network
 from ckd.errors import ConfigError, DataError, ModelError
 from ckd.networks import check_network, network
 from ckd.teachers import Ensemble, Fixed, Teacher
@@ -25,15 +27,14 @@ def packed(model: nn.Module, spec: RunSpec, stream: TensorStream) -> bytes:
     Raises:
         ModelError: what predicts is not the network alone, as with nearest class means.
     """
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    plain = network(spec.network, stream.input_shape, stream.n_classes).state_dict()
-    if {n: v.shape for n, v in tensors.items()} != {n: v.shape for n, v in plain.items()}:
+    with torch.random.fork_rng(devices=[]):
+        plain = network(spec.network, stream.input_shape, stream.n_classes)
+    shapes = [{name: value.shape for name, value in m.state_dict().items()} for m in (model, plain)]
+    if shapes[0] != shapes[1]:
         expected, received = f"the tensors of {spec.network}", f"those of {type(model).__name__}"
         fix = "Keep networks of recipes that evaluate with the student or an average."
         raise ModelError(f"network of {spec.recipe} to keep", expected=expected, received=received, fix=fix)
-    shape = "x".join(map(str, stream.input_shape))
-    facts = {"format": "1", "network": spec.network, "input_shape": shape, "classes": str(stream.n_classes)}
-    return safetensors.torch.save(tensors, facts)
+    return pack_network(model, name=spec.network, input_shape=stream.input_shape, n_classes=stream.n_classes)
 
 
 def teacher_of(
@@ -112,11 +113,11 @@ def network_file(file: str | Path, name: str | None = None) -> NetworkFile:
     found = digest(Path(file))
     try:
         with safetensors.safe_open(str(file), "pt") as opened:
-            facts = opened.metadata() or {}
-    except (SafetensorError, OSError) as error:
+            facts = json.loads((opened.metadata() or {}).get("ckd", "{}")).get("facts", {})
+    except (SafetensorError, OSError, ValueError, AttributeError) as error:
         fix = "Save a network with safetensors.torch.save_file(model.state_dict(), file)."
         raise DataError(f"file {file}", expected="safetensors", received=error, fix=fix) from error
-    name = name or facts.get("network")
+    name = name or facts.get("name")
     if name is None:
         expected, fix = "the network's name", "Add --teacher-network NAME, or FILE.py:function."
         raise ConfigError(f"weights in {file}", expected=expected, received="none in the header", fix=fix)

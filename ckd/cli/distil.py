@@ -72,9 +72,11 @@ def act(arguments: argparse.Namespace) -> None:
     check_names(arguments.data, recipes, arguments.teacher, arguments.student, arguments.teacher_network)
     from rich.console import Console
 
+    from ckd.bench import exports
     from ckd.bench.distil import out_of, plan_distillation
     from ckd.bench.students import methods, save_methods, table
     from ckd.bench.suite import DivergedError, run_all
+    from ckd.bench.teachers import file_of, loaded, read_network
     from ckd.data import tensor_stream
 
     settings = settings_of(arguments.set, recipes)
@@ -123,6 +125,12 @@ def act(arguments: argparse.Namespace) -> None:
     console.width = max(console.width, 130)
     console.print(table(arguments.data, found))
     save_methods(found, out / "students.json")
-    console.print(f"results, networks and students.json are in {out}", highlight=False)
+    student, content = planned.taught[0], read_network(file_of(planned.taught[0], out))
+    (out / "student.safetensors").write_bytes(content)
+    if arguments.export:
+        network = loaded(student.network, content, stream.input_shape, stream.n_classes)
+        console.print(exports.table(exports.export(arguments.export, network, stream, out)))
+    told = f"{student.label}, seed {student.seed}"
+    console.print(f"results, students.json and student.safetensors ({told}) are in {out}", highlight=False)
     if failed:
         raise DivergedError.of(failed)

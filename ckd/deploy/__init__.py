@@ -7,7 +7,7 @@ from ckd.deploy.onnx import export_onnx
 from ckd.deploy.program import export_program
 from ckd.deploy.quantised import quantise_onnx
 from ckd.deploy.session import onnx_session
-from ckd.deploy.weights import load_network, network_facts, save_network
+from ckd.deploy.weights import load_network, network_facts, pack_network, save_network
 
 __all__ = [
     "Cost",
@@ -19,6 +19,7 @@ __all__ = [
     "load_network",
     "network_facts",
     "onnx_session",
+    "pack_network",
     "quantise_onnx",
     "save_network",
 ]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ckd.deploy.files import whole
@@ -34,19 +34,29 @@ def save_network(file: str | Path, network: nn.Module, **facts: Any) -> None:
         ...     load_network(f"{folder}/student.safetensors", into=network("mlp", (4,), 3))
         {'name': 'mlp', 'input_shape': [4], 'n_classes': 3}
     """
+    content = pack_network(network, **facts)
+    with whole(file) as part:
+        part.write_bytes(content)
+
+
+def pack_network(network: nn.Module, **facts: Any) -> bytes:
+    """What `save_network` writes; the same network and facts give the same bytes.
+
+    Raises:
+        ConfigError: facts that JSON cannot hold; state that is no tensor.
+    """
     state = network.state_dict()
     other = [name for name, value in state.items() if not isinstance(value, Tensor)]
     if other:
         fix = "Keep in parameters and buffers what the network needs."
         raise ConfigError("network to save", expected="tensors alone", received=", ".join(other), fix=fix)
     try:
-        header = {"format": "pt", "ckd": json.dumps({"version": VERSION, "facts": facts}, allow_nan=False)}
+        header = {"ckd": json.dumps({"version": VERSION, "facts": facts}, allow_nan=False)}
     except (TypeError, ValueError) as error:
         fix = "Give numbers, text, lists and dictionaries."
         raise ConfigError("facts of a network", expected="what JSON can hold", received=error, fix=fix) from error
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
-    with whole(file) as part:
-        save_file(tensors, part, metadata=header)
+    return save(tensors, header)
 
 
 def network_facts(file: str | Path) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from ckd.recipes._lwf import lwf
 from ckd.recipes._lwf_mc import lwf_mc
 from ckd.recipes._mean_er import mean_er
 from ckd.recipes._naive import naive
+from ckd.recipes._review import review
 from ckd.recipes._self_distillation import self_distillation
 from ckd.recipes._ser import ser
 from ckd.recipes._ss_il import ss_il
@@ -69,6 +70,7 @@ __all__ = [
     "protocol",
     "recipe",
     "relational",
+    "review",
     "self_distillation",
     "ser",
     "similarity",

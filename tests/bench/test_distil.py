@@ -256,13 +256,15 @@ def test_the_command(tmp_path, capsys):
         "from torch import nn\n\n\ndef build(shape, n):\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, n))\n"
     )
     options = ["--epochs", "1", "--samples-per-class", "20", "--seeds", "2", "--set", "temperature=2"]
+    options += ["--export", "int8", "--export", "program"]
     networks = ["--teacher", "mlp", "--student", f"{tmp_path}/mine.py:build"]
     assert main(["distil", *networks, *options, "--out", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr().out
-    for word in ("teacher", "student alone", "kd", "mine.py:build", "agreement", "multiply-adds"):
+    for word in ("teacher", "student alone", "kd", "mine.py:build", "agreement", "multiply-adds", "student.int8.onnx"):
         assert word in shown
     rows = json.loads((tmp_path / "out" / "students.json").read_text())
     assert [row["name"] for row in rows] == ["teacher", "student alone", "kd"]
     assert [len(row["accuracy"]) for row in rows] == [1, 2, 2]
     student = safetensors.torch.load_file(tmp_path / "out" / "student.safetensors")
     assert student["1.weight"].shape == (10, 64)
+    assert all((tmp_path / "out" / f"student.{end}").exists() for end in ("onnx", "int8.onnx", "pt2"))

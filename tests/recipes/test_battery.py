@@ -81,17 +81,14 @@ EACH_HEAD_LABEL_AND_KIND = [
     (MultiHead, "zero", "offline"),
     (MultiHead, "index", "offline"),
 ]
+NAMES = sorted(name for name, recipe in RECIPES.items() if not recipe.teacher)
 THOROUGH = ("bic", "der++", "ewc", "self-distillation")
 """Recipes that meet every combination: one with a head of its own, with a memory, with an anchor, and the default."""
 
 
 @pytest.mark.parametrize(
     ("name", "head", "labels", "kind"),
-    [
-        (name, *met)
-        for name in sorted(n for n, r in RECIPES.items() if not r.teacher)
-        for met in (ALL if name in THOROUGH else EACH_HEAD_LABEL_AND_KIND)
-    ],
+    [(name, *met) for name in NAMES for met in (ALL if name in THOROUGH else EACH_HEAD_LABEL_AND_KIND)],
 )
 def test_it_works_or_is_refused(name, head, labels, kind, blobs, benchmark_of, naive):
     torch.manual_seed(0)

@@ -19,6 +19,7 @@ TAUGHT = [
     "kd",
     "logit-mse",
     "relational",
+    "review",
     "similarity",
     "standardised-kd",
     "symmetric-kl",

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from ckd import Engine, recipes
 from ckd.errors import ConfigError
+from ckd.losses import hierarchical_context
 from ckd.recipes import RECIPES, pairs
 from ckd.recipes.schedules import ramp
 
@@ -153,6 +154,19 @@ def test_attention_compares_maps():
     found = loss_of(recipes.attention(nets[1], layers="0=0"), nets[0], (x, y))
     maps = [F.normalize(net[0](x).pow(2).mean(1).flatten(1)) for net in nets]
     torch.testing.assert_close(found, F.cross_entropy(nets[0](x), y) + 1000 * (maps[0] - maps[1]).pow(2).mean())
+
+
+def test_review_fuses_the_layers_and_compares_them_with_the_teachers():
+    nets = [nn.Sequential(nn.Conv2d(1, w, 3), nn.Conv2d(w, w, 3), nn.Flatten(), nn.Linear(16 * w, C)) for w in (2, 5)]
+    x, y = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2])
+    engine = Engine(recipes.review(nets[1], layers="0=0, 1=1", steps=50, warm_up=0.04))
+    engine.begin(classes=range(C))
+    weight, found = engine.loss(nets[0], x, y).values["review"]
+    assert weight == 0.5
+    theirs = nets[1][0](x), nets[1][1](nets[1][0](x))
+    fused = engine.objective.terms[1].adaptor((nets[0][0](x), nets[0][1](nets[0][0](x))), theirs)
+    assert [f.shape for f in fused] == [t.shape for t in theirs]
+    torch.testing.assert_close(found, hierarchical_context(fused, theirs).mean())
 
 
 def test_kd_beside_features_where_it_has_weight(student, teacher, batch):
