@@ -87,5 +87,5 @@ def test_every_recipe_can_be_pickled(name):
     pickle.dumps(SelfDistillation(RECIPES[name].build()))
 
 
-def test_the_table_of_recipes_is_that_of_the_registry():
-    assert catalogue.markdown() in README
+def test_the_tables_of_recipes_are_those_of_the_registry():
+    assert all(table in README for table in catalogue.markdown().split("\n\n"))
