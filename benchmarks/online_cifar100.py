@@ -1,0 +1,26 @@
+"""Split CIFAR-100 online: 20 experiences of 5 classes, each mini-batch of 10 seen once, with 3 updates.
+
+    ckd bench benchmarks/online_cifar100.py --out runs/online-cifar100
+
+SlimResNet18 with 20 filters, a memory of 2,000, 10 images of the stream and 10 of the memory an update, crop and flip.
+A run takes about half an hour on one core.
+"""
+
+from ckd.bench import Suite
+
+suite = Suite(
+    title="Split CIFAR-100, online",
+    benchmarks=["split-cifar100"],
+    recipes=["er", "er-ace", "der++", "ballast", "joint"],
+    memory_sizes=[2000],
+    seeds=range(3),
+    protocol={"variant": "online"},
+    published={
+        ("er", 2000): 28.2,
+        ("er-ace", 2000): 29.9,
+        ("der++", 2000): 29.3,
+        ("joint", 0): 35.3,
+    },
+    against="er",
+    source="Soutif-Cormerais et al. 2023, arXiv:2308.10328, table 2",
+)
