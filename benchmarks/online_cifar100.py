@@ -11,7 +11,7 @@ from ckd.bench import Suite
 suite = Suite(
     title="Split CIFAR-100, online",
     benchmarks=["split-cifar100"],
-    recipes=["er", "er-ace", "der++", "ballast", "joint"],
+    recipes=["er", "er-ace", "der++", "mkd", "ballast", "joint"],
     memory_sizes=[2000],
     seeds=range(3),
     protocol={"variant": "online"},
