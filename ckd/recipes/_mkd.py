@@ -24,7 +24,7 @@ from ckd.views import RandomResizedCrop
     paper="Michel et al. 2024, arXiv:2309.02870",
     stores="inputs, labels, an averaged model",
     cost="4, and the average on both",
-    use="class-incremental, online; no task boundaries",
+    use="online streams of images, hundreds of updates an experience; no task boundaries",
 )
 def mkd(
     *,
@@ -40,8 +40,8 @@ def mkd(
 ) -> Objective:
     """er on augmented images; match an average of the weights on both views; evaluate half-way between.
 
-    The authors find that the best `distill_weight` is 4.5 · log10(1 - decay) + 14.5. Samples that are no images have
-    one view.
+    The authors find that the best `distill_weight` is 4.5 · log10(1 - decay) + 14.5. It holds new classes back in an
+    experience of fewer updates than the average is long, 1 / (1 - decay). Samples that are no images have one view.
     """
     check_temperature(temperature)
     both, augmented, ema = union(replay("a")), RandomResizedCrop(min_scale, flip), Ema(decay, seed=seed)
