@@ -49,7 +49,8 @@ class Plan:
         """What a term shows the student. Equal ones are one object, which a dictionary finds without comparing it."""
         parts = term.draw.parts(step)
         replays.update(dict.fromkeys(part for part in parts if isinstance(part, Replay)))
-        leaves = [Shown(term.draw, term.view)] if term.view else [Shown(part) for part in parts]
+        whole = parts[0] if len(parts) == 1 else term.draw
+        leaves = [Shown(whole, term.view)] if term.view else [Shown(part) for part in parts]
         leaves = [self._known.setdefault(leaf, leaf) for leaf in leaves]
         return leaves[0] if len(leaves) == 1 else Shown(term.draw)
 

@@ -16,7 +16,7 @@ from ckd.objective.targets import Target
 from ckd.objective.term import Term
 from ckd.outputs import HEAD
 from ckd.part import EvaluationModel, Part
-from ckd.teachers import Ema, Teacher
+from ckd.teachers import Ema, Interpolated, Teacher
 
 Evaluation = EvaluationModel | Sequence[EvaluationModel] | Mapping[str, EvaluationModel | Sequence[EvaluationModel]]
 
@@ -143,7 +143,7 @@ class Objective:
         Raises:
             ConfigError: an objective that evaluates with an average of its own.
         """
-        if any(isinstance(model, Ema) for chain in self.evaluation.values() for model in chain):
+        if any(isinstance(model, Ema | Interpolated) for chain in self.evaluation.values() for model in chain):
             fix = "Leave --average (with_average) out for it."
             Check(self.name).refuse("evaluation", "no average yet", "one of its own", fix)
         average = Ema(decay)

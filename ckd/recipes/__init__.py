@@ -22,6 +22,7 @@ from ckd.recipes._logit_distillation import dist, dkd, hinge, kd, logit_mse, sta
 from ckd.recipes._lwf import lwf
 from ckd.recipes._lwf_mc import lwf_mc
 from ckd.recipes._mean_er import mean_er
+from ckd.recipes._mkd import mkd
 from ckd.recipes._naive import naive
 from ckd.recipes._review import review
 from ckd.recipes._self_distillation import self_distillation
@@ -65,6 +66,7 @@ __all__ = [
     "lwf",
     "lwf_mc",
     "mean_er",
+    "mkd",
     "naive",
     "pairs",
     "protocol",

@@ -16,7 +16,14 @@ CLS_ER = "Arani et al. 2022, arXiv:2201.12604, best_args of the authors' reposit
 STABLE = "CLS-ER's stable average (Arani et al. 2022, arXiv:2201.12604)"
 BFP = "Gu et al. 2023, arXiv:2303.14595, args of the authors' repository"
 LIKE_DER = "DER++'s settings (Buzzega et al. 2020), the feature term as in Gu et al. 2023"
-SURVEY = "Soutif-Cormerais et al. 2023, arXiv:2308.10328, configuration of ER in the authors' repository"
+SURVEY_OF = "Soutif-Cormerais et al. 2023, arXiv:2308.10328, best_configs of the authors' repository:"
+SURVEY = f"{SURVEY_OF} ER"
+SURVEY_ACE = f"{SURVEY_OF} ER-ACE; half the rate, as the two weights sum to 1 there"
+SURVEY_DER = f"{SURVEY_OF} DER, whose weight of stored logits is 2e-7"
+MKD = (
+    "Michel et al. 2024, arXiv:2309.02870, configuration of ER in the authors' repository; of the learning rates 0.02 "
+    "and 0.06 the one whose training loss falls faster in 150 updates"
+)
 UNTUNED = "not tuned"
 STUDIED = (
     "ckd tune at memory 200, on held-out training data with other permutations and seeds: benchmarks/results/studies"
@@ -167,6 +174,9 @@ ROWS: dict[tuple[str, str, int], tuple[float, dict[str, Any], str]] = {
     ("split-cifar10", "bfp", 200): (0.1, {"alpha": 0.5, "beta": 1.0}, "DER++'s settings for this scale"),
     ("split-cifar10", "mean-er", 200): (0.1, _average(0.15, 0.99, 1.0), VALIDATED),
     ("split-cifar10", "cls-er", 200): (0.1, _averages(0.15, 0.98, 1.0, 0.99, 1.0), VALIDATED),
+    ("split-cifar100, online", "er-ace", 2000): (0.012, {}, SURVEY_ACE),
+    ("split-cifar100, online", "der++", 2000): (0.0135, {"alpha": 0.0, "beta": 1.74}, SURVEY_DER),
+    ("split-cifar100, online", "mkd", 2000): (0.02, {}, MKD),
     ("split-cifar10, full", "naive", 0): (0.1, {}, DER),
     ("split-cifar10, full", "lwf", 0): (0.01, {"distill_weight": 3.0}, DER),
     ("split-cifar10, full", "er", 200): (0.1, {}, DER),

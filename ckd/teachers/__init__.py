@@ -9,6 +9,7 @@ from ckd.teachers.ensemble import Ensemble
 from ckd.teachers.fingerprint import fingerprint
 from ckd.teachers.fixed import Fixed
 from ckd.teachers.input_keys import input_keys
+from ckd.teachers.interpolated import Interpolated
 from ckd.teachers.peer import Peer
 from ckd.teachers.snapshot import Snapshot
 from ckd.teachers.soft_labels import SoftLabels
@@ -22,6 +23,7 @@ __all__ = [
     "Ensemble",
     "Fixed",
     "Frozen",
+    "Interpolated",
     "Peer",
     "Snapshot",
     "SoftLabels",

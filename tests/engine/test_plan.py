@@ -11,6 +11,7 @@ from ckd import Engine, Fixed, Memory, Objective, Snapshot, Term, tap
 from ckd.losses import cross_entropy, feature_distance, kd
 from ckd.memory import Rows
 from ckd.objective import Shown, as_drawn, features, labels, logits, old_heads, replay, stream, teacher, union
+from ckd.views import Noise
 
 CE = cross_entropy
 
@@ -48,6 +49,18 @@ def begun(terms, full=True, **more):
 def fill(engine):
     n = torch.arange(8)
     engine.objective.memory.add(Rows(torch.randn(8, 3), n % 2, n * 0, n * 0))
+
+
+def test_while_the_memory_is_empty_a_view_of_a_union_is_one_of_the_stream_for_student_and_teacher():
+    view = Noise(0.1)
+    told = teacher("t", view=view)
+    terms = [Term("1", union(replay("a")), labels, CE, view=view), Term("2", union(replay("a")), told, kd)]
+    engine = begun(terms, full=False, teachers={"t": Fixed(nn.Linear(3, 2))})
+    plan = planned(engine)
+    assert plan.shown == [Shown(stream, view)]
+    assert list(plan.teachers) == [("t", Shown(stream, view))]
+    fill(engine)
+    assert planned(engine).shown == [Shown(replay("a")), Shown(union(replay("a")), view)]
 
 
 def test_steps_with_the_same_terms_share_a_plan():

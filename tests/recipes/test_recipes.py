@@ -43,6 +43,7 @@ NAMES = [
     "lwf",
     "lwf-mc",
     "mean-er",
+    "mkd",
     "naive",
     "self-distillation",
     "ser",

@@ -13,7 +13,7 @@ from ckd.errors import ConfigError
 from ckd.losses import cross_entropy, kd, soft_cross_entropy
 from ckd.memory import Rows
 from ckd.objective import Batch, Shown, replay, stream, teacher
-from ckd.views import Augmented, Chain, Collage, Mixup, Noise, anyone, patches, rectangle, same_class
+from ckd.views import Augmented, Chain, Collage, Mixup, Noise, RandomResizedCrop, anyone, patches, rectangle, same_class
 
 VIEWS = [
     partial(Collage),
@@ -23,6 +23,7 @@ VIEWS = [
     partial(Mixup, labels=True),
     partial(Augmented, RandomCrop(2)),
     partial(Noise, 0.3),
+    partial(RandomResizedCrop, 0.5),
     lambda: Chain((Augmented(RandomFlip()), Collage(3))),
 ]
 EVERY_VIEW = pytest.mark.parametrize("make", VIEWS)
