@@ -8,22 +8,25 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from ckd.bench.learner import learner, sgd
 from ckd.bench.result import Result, provenance
 from ckd.bench.spec import RunSpec
-from ckd.bench.teachers import packed, teacher_of
+from ckd.bench.teachers import packed
 from ckd.bench.tracking import Tracked, Tracking
-from ckd.data import TensorStream, as_benchmark, tensor_stream
+from ckd.data import as_benchmark, tensor_stream
 from ckd.errors import ConfigError
 from ckd.evaluation import Within, accuracies
 from ckd.networks import convolutional, network
 from ckd.objective import Objective
-from ckd.pruning import Pruning
 from ckd.recipes import get
+
+if TYPE_CHECKING:
+    from ckd.plugins import MutualLearning
 
 Progress = Callable[[float, int, float], None]
 """progress(experiences learnt, of how many, seconds of training and evaluation so far)"""
@@ -73,8 +76,8 @@ def run(
     with (tracking or Tracking()).following(spec) as tracked, torch.random.fork_rng(devices=devices):
         torch.manual_seed(spec.seed)
         model = network(spec.network, stream.input_shape, stream.n_classes)
-        objective = _objective(spec, stream, teachers)
-        result = _train(spec, as_benchmark(stream), model, objective, where, progress, tracked, keep_network)
+        objective, beside = learner(spec, stream, model, teachers)
+        result = _train(spec, as_benchmark(stream), model, objective, beside, where, progress, tracked, keep_network)
         tracked.end(result)
     gc.collect()  # a strategy and its plugins hold each other, and with them the data: 300 MB a run of permuted MNIST
     return result
@@ -90,23 +93,6 @@ def check_device(name: str) -> torch.device:
         ) from error
 
 
-def _objective(spec: RunSpec, stream: TensorStream, teachers: Sequence[bytes]) -> Objective:
-    recipe = get(spec.recipe)
-    own = {"memory_size": spec.memory_size, "seed": spec.seed, "steps": _steps(spec, stream)}
-    temperature = spec.settings.get("temperature", 1.0)
-    shape, n = stream.input_shape, stream.n_classes
-    given = [teacher_of(spec.teachers, teachers, shape, n, temperature=temperature)] if spec.teachers else []
-    objective = recipe.build(*given, **spec.settings, **{k: v for k, v in own.items() if k in recipe.defaults})
-    if spec.sparsity:
-        objective = objective.extend(corrections=[Pruning(spec.sparsity, _steps(spec, stream))])
-    return objective.with_average(spec.average) if spec.average else objective
-
-
-def _steps(spec: RunSpec, stream: TensorStream) -> int:
-    """Training steps of the run."""
-    return spec.epochs * spec.passes * sum(-(-len(experience) // spec.batch_size) for experience in stream.train)
-
-
 def _evaluation_batch(model: nn.Module, device: torch.device) -> int:
     """Samples in a batch: on a CPU a convolution's outputs should stay in its cache (measured: 64 to 128)."""
     return 100 if device.type == "cpu" and convolutional(model) else 1000
@@ -117,6 +103,7 @@ def _train(
     benchmark: Any,
     model: nn.Module,
     objective: Objective,
+    beside: MutualLearning | None,
     device: torch.device,
     progress: Progress | None,
     tracked: Tracked,
@@ -168,9 +155,7 @@ def _train(
     counter = StepCounter(report)
     strategy = strategies[get(spec.recipe).strategy](
         model=model,
-        optimizer=torch.optim.SGD(
-            model.parameters(), lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay
-        ),
+        optimizer=sgd(model, spec),
         criterion=nn.CrossEntropyLoss(),
         train_mb_size=spec.batch_size,
         train_epochs=spec.epochs,
@@ -182,6 +167,7 @@ def _train(
             *([MixedPrecision()] if spec.precision == "bfloat16" else []),
             *([compiled] if spec.compiled else []),
             *([LearningRateDecay(spec.lr_end)] if spec.lr_end != 1 else []),
+            *([beside] if beside is not None else []),
             counter,
             *([WithinExperiences(spec.evaluate_every, evaluate)] if spec.evaluate_every else []),
         ],

@@ -6,6 +6,7 @@ from ckd.plugins.distillation import SelfDistillation
 from ckd.plugins.loader import LoaderWarning, TensorLoader
 from ckd.plugins.lr_decay import LearningRateDecay
 from ckd.plugins.mixed_precision import MixedPrecision, release
+from ckd.plugins.mutual import MutualLearning
 from ckd.plugins.recorder import AccuracyRecorder
 from ckd.plugins.step_counter import StepCounter
 from ckd.plugins.within_experiences import WithinExperiences
@@ -18,6 +19,7 @@ __all__ = [
     "LearningRateDecay",
     "LoaderWarning",
     "MixedPrecision",
+    "MutualLearning",
     "SelfDistillation",
     "StepCounter",
     "TensorLoader",

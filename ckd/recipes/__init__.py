@@ -23,6 +23,7 @@ from ckd.recipes._lwf import lwf
 from ckd.recipes._lwf_mc import lwf_mc
 from ckd.recipes._mean_er import mean_er
 from ckd.recipes._mkd import mkd
+from ckd.recipes._mutual import mutual
 from ckd.recipes._naive import naive
 from ckd.recipes._review import review
 from ckd.recipes._self_distillation import self_distillation
@@ -67,6 +68,7 @@ __all__ = [
     "lwf_mc",
     "mean_er",
     "mkd",
+    "mutual",
     "naive",
     "pairs",
     "protocol",

@@ -143,6 +143,16 @@ def test_the_student_is_trained_as_in_a_plain_loop(tmp_path):
         torch.testing.assert_close(kept[name], value)
 
 
+def test_two_students_that_learn_together_need_no_trained_teacher(tmp_path):
+    found = planned(recipes=("mutual",), settings={"mutual": {"weight": 5.0}})
+    assert found.taught[0].teachers == ()
+    run_all([*found.alone, *found.taught], tmp_path, keep_networks=True, console=QUIET)
+    files = [tmp_path / s.folder / "network.safetensors" for s in (found.alone[0], found.taught[0])]
+    alone, ours = map(safetensors.torch.load_file, files)
+    assert not torch.allclose(alone["1.weight"], ours["1.weight"])
+    assert load(tmp_path / found.taught[0].folder / "result.json").memory_bytes["teachers"] == 4 * (65 * 16 + 17 * 10)
+
+
 def test_what_is_finished_is_kept(made):
     found, results, out = made
     files = {file: file.stat().st_mtime_ns for file in out.rglob("*.*")}

@@ -18,6 +18,7 @@ TAUGHT = [
     "hint",
     "kd",
     "logit-mse",
+    "mutual",
     "relational",
     "review",
     "similarity",

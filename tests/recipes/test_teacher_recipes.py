@@ -102,6 +102,7 @@ OF_LOGITS = {
     "dist": dist,
     "standardised-kd": standardised,
     "born-again": born_again,
+    "mutual": born_again,
 }
 
 

@@ -1,0 +1,61 @@
+"""Two networks that learn together, each from the other.
+
+Zhang et al. 2018, Deep Mutual Learning, arXiv:1706.00384, algorithm 1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from avalanche.core import SupervisedPlugin
+from torch import nn
+
+from ckd.engine import Engine
+from ckd.objective import Objective
+
+
+class MutualLearning(SupervisedPlugin):  # type: ignore[misc]
+    """Trains another network beside the strategy's, on the same mini-batches and right after it.
+
+    The strategy's own network learns from the other one where its `SelfDistillation` has that as `Peer`. The learning
+    rates are the strategy's at each step.
+
+    Args:
+        network: the other one.
+        objective: what it minimises; its teacher is a `Peer` of the strategy's network.
+        optimizer: of its parameters, with as many groups as the strategy's.
+
+    Example:
+        >>> from ckd import SelfDistillation, recipes
+        >>> from ckd.teachers import Peer
+        >>> one, other = nn.Linear(4, 3), nn.Linear(4, 3)
+        >>> optimizer = torch.optim.SGD(other.parameters(), lr=0.1)
+        >>> plugins = [
+        ...     SelfDistillation(recipes.mutual(Peer(other))),
+        ...     MutualLearning(other, recipes.mutual(Peer(one)), optimizer),
+        ... ]
+    """
+
+    def __init__(self, network: nn.Module, objective: Objective, optimizer: torch.optim.Optimizer) -> None:
+        super().__init__()
+        self.network, self.optimizer, self.engine = network, optimizer, Engine(objective)
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """An experience begins for both."""
+        self.engine.criterion = strategy._criterion
+        self.engine.begin(strategy.experience.classes_in_this_experience)
+        self.network.to(strategy.device).train()
+
+    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        """One step of the other network, with the strategy's as it has just become."""
+        for own, theirs in zip(self.optimizer.param_groups, strategy.optimizer.param_groups, strict=True):
+            own["lr"] = theirs["lr"]
+        self.optimizer.zero_grad()
+        self.engine.loss(self.network, strategy.mb_x, strategy.mb_y).backward()
+        self.optimizer.step()
+        self.engine.after_update(self.optimizer)
+
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """The experience ends for both."""
+        self.engine.end()
