@@ -109,6 +109,7 @@ def gradient(loss, student, target, **settings):
 def test_the_public_names_are_these():
     assert ckd.losses.__all__ == [
         "LogitAdjusted",
+        "Relational",
         "Standardised",
         "attention",
         "attention_score_mse",
@@ -145,6 +146,7 @@ def test_every_loss_is_in_this_battery():
     losses = {name for name in ckd.losses.__all__ if not name.startswith("check_")}
     losses -= {
         "LogitAdjusted",
+        "Relational",
         "Standardised",
         "standardised",
         "takes_inputs",
