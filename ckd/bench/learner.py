@@ -35,17 +35,17 @@ def learner(
         student: the network that is trained.
         teachers: safetensors of `spec.teachers`.
     """
-    shape, n_classes = stream.input_shape, stream.n_classes
+    data = stream.input_shape, stream.n_classes, stream.vocabulary
     if get(spec.recipe).teacher == "peer":
         from ckd.plugins import MutualLearning
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec.seed + PEER_SEED)
-            other = network(spec.network, shape, n_classes)
+            other = network(spec.network, *data)
         beside = MutualLearning(other, _objective(spec, stream, Peer(student)), sgd(other, spec))
         return _objective(spec, stream, Peer(other)), beside
     temperature = spec.settings.get("temperature", 1.0)
-    given = teacher_of(spec.teachers, teachers, shape, n_classes, temperature=temperature) if spec.teachers else None
+    given = teacher_of(spec.teachers, teachers, *data, temperature=temperature) if spec.teachers else None
     return _objective(spec, stream, given), None
 
 

@@ -28,7 +28,7 @@ def packed(model: nn.Module, spec: RunSpec, stream: TensorStream) -> bytes:
         ModelError: what predicts is not the network alone, as with nearest class means.
     """
     with torch.random.fork_rng(devices=[]):
-        plain = network(spec.network, stream.input_shape, stream.n_classes)
+        plain = network(spec.network, stream.input_shape, stream.n_classes, stream.vocabulary)
     shapes = [{name: value.shape for name, value in m.state_dict().items()} for m in (model, plain)]
     if shapes[0] != shapes[1]:
         expected, received = f"the tensors of {spec.network}", f"those of {type(model).__name__}"
@@ -42,6 +42,7 @@ def teacher_of(
     contents: Sequence[bytes],
     input_shape: tuple[int, ...],
     n_classes: int,
+    vocabulary: int = 0,
     *,
     temperature: float = 1.0,
 ) -> Teacher:
@@ -52,19 +53,20 @@ def teacher_of(
         contents: safetensors of each.
         input_shape: of one input.
         n_classes: of the data.
+        vocabulary: ids that the inputs are made of; 0 for inputs that are no token ids.
         temperature: that the probabilities of several are softened with.
 
     Raises:
         ModelError: tensors that are not those of the network.
     """
     teachers = [
-        Fixed(loaded(given.network, content, input_shape, n_classes))
+        Fixed(loaded(given.network, content, input_shape, n_classes, vocabulary))
         for given, content in zip(trained, contents, strict=True)
     ]
     return teachers[0] if len(teachers) == 1 else Ensemble(teachers, temperature=temperature)
 
 
-def loaded(name: str, content: bytes, input_shape: tuple[int, ...], n_classes: int) -> nn.Module:
+def loaded(name: str, content: bytes, input_shape: tuple[int, ...], n_classes: int, vocabulary: int = 0) -> nn.Module:
     """The network called `name` with the tensors of a file.
 
     Raises:
@@ -72,7 +74,7 @@ def loaded(name: str, content: bytes, input_shape: tuple[int, ...], n_classes: i
         ModelError: tensors that are not those of the network.
     """
     with torch.random.fork_rng(devices=[]):  # its first weights do not matter, and must not change what comes after
-        model = network(name, input_shape, n_classes)
+        model = network(name, input_shape, n_classes, vocabulary)
     try:
         model.load_state_dict(safetensors.torch.load(content))
     except SafetensorError as error:

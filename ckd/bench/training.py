@@ -75,7 +75,7 @@ def run(
     devices = range(torch.cuda.device_count()) if where.type == "cuda" else []
     with (tracking or Tracking()).following(spec) as tracked, torch.random.fork_rng(devices=devices):
         torch.manual_seed(spec.seed)
-        model = network(spec.network, stream.input_shape, stream.n_classes)
+        model = network(spec.network, stream.input_shape, stream.n_classes, stream.vocabulary)
         objective, beside = learner(spec, stream, model, teachers)
         result = _train(spec, as_benchmark(stream), model, objective, beside, where, progress, tracked, keep_network)
         tracked.end(result)

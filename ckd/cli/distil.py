@@ -128,7 +128,7 @@ def act(arguments: argparse.Namespace) -> None:
     student, content = planned.taught[0], read_network(file_of(planned.taught[0], out))
     (out / "student.safetensors").write_bytes(content)
     if arguments.export:
-        network = loaded(student.network, content, stream.input_shape, stream.n_classes)
+        network = loaded(student.network, content, stream.input_shape, stream.n_classes, stream.vocabulary)
         console.print(exports.table(exports.export(arguments.export, network, stream, out)))
     told = f"{student.label}, seed {student.seed}"
     console.print(f"results, students.json and student.safetensors ({told}) are in {out}", highlight=False)

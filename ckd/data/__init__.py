@@ -15,12 +15,18 @@ from ckd.data.fixed_views import FixedViews
 from ckd.data.registry import BENCHMARKS, Root, tensor_stream
 from ckd.data.stream import TensorStream
 from ckd.data.streams import permuted, rotated, split
+from ckd.data.text import Tokenizer, text_arrays
+from ckd.data.wordpiece import WordPiece
+from ckd.data.words import Words
 
 __all__ = [
     "BENCHMARKS",
     "Arrays",
     "FixedViews",
     "TensorStream",
+    "Tokenizer",
+    "WordPiece",
+    "Words",
     "arrays",
     "as_benchmark",
     "benchmark",
@@ -28,6 +34,7 @@ __all__ = [
     "rotated",
     "split",
     "tensor_stream",
+    "text_arrays",
 ]
 
 

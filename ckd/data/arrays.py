@@ -18,10 +18,11 @@ class Arrays:
     """A data set before it is made into a stream.
 
     Attributes:
-        x_train, x_test: raw samples (N, ...), images as (N, C, H, W); uint8 or floating.
+        x_train, x_test: raw samples (N, ...), images as (N, C, H, W), uint8 or floating; or token ids (N, T), int64.
         y_train, y_test: labels (N,), int64, from 0.
         prepare: raw samples to network inputs.
         augment: steps before `prepare`, in training only.
+        vocabulary: how many token ids there are, padding among them; 0 for samples that are no token ids.
     """
 
     x_train: Tensor
@@ -30,6 +31,7 @@ class Arrays:
     y_test: Tensor
     prepare: Preparation
     augment: tuple[PreparationStep, ...] = ()
+    vocabulary: int = 0
 
     @property
     def n_classes(self) -> int:
@@ -96,15 +98,8 @@ def arrays(x_train: Any, y_train: Any, x_test: Any, y_test: Any) -> Arrays:
             finite numbers, shapes of training and test samples that differ.
     """
     xs = [_samples("x_train", x_train), _samples("x_test", x_test)]
-    ys = [_labels("y_train", y_train), _labels("y_test", y_test)]
-    for name, x, y in zip(("train", "test"), xs, ys, strict=True):
-        if len(x) != len(y) or not len(x):
-            raise DataError(
-                f"x_{name} and y_{name}",
-                expected="as many samples as labels, at least one",
-                received=f"{len(x)} samples and {len(y)} labels",
-                fix="Check that the arrays were cut alike.",
-            )
+    ys = labels_of("y_train", y_train), labels_of("y_test", y_test)
+    check_labels((len(xs[0]), len(xs[1])), ys)
     if xs[0].shape[1:] != xs[1].shape[1:] or xs[0].dtype != xs[1].dtype:
         raise DataError(
             "x_test",
@@ -112,7 +107,25 @@ def arrays(x_train: Any, y_train: Any, x_test: Any, y_test: Any) -> Arrays:
             received=f"samples of {tuple(xs[1].shape[1:])} {xs[1].dtype}",
             fix="Prepare both alike.",
         )
-    taught, tested = (torch.unique(y) for y in ys)
+    prepare = Preparation((Scale(255.0),)) if xs[0].dtype == torch.uint8 else Preparation()
+    return Arrays(xs[0], ys[0], xs[1], ys[1], prepare)
+
+
+def check_labels(samples: tuple[int, int], labels: tuple[Tensor, Tensor]) -> None:
+    """Raise unless labels (N,) fit so many training and test samples, and no class is missing in training.
+
+    Raises:
+        DataError: they do not.
+    """
+    for name, n, y in zip(("train", "test"), samples, labels, strict=True):
+        if n != len(y) or not n:
+            raise DataError(
+                f"x_{name} and y_{name}",
+                expected="as many samples as labels, at least one",
+                received=f"{n} samples and {len(y)} labels",
+                fix="Check that the arrays were cut alike.",
+            )
+    taught, tested = (torch.unique(y) for y in labels)
     if len(taught) <= int(taught[-1]):
         gap = next(c for c, label in enumerate(taught.tolist()) if c != label)
         raise DataError(
@@ -128,8 +141,6 @@ def arrays(x_train: Any, y_train: Any, x_test: Any, y_test: Any) -> Arrays:
             received=f"a label {int(tested[-1])}",
             fix="Remove test samples of classes that are never taught.",
         )
-    prepare = Preparation((Scale(255.0),)) if xs[0].dtype == torch.uint8 else Preparation()
-    return Arrays(xs[0], ys[0], xs[1], ys[1], prepare)
 
 
 def _samples(name: str, values: Any) -> Tensor:
@@ -158,7 +169,12 @@ def _samples(name: str, values: Any) -> Tensor:
     return (x.float() if x.is_floating_point() else x).contiguous()
 
 
-def _labels(name: str, values: Any) -> Tensor:
+def labels_of(name: str, values: Any) -> Tensor:
+    """Labels (N,) as int64.
+
+    Raises:
+        DataError: what is no whole number from 0.
+    """
     y = np.asarray(values.cpu() if isinstance(values, Tensor) else values).ravel()
     numbers = np.issubdtype(y.dtype, np.number) and not np.issubdtype(y.dtype, np.complexfloating)
     whole = numbers and bool((np.isfinite(y) & (y == np.round(y))).all())

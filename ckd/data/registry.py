@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ckd.data.arrays import Arrays
-from ckd.data.sources import cifar10, cifar100, digits, mnist, npz
+from ckd.data.sources import ag_news, ag_news_small, cifar10, cifar100, digits, mnist, npz, sst2, subj, trec
 from ckd.data.stream import TensorStream
 from ckd.data.streams import permuted, rotated, split
 from ckd.errors import ConfigError, UnknownNameError
@@ -137,6 +137,11 @@ BENCHMARKS: dict[str, Benchmark] = {
         Benchmark("mnist", "MNIST, all classes at once", 1, mnist, split),
         Benchmark("cifar10", "CIFAR-10, all classes at once", 1, cifar10, split),
         Benchmark("cifar100", "CIFAR-100, all classes at once", 1, cifar100, split),
+        Benchmark("sst2", "sentences of film reviews by sentiment, 2 classes at once", 1, sst2, split),
+        Benchmark("trec", "questions by what they ask for, 6 classes at once", 1, trec, split),
+        Benchmark("subj", "sentences about films, subjective or objective, 2 classes at once", 1, subj, split),
+        Benchmark("ag-news", "news by topic, 4 classes at once", 1, ag_news, split),
+        Benchmark("ag-news-small", "the 7,600 test articles of AG News alone", 1, ag_news_small, split),
     )
 }
 

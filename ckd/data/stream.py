@@ -24,6 +24,7 @@ class TensorStream:
         input_shape: shape of one network input.
         prepare_train: raw samples to inputs, with augmentation.
         prepare_test: the same without.
+        vocabulary: ids that the inputs are made of; 0 for inputs that are no token ids.
     """
 
     train: tuple[TensorExperience, ...]
@@ -32,6 +33,7 @@ class TensorStream:
     input_shape: tuple[int, ...]
     prepare_train: Preparation
     prepare_test: Preparation
+    vocabulary: int = 0
 
     def tensors(self, which: Literal["train", "test"] = "train") -> Iterator[tuple[Tensor, Tensor]]:
         """Network inputs (N, ...), without augmentation, and labels (N,) of each experience."""
@@ -49,4 +51,5 @@ def stream_of(arrays: Arrays, train: list[TensorExperience], test: list[TensorEx
         arrays.input_shape,
         arrays.prepare_train,
         arrays.prepare,
+        arrays.vocabulary,
     )

@@ -16,7 +16,7 @@ from ckd.losses._feature_distance import feature_distance
 from ckd.losses._feature_mse import feature_mse
 from ckd.losses._hinge import hinge
 from ckd.losses._kd import kd, soft_cross_entropy
-from ckd.losses._labelled import takes_labels
+from ckd.losses._labelled import takes_inputs, takes_labels
 from ckd.losses._logit_adjusted import LogitAdjusted, check_strength, logit_adjusted_cross_entropy
 from ckd.losses._logit_mse import logit_mse
 from ckd.losses._masking import check_temperature
@@ -28,12 +28,14 @@ from ckd.losses._review import hierarchical_context
 from ckd.losses._similarity import similarity
 from ckd.losses._standardised import Standardised, standardised
 from ckd.losses._symmetric_kl import symmetric_kl
+from ckd.losses._tokens import attention_score_mse, token_mse
 
 __all__ = [
     "LogitAdjusted",
     "Relational",
     "Standardised",
     "attention",
+    "attention_score_mse",
     "binary_cross_entropy",
     "check_strength",
     "check_temperature",
@@ -57,5 +59,7 @@ __all__ = [
     "soft_cross_entropy",
     "standardised",
     "symmetric_kl",
+    "takes_inputs",
     "takes_labels",
+    "token_mse",
 ]

@@ -1,4 +1,4 @@
-"""Losses of two networks that also want the labels."""
+"""Losses of two networks that also want the labels, or what the networks were shown."""
 
 from __future__ import annotations
 
@@ -18,9 +18,22 @@ def takes_labels(loss: Any) -> bool:
         (True, True, False)
     """
     told = getattr(loss, "takes_labels", None)
-    if told is not None:
-        return bool(told)
+    return _takes(loss, "labels") if told is None else bool(told)
+
+
+def takes_inputs(loss: Any) -> bool:
+    """Whether a loss is called as `loss(student, target, inputs=...)`, as `token_mse` is.
+
+    Example:
+        >>> from ckd.losses import feature_mse, takes_inputs, token_mse
+        >>> takes_inputs(token_mse), takes_inputs(feature_mse)
+        (True, False)
+    """
+    return _takes(loss, "inputs")
+
+
+def _takes(loss: Any, name: str) -> bool:
     try:
-        return "labels" in inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss).parameters
+        return name in inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss).parameters
     except (TypeError, ValueError):
         return False

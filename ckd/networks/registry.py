@@ -23,8 +23,9 @@ from ckd.networks.resnets import (
 )
 from ckd.networks.shapes import Shape
 from ckd.networks.small import convnet, mlp, small_mlp, small_resnet, tiny_resnet, wide_resnet
+from ckd.networks.text import text_attention, text_pool, text_transformer
 
-NETWORKS: dict[str, Callable[[Shape, int], nn.Module]] = {
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "small-mlp": small_mlp,
     "mlp": mlp,
     "convnet": convnet,
@@ -36,7 +37,11 @@ NETWORKS: dict[str, Callable[[Shape, int], nn.Module]] = {
     "resnet8x4": cifar_resnet8x4,
     "resnet32x4": cifar_resnet32x4,
     "mobilenet-v2": mobilenet_v2,
+    "text-pool": text_pool,
+    "text-attention": text_attention,
+    "text-transformer": text_transformer,
 }
+"""Each is built of the input shape and the number of classes; those of token ids of the vocabulary's size too."""
 
 STAGES: dict[str, tuple[str, ...]] = {
     "small-mlp": ("2",),
@@ -50,20 +55,31 @@ STAGES: dict[str, tuple[str, ...]] = {
 """Layers that recipes of distillation match unless others are named, from the input on; the head is not among them."""
 
 
-def network(name: str, input_shape: Shape, n_classes: int) -> nn.Module:
+def network(name: str, input_shape: Shape, n_classes: int, vocabulary: int = 0) -> nn.Module:
     """The network called `name` for inputs of this shape, or what a function of one's own builds.
 
     Such a function takes the shape of an input and the number of classes, or nothing.
 
+    Args:
+        name: of `NETWORKS`, or a path.
+        input_shape: of one input, as a stream says.
+        n_classes: logits.
+        vocabulary: ids that the inputs are made of, as a stream says; 0 for inputs that are no token ids.
+
     Raises:
         UnknownNameError: no such network.
-        ConfigError: a convolutional network for inputs that are not images; a function that cannot be loaded, takes
+        ConfigError: a network of images or of token ids for other inputs; a function that cannot be loaded, takes
             something else or returns no network.
     """
     check_network(name)
     if name not in NETWORKS:
         return _own(name, input_shape, n_classes)
-    model = NETWORKS[name](input_shape, n_classes)
+    build = NETWORKS[name]
+    reads = "vocabulary" in inspect.signature(build).parameters
+    if vocabulary and not reads:
+        fix = "Use text-transformer, text-attention or text-pool."
+        raise ConfigError("network", expected="one of token ids, as the inputs are", received=repr(name), fix=fix)
+    model = build(input_shape, n_classes, vocabulary) if reads else build(input_shape, n_classes)
     return model.to(memory_format=torch.channels_last) if convolutional(model) else model  # 1.7 times as fast on a CPU
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ckd.errors import ConfigError
-from ckd.losses import takes_labels
+from ckd.losses import takes_inputs, takes_labels
 from ckd.objective.adaptor import Adaptor
 from ckd.objective.batch import Batch, View
 from ckd.objective.class_axis import batch_by_place, by_place, by_sample, mask_by_place, n_classes
@@ -33,7 +33,8 @@ class Loss(Protocol):
 
     For logits, `classes` restricts it to some classes, as a mask or None; a loss that has an argument `labels`, as
     `dkd` has, gets the samples' labels (B,) too. A loss of tapped outputs takes the two alone, a tuple of each where
-    several modules were tapped. It may compare samples of the batch with each other.
+    several modules were tapped; one that has an argument `inputs`, as `token_mse` has, what the student was shown too.
+    It may compare samples of the batch with each other.
     """
 
     def __call__(self, student: Any, target: Any, /, *, classes: Tensor | None = None) -> Tensor:
@@ -140,6 +141,11 @@ class Term:
         """Whether the loss wants the samples' labels beside the target."""
         return self.output.is_logits and self.loss is not None and takes_labels(self.loss)
 
+    @cached_property
+    def takes_inputs(self) -> bool:
+        """Whether the loss wants what the student was shown beside its outputs."""
+        return not self.output.is_logits and takes_inputs(self.loss)
+
     def weight_at(self, moment: Moment) -> float:
         """The weight at this moment."""
         return float(self.weight(moment)) if callable(self.weight) else self.weight
@@ -157,7 +163,7 @@ class Term:
         losses = (
             self._of_logits(step.moment, batch, student, target, valid)
             if self.output.is_logits
-            else self._of_taps(student, target, valid)
+            else self._of_taps(batch, student, target, valid)
         )
         return losses.mean() if batch.samples == losses.shape[0] else losses.sum() / batch.samples
 
@@ -166,10 +172,13 @@ class Term:
             return self.adaptors[0](student, target)
         return tuple(adaptor(s, t) for adaptor, s, t in zip(self.adaptors, student, target, strict=True))
 
-    def _of_taps(self, student: Any, target: Any, valid: Tensor | None) -> Tensor:
+    def _of_taps(self, batch: Batch, student: Any, target: Any, valid: Tensor | None) -> Tensor:
         """Losses (B,) of tapped outputs."""
         assert self.loss is not None  # checked by the objective
-        losses = self._checked(self.loss(student, target), student[0] if isinstance(student, tuple) else student)
+        loss: Callable[..., Tensor] = self.loss
+        if self.takes_inputs:
+            loss = partial(loss, inputs=batch.inputs)
+        losses = self._checked(loss(student, target), student[0] if isinstance(student, tuple) else student)
         return losses if valid is None else losses.masked_fill(~valid, 0)
 
     def _of_logits(self, moment: Moment, batch: Batch, student: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:

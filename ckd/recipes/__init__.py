@@ -30,6 +30,7 @@ from ckd.recipes._self_distillation import self_distillation
 from ckd.recipes._ser import ser
 from ckd.recipes._ss_il import ss_il
 from ckd.recipes._tether import tether
+from ckd.recipes._tinybert import tinybert
 from ckd.recipes._wa import wa
 from ckd.recipes._x_der import x_der
 from ckd.recipes.protocols import Protocol, protocol
@@ -82,6 +83,7 @@ __all__ = [
     "standardised_kd",
     "symmetric_kl",
     "tether",
+    "tinybert",
     "wa",
     "x_der",
 ]

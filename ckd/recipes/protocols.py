@@ -74,6 +74,7 @@ _DIGITS = Protocol(0.1, 16, 5, "mlp")
 _AT_ONCE = Protocol(0.05, 64, 30, "tiny-resnet", momentum=0.9, weight_decay=5e-4, lr_end=0.0, teacher="wide-resnet")
 _CRD = "Tian et al. 2020, arXiv:1910.10699, section 4, with a rate that falls in a line in place of three steps"
 _FULL = replace(_AT_ONCE, epochs=240, network="resnet8x4", teacher="resnet32x4", source=_CRD)
+_TEXT = Protocol(0.1, 32, 20, "text-attention")
 BENCHMARKS: dict[str, Protocol] = {
     "split-digits": _DIGITS,
     "permuted-digits": _DIGITS,
@@ -91,6 +92,11 @@ BENCHMARKS: dict[str, Protocol] = {
     "cifar10, full": replace(_FULL, lr=0.05),
     "cifar100, full": _FULL,
     "split-cifar100, online": Protocol(0.06, 10, 1, "slim-resnet18", passes=3, n_experiences=20, source=SURVEY),
+    "sst2": _TEXT,
+    "trec": _TEXT,
+    "subj": _TEXT,
+    "ag-news": replace(_TEXT, epochs=2),
+    "ag-news-small": _TEXT,
 }
 """What holds for every recipe of a benchmark, or of a variant of it, unless a row below says otherwise."""
 

@@ -78,6 +78,9 @@ FEATURES = ("cosine_distance", "feature_distance", "feature_mse", "hierarchical_
 RELATIONS = ("relational_angle", "relational_distance", "similarity")
 """Between the samples of a batch, of features: tested by themselves, as is attention, which is of maps."""
 
+TOKENS = ("attention_score_mse", "token_mse")
+"""Of what networks say of each token, and of the tokens: tested by themselves."""
+
 EVERY = pytest.mark.parametrize("name", KINDS)
 MASKED = [name for name in KINDS if name not in (*FEATURES, "priority")]
 """Those that ignore what is outside `classes`: features have no classes, and priority compares with the outside."""
@@ -106,8 +109,10 @@ def gradient(loss, student, target, **settings):
 def test_the_public_names_are_these():
     assert ckd.losses.__all__ == [
         "LogitAdjusted",
+        "Relational",
         "Standardised",
         "attention",
+        "attention_score_mse",
         "binary_cross_entropy",
         "check_strength",
         "check_temperature",
@@ -131,7 +136,9 @@ def test_the_public_names_are_these():
         "soft_cross_entropy",
         "standardised",
         "symmetric_kl",
+        "takes_inputs",
         "takes_labels",
+        "token_mse",
     ]
 
 
@@ -139,11 +146,13 @@ def test_every_loss_is_in_this_battery():
     losses = {name for name in ckd.losses.__all__ if not name.startswith("check_")}
     losses -= {
         "LogitAdjusted",
+        "Relational",
         "Standardised",
         "standardised",
+        "takes_inputs",
         "takes_labels",
     }  # one has a state, the others are no losses
-    assert losses == {name.split(",")[0] for name in KINDS} - {"standardised kd"} | {"attention", *RELATIONS}
+    assert losses == {name.split(",")[0] for name in KINDS} - {"standardised kd"} | {"attention", *TOKENS, *RELATIONS}
 
 
 @pytest.mark.parametrize("name", ckd.losses.__all__)
