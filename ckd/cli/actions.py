@@ -160,11 +160,13 @@ def list_all(arguments: argparse.Namespace) -> None:
         benchmarks.add_row(b.name, b.summary, str(b.n_experiences or "its own"))
     benchmarks.add_row("FILE.npz", "your own x_train, y_train, x_test, y_test, split by classes", "5 if it divides")
     recipes = Table("recipe", "what it does", "hyper-parameters", box=box.SIMPLE_HEAD)
+    taught = Table("recipe with a teacher, for ckd distil", "what it does", "hyper-parameters", box=box.SIMPLE_HEAD)
     for r in catalogue.recipes():
-        own = {k: v for k, v in r.defaults.items() if k not in ("memory_size", "seed")}
-        recipes.add_row(r.name, r.summary, "\n".join(f"{k}={v}" for k, v in own.items()))
-    for shown in (benchmarks, recipes):
+        own = {k: v for k, v in r.defaults.items() if k not in ("memory_size", "seed", "steps")}
+        table = taught if r.teacher else recipes
+        table.add_row(r.name, r.summary, "\n".join(f"{k}={v!r}" if v == "" else f"{k}={v}" for k, v in own.items()))
+    for shown in (benchmarks, recipes, taught):
         shown.columns[0].no_wrap = shown.columns[2].no_wrap = True
     console = Console()
-    console.print(benchmarks, recipes)
+    console.print(benchmarks, recipes, taught)
     console.print(f"networks: {', '.join(catalogue.networks())}")
