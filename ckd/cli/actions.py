@@ -160,7 +160,7 @@ def list_all(arguments: argparse.Namespace) -> None:
         benchmarks.add_row(b.name, b.summary, str(b.n_experiences or "its own"))
     benchmarks.add_row("FILE.npz", "your own x_train, y_train, x_test, y_test, split by classes", "5 if it divides")
     recipes = Table("recipe", "what it does", "hyper-parameters", box=box.SIMPLE_HEAD)
-    taught = Table("recipe with a teacher, for ckd distil", "what it does", "hyper-parameters", box=box.SIMPLE_HEAD)
+    taught = Table("with a teacher", "what it does", "hyper-parameters", box=box.SIMPLE_HEAD)
     for r in catalogue.recipes():
         own = {k: v for k, v in r.defaults.items() if k not in ("memory_size", "seed", "steps")}
         table = taught if r.teacher else recipes
