@@ -49,4 +49,5 @@ def method_names(results: Sequence[Result]) -> dict[Path, str]:
 
 def _flat(spec: RunSpec) -> dict[str, Any]:
     found = {k: v for k, v in asdict(spec).items() if k not in ("seed", "source", "settings", "recipe", "benchmark")}
-    return {**found, **spec.settings}
+    taught_by = [t.folder.parent.name if isinstance(t, RunSpec) else Path(t.file).name for t in spec.teachers]
+    return {**found, "teachers": ", ".join(taught_by) or "none", **spec.settings}
