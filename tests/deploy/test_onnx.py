@@ -18,7 +18,20 @@ from ckd.networks import NETWORKS, network
 
 pytestmark = pytest.mark.usefixtures("one_registry")
 
-SHAPES = {"mlp": (7,), "convnet": (1, 8, 8), "small-resnet": (1, 8, 8)}
+SHAPES = {
+    "mlp": (7,),
+    "small-mlp": (7,),
+    "convnet": (1, 8, 8),
+    **dict.fromkeys(("tiny-resnet", "small-resnet"), (1, 8, 8)),
+}
+TEXTS = ("text-pool", "text-attention", "text-transformer")
+
+
+def samples(name, n):
+    """Inputs of a network: images, vectors, or ids of words with padding at the end."""
+    if name in TEXTS:
+        return torch.randint(1, 50, (n, 12)).mul_(torch.arange(12) < 9)
+    return torch.randn(n, *SHAPES.get(name, (3, 32, 32)))
 
 
 def run(file, *inputs):
@@ -29,20 +42,19 @@ def run(file, *inputs):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_computes_the_same_in_onnx_runtime(name, tmp_path, capfd):
-    shape = SHAPES.get(name, (3, 32, 32))
-    model = network(name, shape, 10).train()
+    model = network(name, tuple(samples(name, 1).shape[1:]), 10, 50 if name in TEXTS else 0).train()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):  # statistics as after training
             nn.init.normal_(module.running_mean)
             nn.init.uniform_(module.running_var, 0.5, 2.0)
     before = copy.deepcopy(model.state_dict())
-    export_onnx(model, torch.randn(1, *shape), tmp_path / "net.onnx")
+    export_onnx(model, samples(name, 1), tmp_path / "net.onnx")
     assert capfd.readouterr() == ("", "")
     assert all(module.training for module in model.modules())
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert all(parameter.requires_grad for parameter in model.parameters())
     for n in (1, 5):
-        x = torch.randn(n, *shape)
+        x = samples(name, n)
         with torch.no_grad():
             np.testing.assert_allclose(run(tmp_path / "net.onnx", x), model.eval()(x), atol=1e-4)
     assert [file.name for file in tmp_path.iterdir()] == ["net.onnx"]
