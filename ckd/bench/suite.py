@@ -128,7 +128,10 @@ def run_all(
         _, failed = run_all(teachers, out, keep_networks=True, console=console, **given)
         if failed:
             raise DivergedError.of(failed)
-    found = {} if force else finished(specs, out, with_networks=keep_networks)
+    just_run = {teacher.folder for teacher in teachers}
+    kept = [i for i, spec in enumerate(specs) if not force or spec.folder in just_run]
+    there = finished([specs[i] for i in kept], out, with_networks=keep_networks)
+    found = {kept[k]: result for k, result in there.items()}
     if renew:
         found = {i: result for i, result in found.items() if not by_other_code(result)}
     if not keep:

@@ -163,6 +163,14 @@ def test_what_is_finished_is_kept(made):
     assert [r.matrix.values.tolist() for r in again] == [r.matrix.values.tolist() for r in results]
 
 
+def test_force_runs_everything_once(tmp_path, monkeypatch):
+    found, made = planned(), []
+    run_all(found.runs, tmp_path, keep_networks=True, console=QUIET)
+    monkeypatch.setattr("ckd.bench.suite.save", lambda result, out: made.append(result.spec))
+    run_all(found.runs, tmp_path, keep_networks=True, force=True, console=QUIET)
+    assert sorted(s.recipe + s.network for s in made) == ["kdsmall-mlp", "naivemlp", "naivesmall-mlp"]
+
+
 def test_a_result_without_its_network_is_made_again_where_that_is_wanted(tmp_path):
     found = planned()
     run_all(found.alone, tmp_path, console=QUIET)
