@@ -7,11 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ckd.bench.planning import plan
+import torch
+
+from ckd.bench.planning import digest, plan
 from ckd.bench.spec import NetworkFile, RunSpec
-from ckd.bench.teachers import network_file
+from ckd.bench.teachers import loaded, network_file, read_network
+from ckd.data import TensorStream
 from ckd.errors import ConfigError
-from ckd.recipes import get, protocol
+from ckd.networks import network
+from ckd.outputs import check_path
+from ckd.recipes import get, pairs, protocol
 
 ALONE = "naive"
 """The recipe of a network that nobody teaches."""
@@ -74,12 +79,15 @@ def plan_distillation(
     """
     rule = protocol(data, ALONE, 0, how.get("variant"))
     teacher, student = teacher or rule.teacher, student or (rule.network if rule.teacher else None)
+    if data.endswith(".npz"):
+        digest(Path(data))  # refuses a file that is not there
     if not teacher or not student:
-        which = "student" if teacher else "teacher"
-        fix = f"Add --{which} NAME; `ckd list` has the names."
-        raise ConfigError(f"{which} for {data}", expected="a network", received="none", fix=fix)
-    if generations < 1:
-        raise ConfigError("generations", expected="1 or more", received=generations, fix="Leave it out.")
+        missing = " and ".join(w for w, network in (("teacher", teacher), ("student", student)) if not network)
+        fix = "Add --teacher NAME and --student NAME, from `ckd list`, or FILE.py:function of your own."
+        raise ConfigError(f"{missing} for {data}", expected="a network", received="none", fix=fix)
+    if generations < 1 or (generations > 1 and not any(get(r).teacher == "past" for r in recipes)):
+        expected, fix = "1, or more with born-again", "Leave it out, or add --recipe born-again."
+        raise ConfigError("generations", expected=expected, received=generations, fix=fix)
     how = {"n_experiences": 1, **how}
     if teacher.endswith(".safetensors"):
         teachers: tuple[RunSpec | NetworkFile, ...] = (network_file(teacher, teacher_network),)
@@ -92,8 +100,8 @@ def plan_distillation(
     for name in recipes:
         recipe = get(name)
         if not recipe.teacher:
-            known = "kd, dkd, hint; `ckd list` has all"
-            raise ConfigError(f"recipe {name}", expected="one with a teacher", received="none", fix=f"Use {known}.")
+            received, fix = f"{recipe.name}, which takes none", "Use kd, dkd or hint; `ckd list` has all."
+            raise ConfigError("recipe", expected="one that takes a teacher", received=received, fix=fix)
         given = {**how, "settings": dict((settings or {}).get(name, {}))}
         for seed, first in zip(seeds, alone, strict=True):
             if recipe.teacher != "past":
@@ -106,6 +114,43 @@ def plan_distillation(
                 last = plan(data, name, seed=seed, teachers=(last,), **given)
             taught.append(last)
     return Distillation(teachers, alone, tuple(taught))
+
+
+def with_layers(settings: Mapping[str, Mapping[str, Any]], layers: str) -> dict[str, dict[str, Any]]:
+    """The settings by recipe, with the layers to match for those that match any.
+
+    Raises:
+        ConfigError: none of the recipes does.
+    """
+    if not any("layers" in get(name).defaults for name in settings):
+        received, fix = ", ".join(settings), "Leave --layers out, or add --recipe hint."
+        raise ConfigError("--layers", expected="a recipe that matches layers", received=received, fix=fix)
+    return {
+        name: {**given, **({"layers": layers} if "layers" in get(name).defaults else {})}
+        for name, given in settings.items()
+    }
+
+
+def check_networks(planned: Distillation, stream: TensorStream) -> None:
+    """Refuse, before anything is trained, networks that do not fit the data, and layers that they do not have.
+
+    Raises:
+        ConfigError: a network for other inputs.
+        ModelError: a file with the weights of another network, or of other classes.
+        UnknownNameError: a layer; the nearest names are in the message.
+    """
+    shape, n_classes = stream.input_shape, stream.n_classes
+    with torch.random.fork_rng(devices=[]):
+        student = network(planned.alone[0].network, shape, n_classes, stream.vocabulary)
+        for given in planned.teachers:
+            if isinstance(given, NetworkFile):
+                teacher = loaded(given.network, read_network(Path(given.file)), shape, n_classes, stream.vocabulary)
+            else:
+                teacher = network(given.network, shape, n_classes, stream.vocabulary)
+    for spec in planned.taught:
+        for ours, theirs in pairs(spec.settings["layers"]).items() if spec.settings.get("layers") else ():
+            check_path(dict(student.named_modules()), ours, "student")
+            check_path(dict(teacher.named_modules()), theirs, "teacher")
 
 
 def out_of(data: str) -> Path:

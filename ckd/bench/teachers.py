@@ -81,8 +81,8 @@ def loaded(name: str, content: bytes, input_shape: tuple[int, ...], n_classes: i
         received, fix = f"{error}", "Name a file that `ckd distil` wrote, or one of safetensors."
         raise DataError(f"weights of {name}", expected="safetensors", received=received, fix=fix) from error
     except RuntimeError as error:
-        received = " ".join(str(error).split())[:300]
-        fix = "Name the network that the file is of, and the data that it was trained on."
+        received = " ".join(str(error).split("\n\t")[1].split())  # the first of what does not fit
+        fix = "Name the network that the file is of (--teacher-network), and data with the same classes."
         raise ModelError(f"weights of {name}", expected="the network's tensors", received=received, fix=fix) from error
     return model
 

@@ -73,7 +73,7 @@ def act(arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
     from ckd.bench import exports
-    from ckd.bench.distil import out_of, plan_distillation
+    from ckd.bench.distil import check_networks, out_of, plan_distillation, with_layers
     from ckd.bench.students import methods, save_methods, table
     from ckd.bench.suite import DivergedError, run_all
     from ckd.bench.teachers import file_of, loaded, read_network
@@ -81,7 +81,7 @@ def act(arguments: argparse.Namespace) -> None:
 
     settings = settings_of(arguments.set, recipes)
     if arguments.layers:
-        settings = {recipe: {**given, "layers": arguments.layers} for recipe, given in settings.items()}
+        settings = with_layers(settings, arguments.layers)
     planned = plan_distillation(
         arguments.data,
         recipes=recipes,
@@ -97,6 +97,10 @@ def act(arguments: argparse.Namespace) -> None:
         validate=arguments.validate,
         **training_of(arguments),
     )
+    how = {"data_root": arguments.data_root, "validate": arguments.validate, "stream": arguments.stream}
+    few = planned.runs[0].samples_per_class
+    stream = tensor_stream(arguments.data, n_experiences=1, samples_per_class=few, **how)
+    check_networks(planned, stream)
     own_process()
     out, console = Path(arguments.out or out_of(arguments.data)), Console()
     results, failed = run_all(
@@ -111,15 +115,6 @@ def act(arguments: argparse.Namespace) -> None:
         track=arguments.track,
         keep_networks=True,
         console=console,
-    )
-    first = planned.runs[0]
-    stream = tensor_stream(
-        arguments.data,
-        n_experiences=1,
-        data_root=arguments.data_root,
-        validate=arguments.validate,
-        samples_per_class=first.samples_per_class,
-        stream=first.stream or None,
     )
     found = methods(planned, results, out, stream)
     console.width = max(console.width, 130)

@@ -13,7 +13,7 @@ from rich.console import Console
 from torch import nn
 
 from ckd.bench import load, plan, run
-from ckd.bench.distil import plan_distillation
+from ckd.bench.distil import check_networks, plan_distillation, with_layers
 from ckd.bench.spec import NetworkFile, RunSpec
 from ckd.bench.students import methods
 from ckd.bench.suite import run_all
@@ -70,7 +70,9 @@ def test_layers_are_those_of_the_networks_unless_named():
 @pytest.mark.parametrize(
     ("given", "error", "match"),
     [
-        ({"recipes": ("er",)}, ConfigError, "one with a teacher"),
+        ({"recipes": ("er",)}, ConfigError, "er, which takes none"),
+        ({"data": "nothere.npz"}, DataError, "nothere"),
+        ({"generations": 2}, ConfigError, "born-again"),
         ({"recipes": ("kdd",)}, UnknownNameError, "'kd'"),
         ({"generations": 0}, ConfigError, "generations"),
         ({"recipes": ("hint",), "teacher_seeds": (0, 1)}, ConfigError, "ensemble of 2"),
@@ -87,9 +89,9 @@ def test_what_cannot_be_planned_is_refused(given, error, match):
 
 
 def test_data_without_usual_networks_want_them_named(tmp_path):
-    with pytest.raises(ConfigError, match="--teacher NAME"):
+    with pytest.raises(ConfigError, match="teacher and student for split-digits"):
         plan_distillation("split-digits")
-    with pytest.raises(ConfigError, match="--student NAME"):
+    with pytest.raises(ConfigError, match="student for split-digits"):
         plan_distillation("split-digits", teacher="mlp")
 
 
@@ -265,6 +267,30 @@ def test_a_network_that_evaluation_replaces_cannot_be_kept():
     spec = plan("split-digits", "icarl", seed=0, memory_size=20, n_experiences=2, **TINY)
     with pytest.raises(ModelError, match="icarl"):
         run(spec, keep_network=True)
+
+
+def test_layers_go_to_the_recipes_that_match_any():
+    assert with_layers({"kd": {}, "hint": {"weight": 1.0}}, "2=4") == {
+        "kd": {},
+        "hint": {"weight": 1.0, "layers": "2=4"},
+    }
+    with pytest.raises(ConfigError, match="--recipe hint"):
+        with_layers({"kd": {}}, "2=4")
+
+
+@pytest.mark.parametrize(("layers", "of"), [("nope=4", "student"), ("2=nope", "teacher")])
+def test_a_layer_that_is_not_there_is_refused_before_anything_is_trained(layers, of):
+    found = planned(recipes=("hint",), settings={"hint": {"layers": layers}})
+    with pytest.raises(UnknownNameError, match=f"path of the {of}"):
+        check_networks(found, tensor_stream("digits"))
+
+
+def test_a_teacher_of_other_classes_is_refused_before_anything_is_trained(tmp_path):
+    file = tmp_path / "three.safetensors"
+    safetensors.torch.save_file(network("mlp", (1, 8, 8), 3).state_dict(), file)
+    found = plan_distillation("digits", teacher=str(file), teacher_network="mlp", student="small-mlp", **TINY)
+    with pytest.raises(ModelError, match=r"5.weight: .*\[3, 100\].*\[10, 100\]"):
+        check_networks(found, tensor_stream("digits"))
 
 
 # the command -------------------------------------------------------------------------------------------------------
