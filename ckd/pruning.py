@@ -86,7 +86,9 @@ class Pruning(Part):
 
     def load_state_dict(self, state: Mapping[str, Any], student: nn.Module) -> None:
         """Restore what `state_dict` returned."""
-        self._taken, self._masks = state["taken"], {name: mask.clone() for name, mask in state["masks"].items()}
+        there = {name: weight.device for name, weight in _weights(student).items()}
+        self._taken = state["taken"]
+        self._masks = {name: mask.to(there.get(name, mask.device), copy=True) for name, mask in state["masks"].items()}
 
 
 def sparsity_of(model: nn.Module) -> float:

@@ -11,10 +11,9 @@ import torch
 
 from ckd.bench.planning import digest, plan
 from ckd.bench.spec import NetworkFile, RunSpec
-from ckd.bench.teachers import loaded, network_file, read_network
+from ckd.bench.teachers import loaded, network_file, network_for, read_network
 from ckd.data import TensorStream
 from ckd.errors import ConfigError
-from ckd.networks import network
 from ckd.outputs import check_path
 from ckd.recipes import get, pairs, protocol
 
@@ -139,14 +138,13 @@ def check_networks(planned: Distillation, stream: TensorStream) -> None:
         ModelError: a file with the weights of another network, or of other classes.
         UnknownNameError: a layer; the nearest names are in the message.
     """
-    shape, n_classes = stream.input_shape, stream.n_classes
     with torch.random.fork_rng(devices=[]):
-        student = network(planned.alone[0].network, shape, n_classes, stream.vocabulary)
+        student = network_for(planned.alone[0].network, stream)
         for given in planned.teachers:
             if isinstance(given, NetworkFile):
-                teacher = loaded(given.network, read_network(Path(given.file)), shape, n_classes, stream.vocabulary)
+                teacher = loaded(given.network, read_network(Path(given.file)), stream)
             else:
-                teacher = network(given.network, shape, n_classes, stream.vocabulary)
+                teacher = network_for(given.network, stream)
     for spec in planned.taught:
         for ours, theirs in pairs(spec.settings["layers"]).items() if spec.settings.get("layers") else ():
             check_path(dict(student.named_modules()), ours, "student")

@@ -9,9 +9,8 @@ import torch
 from torch import nn
 
 from ckd.bench.spec import RunSpec
-from ckd.bench.teachers import teacher_of
+from ckd.bench.teachers import loaded, network_for, teacher_of
 from ckd.data import TensorStream
-from ckd.networks import network
 from ckd.objective import Objective
 from ckd.pruning import Pruning
 from ckd.recipes import get
@@ -25,7 +24,7 @@ PEER_SEED = 1_000_000
 
 
 def learner(
-    spec: RunSpec, stream: TensorStream, student: nn.Module, teachers: Sequence[bytes]
+    spec: RunSpec, stream: TensorStream, student: nn.Module, teachers: Sequence[bytes], device: torch.device
 ) -> tuple[Objective, MutualLearning | None]:
     """The objective of a run, and what trains a second student beside the first, if the recipe has one.
 
@@ -34,19 +33,23 @@ def learner(
         stream: its data.
         student: the network that is trained.
         teachers: safetensors of `spec.teachers`.
+        device: where the networks are.
     """
-    data = stream.input_shape, stream.n_classes, stream.vocabulary
     if get(spec.recipe).teacher == "peer":
         from ckd.plugins import MutualLearning
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec.seed + PEER_SEED)
-            other = network(spec.network, *data)
+            other = network_for(spec.network, stream)
         beside = MutualLearning(other, _objective(spec, stream, Peer(student)), sgd(other, spec))
         return _objective(spec, stream, Peer(other)), beside
-    temperature = spec.settings.get("temperature", 1.0)
-    given = teacher_of(spec.teachers, teachers, *data, temperature=temperature) if spec.teachers else None
-    return _objective(spec, stream, given), None
+    if not spec.teachers:
+        return _objective(spec, stream, None), None
+    networks = [
+        loaded(trained.network, content, stream).to(device)
+        for trained, content in zip(spec.teachers, teachers, strict=True)
+    ]
+    return _objective(spec, stream, teacher_of(networks, temperature=spec.settings.get("temperature", 1.0))), None
 
 
 def sgd(model: nn.Module, spec: RunSpec) -> torch.optim.SGD:

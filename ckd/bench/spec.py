@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ckd.names import short_name
+from ckd.recipes import protocol
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,8 @@ class RunSpec:
     def label(self) -> str:
         """How the method is called in tables and plots."""
         extras = [f" + average {self.average:g}"] if self.average else []
-        extras += [f" + lr to {self.lr_end:g}"] if self.lr_end not in (0, 1) else []
+        usual = protocol(self.benchmark, self.recipe, self.memory_size).lr_end
+        extras += [f" + lr to {self.lr_end:g}"] if self.lr_end != usual else []
         extras += [f" + sparsity {self.sparsity:g}"] if self.sparsity else []
         name = Path(self.recipe).name + "".join(extras)
         return f"{name}, memory {self.memory_size}" if self.memory_size else name
@@ -117,7 +119,6 @@ class RunSpec:
         digest = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:8]
         memory = f"-{self.memory_size}" if self.memory_size else ""
         recipe = Path(self.recipe).name.replace(":", "-")
-        recipe += f"-{Path(self.network).name.replace(':', '-')}" if self.n_experiences == 1 else ""
         return Path(short_name(self.benchmark)) / f"{recipe}{memory}-{digest}" / f"seed{self.seed}"
 
 

@@ -84,11 +84,9 @@ def methods(distillation: Distillation, results: Sequence[Result], out: Path, st
     for spec in (*distillation.alone, *distillation.taught):
         if spec.folder in finished:
             groups.setdefault(spec.label if spec.teachers or spec.recipe != ALONE else "student alone", []).append(spec)
-    contents = [read_network(file_of(trained, out)) for trained in distillation.teachers]
-    teacher = teacher_of(distillation.teachers, contents, stream.input_shape, stream.n_classes, stream.vocabulary)
-    said = _predictions(teacher, stream)
     networks = {"teacher": _networks(distillation.teachers, out, stream)}
     networks |= {name: _networks(specs[:1], out, stream) for name, specs in groups.items()}
+    said = _predictions(teacher_of(networks["teacher"]), stream)
     sizes = _sizes(networks, stream)
     found = [Method("teacher", _name(distillation.teachers), *_known([said], said), sizes["teacher"])]
     for name, specs in groups.items():
@@ -140,8 +138,7 @@ def _name(trained: Sequence[RunSpec | NetworkFile]) -> str:
 
 
 def _networks(trained: Sequence[RunSpec | NetworkFile], out: Path, stream: TensorStream) -> list[nn.Module]:
-    data = stream.input_shape, stream.n_classes, stream.vocabulary
-    return [loaded(one.network, read_network(file_of(one, out)), *data) for one in trained]
+    return [loaded(one.network, read_network(file_of(one, out)), stream) for one in trained]
 
 
 def _sizes(networks: Mapping[str, Sequence[nn.Module]], stream: TensorStream) -> dict[str, Size]:

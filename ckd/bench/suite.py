@@ -137,7 +137,8 @@ def run_all(
     if not keep:
         check_code(found.values(), out)
     diverged: dict[int, str] = {}
-    contents = {file: read_network(file) for spec in specs for file in _teachers(spec, out)}
+    missing = {i: spec for i, spec in enumerate(specs) if i not in found}
+    contents = {file: read_network(file) for spec in missing.values() for file in _teachers(spec, out)}
     todo = {
         i: partial(
             run,
@@ -148,8 +149,7 @@ def run_all(
             teachers=[contents[file] for file in _teachers(s, out)],
             keep_network=keep_networks,
         )
-        for i, s in enumerate(specs)
-        if i not in found
+        for i, s in missing.items()
     }
     jobs = max(1, min(jobs, len(todo)))
     with SuiteProgress(specs, found, jobs, console) as shown:

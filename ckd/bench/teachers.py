@@ -28,7 +28,7 @@ def packed(model: nn.Module, spec: RunSpec, stream: TensorStream) -> bytes:
         ModelError: what predicts is not the network alone, as with nearest class means.
     """
     with torch.random.fork_rng(devices=[]):
-        plain = network(spec.network, stream.input_shape, stream.n_classes, stream.vocabulary)
+        plain = network_for(spec.network, stream)
     shapes = [{name: value.shape for name, value in m.state_dict().items()} for m in (model, plain)]
     if shapes[0] != shapes[1]:
         expected, received = f"the tensors of {spec.network}", f"those of {type(model).__name__}"
@@ -37,44 +37,30 @@ def packed(model: nn.Module, spec: RunSpec, stream: TensorStream) -> bytes:
     return pack_network(model, name=spec.network, input_shape=stream.input_shape, n_classes=stream.n_classes)
 
 
-def teacher_of(
-    trained: Sequence[RunSpec | NetworkFile],
-    contents: Sequence[bytes],
-    input_shape: tuple[int, ...],
-    n_classes: int,
-    vocabulary: int = 0,
-    *,
-    temperature: float = 1.0,
-) -> Teacher:
-    """What teaches a run: a trained network, or several as the mean of their probabilities.
-
-    Args:
-        trained: the networks.
-        contents: safetensors of each.
-        input_shape: of one input.
-        n_classes: of the data.
-        vocabulary: ids that the inputs are made of; 0 for inputs that are no token ids.
-        temperature: that the probabilities of several are softened with.
-
-    Raises:
-        ModelError: tensors that are not those of the network.
-    """
-    teachers = [
-        Fixed(loaded(given.network, content, input_shape, n_classes, vocabulary))
-        for given, content in zip(trained, contents, strict=True)
-    ]
+def teacher_of(networks: Sequence[nn.Module], *, temperature: float = 1.0) -> Teacher:
+    """What teaches: a trained network, or several as the mean of their probabilities at this temperature."""
+    teachers = [Fixed(network) for network in networks]
     return teachers[0] if len(teachers) == 1 else Ensemble(teachers, temperature=temperature)
 
 
-def loaded(name: str, content: bytes, input_shape: tuple[int, ...], n_classes: int, vocabulary: int = 0) -> nn.Module:
-    """The network called `name` with the tensors of a file.
+def network_for(name: str, stream: TensorStream) -> nn.Module:
+    """The network called `name`, untrained, for the data of a stream.
+
+    Raises:
+        CkdError: what `ckd.networks.network` raises.
+    """
+    return network(name, stream.input_shape, stream.n_classes, stream.vocabulary)
+
+
+def loaded(name: str, content: bytes, stream: TensorStream) -> nn.Module:
+    """The network called `name` with the tensors of a file, for the data of a stream.
 
     Raises:
         DataError: bytes that are no safetensors.
         ModelError: tensors that are not those of the network.
     """
     with torch.random.fork_rng(devices=[]):  # its first weights do not matter, and must not change what comes after
-        model = network(name, input_shape, n_classes, vocabulary)
+        model = network_for(name, stream)
     try:
         model.load_state_dict(safetensors.torch.load(content))
     except SafetensorError as error:

@@ -16,12 +16,12 @@ from torch import nn
 from ckd.bench.learner import learner, sgd
 from ckd.bench.result import Result, provenance
 from ckd.bench.spec import RunSpec
-from ckd.bench.teachers import packed
+from ckd.bench.teachers import network_for, packed
 from ckd.bench.tracking import Tracked, Tracking
 from ckd.data import as_benchmark, tensor_stream
 from ckd.errors import ConfigError
 from ckd.evaluation import Within, accuracies
-from ckd.networks import convolutional, network
+from ckd.networks import convolutional
 from ckd.objective import Objective
 from ckd.recipes import get
 
@@ -75,8 +75,8 @@ def run(
     devices = range(torch.cuda.device_count()) if where.type == "cuda" else []
     with (tracking or Tracking()).following(spec) as tracked, torch.random.fork_rng(devices=devices):
         torch.manual_seed(spec.seed)
-        model = network(spec.network, stream.input_shape, stream.n_classes, stream.vocabulary)
-        objective, beside = learner(spec, stream, model, teachers)
+        model = network_for(spec.network, stream)
+        objective, beside = learner(spec, stream, model, teachers, where)
         result = _train(spec, as_benchmark(stream), model, objective, beside, where, progress, tracked, keep_network)
         tracked.end(result)
     gc.collect()  # a strategy and its plugins hold each other, and with them the data: 300 MB a run of permuted MNIST

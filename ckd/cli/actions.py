@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ckd.cli.shared import check_names, cluster_of, own_process, setting, settings_of, stream_of
+from ckd.cli.shared import check_names, own_process, running_of, setting, settings_of, stream_of
 from ckd.errors import ConfigError
 from ckd.names import short_name
 from ckd.seeds import parse_seeds
@@ -51,13 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
     run_suite(
         specs,
         out,
-        data_root=arguments.data_root,
-        device=arguments.device,
-        jobs=arguments.jobs,
-        cluster=cluster_of(arguments),
-        force=arguments.force,
-        keep=arguments.keep,
-        track=arguments.track,
+        **running_of(arguments),
     )
 
 
@@ -83,13 +77,7 @@ def bench(arguments: argparse.Namespace) -> None:
     run_suite(
         specs,
         arguments.out,
-        data_root=arguments.data_root,
-        device=arguments.device,
-        jobs=arguments.jobs,
-        cluster=cluster_of(arguments),
-        force=arguments.force,
-        keep=arguments.keep,
-        track=arguments.track,
+        **running_of(arguments),
         published=suite.published,
         against=suite.against,
     )

@@ -13,8 +13,8 @@ from ckd.cli.shared import (
     add_track,
     add_training,
     check_names,
-    cluster_of,
     own_process,
+    running_of,
     settings_of,
     training_of,
 )
@@ -106,13 +106,7 @@ def act(arguments: argparse.Namespace) -> None:
     results, failed = run_all(
         planned.runs,
         out,
-        data_root=arguments.data_root,
-        device=arguments.device,
-        jobs=arguments.jobs,
-        cluster=cluster_of(arguments),
-        force=arguments.force,
-        keep=arguments.keep,
-        track=arguments.track,
+        **running_of(arguments),
         keep_networks=True,
         console=console,
     )
@@ -120,10 +114,14 @@ def act(arguments: argparse.Namespace) -> None:
     console.width = max(console.width, 130)
     console.print(table(arguments.data, found))
     save_methods(found, out / "students.json")
-    student, content = planned.taught[0], read_network(file_of(planned.taught[0], out))
+    finished = {result.spec.folder for result in results}
+    student = next((spec for spec in planned.taught if spec.folder in finished), None)
+    if student is None:
+        raise DivergedError.of(failed)
+    content = read_network(file_of(student, out))
     (out / "student.safetensors").write_bytes(content)
     if arguments.export:
-        network = loaded(student.network, content, stream.input_shape, stream.n_classes, stream.vocabulary)
+        network = loaded(student.network, content, stream)
         console.print(exports.table(exports.export(arguments.export, network, stream, out)))
     told = f"{student.label}, seed {student.seed}"
     console.print(f"results, students.json and student.safetensors ({told}) are in {out}", highlight=False)

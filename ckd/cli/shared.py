@@ -129,6 +129,12 @@ def stream_of(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def running_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What says where and how runs are done, as arguments of `run_suite` and `run_all`."""
+    names = ("data_root", "device", "jobs", "force", "keep", "track")
+    return {"cluster": cluster_of(arguments), **{name: getattr(arguments, name) for name in names}}
+
+
 def training_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """What `add_training` added, as arguments of `plan`."""
     return {

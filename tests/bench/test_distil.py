@@ -165,6 +165,37 @@ def test_what_is_finished_is_kept(made):
     assert [r.matrix.values.tolist() for r in again] == [r.matrix.values.tolist() for r in results]
 
 
+def test_what_is_finished_needs_no_teacher_any_more(made, tmp_path):
+    found, _, out = made
+    file = tmp_path / "large.safetensors"
+    file.write_bytes((out / found.teachers[0].folder / "network.safetensors").read_bytes())
+    given = plan_distillation("digits", teacher=str(file), student="small-mlp", **TINY)
+    first, _ = run_all(given.taught, tmp_path / "out", keep_networks=True, console=QUIET)
+    file.unlink()
+    again, _ = run_all(given.taught, tmp_path / "out", keep_networks=True, console=QUIET)
+    assert [r.matrix.values.tolist() for r in again] == [r.matrix.values.tolist() for r in first]
+
+
+def test_a_student_that_diverged_is_named_and_the_next_one_is_kept(tmp_path, capsys):
+    options = [
+        "--teacher",
+        "mlp",
+        "--student",
+        "small-mlp",
+        "--epochs",
+        "2",
+        "--samples-per-class",
+        "20",
+        "--seeds",
+        "1",
+    ]
+    out = ["--out", str(tmp_path / "out")]
+    assert main(["distil", *options, "--recipe", "hinge", "--recipe", "kd", "--set", "margin=1e38", *out]) == 2
+    shown = capsys.readouterr()
+    assert "hinge" in shown.err
+    assert "student.safetensors (kd, seed 0)" in shown.out
+
+
 def test_force_runs_everything_once(tmp_path, monkeypatch):
     found, made = planned(), []
     run_all(found.runs, tmp_path, keep_networks=True, console=QUIET)
@@ -254,13 +285,13 @@ def test_a_file_that_is_no_safetensors_is_refused(content, tmp_path):
     with pytest.raises(DataError, match="bad"):
         network_file(tmp_path / "bad.safetensors")
     with pytest.raises(DataError, match="mlp"):
-        loaded("mlp", content, (1, 8, 8), 10)
+        loaded("mlp", content, tensor_stream("digits"))
 
 
 def test_the_weights_of_another_network_are_refused():
     content = safetensors.torch.save(network("small-mlp", (1, 8, 8), 10).state_dict())
     with pytest.raises(ModelError, match="Missing key"):
-        loaded("mlp", content, (1, 8, 8), 10)
+        loaded("mlp", content, tensor_stream("digits"))
 
 
 def test_a_network_that_evaluation_replaces_cannot_be_kept():

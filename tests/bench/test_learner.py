@@ -1,6 +1,7 @@
 """What learns in a run: the teachers of its objective, pruning, averages."""
 
 import pytest
+import torch
 
 from ckd.bench import plan
 from ckd.bench.distil import plan_distillation
@@ -20,7 +21,7 @@ def stream():
 def objective(spec, stream):
     student = network(spec.network, (1, 8, 8), 10)
     files = [packed(network(t.network, (1, 8, 8), 10), t, stream) for t in spec.teachers]
-    return learner(spec, stream, student, files)
+    return learner(spec, stream, student, files, torch.device("cpu"))
 
 
 @pytest.mark.parametrize(("settings", "temperature"), [({}, 4.0), ({"kd": {"temperature": 7.0}}, 7.0)])
@@ -38,7 +39,7 @@ def test_an_ensemble_is_a_mean_at_the_temperature_of_the_loss(settings, temperat
 def test_peers_see_each_other(stream):
     spec = plan_distillation("digits", teacher="mlp", student="small-mlp", recipes=("mutual",)).taught[0]
     student = network("small-mlp", (1, 8, 8), 10)
-    ours, beside = learner(spec, stream, student, [])
+    ours, beside = learner(spec, stream, student, [], torch.device("cpu"))
     theirs = beside.engine.objective.teachers["teacher"]
     assert isinstance(theirs, Peer)
     assert theirs.network is student

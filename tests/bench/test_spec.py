@@ -370,3 +370,16 @@ def test_a_recipe_that_returns_nothing_is_refused(tmp_path):
     (tmp_path / "mine.py").write_text("def build():\n    pass")
     with pytest.raises(ConfigError, match=r"expected an Objective; received None. End it with `return objective`"):
         plan("split-digits", f"{tmp_path / 'mine.py'}:build", seed=0)
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "lr_end", "label"),
+    [
+        ("digits", None, "naive"),
+        ("digits", 1.0, "naive + lr to 1"),
+        ("split-digits", None, "naive"),
+        ("split-digits", 0.0, "naive + lr to 0"),
+    ],
+)
+def test_a_learning_rate_that_falls_is_named_where_it_is_not_the_protocols(benchmark, lr_end, label):
+    assert plan(benchmark, "naive", seed=0, lr_end=lr_end).label == label
