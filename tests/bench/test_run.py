@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ckd.bench import plan, run
+from ckd.bench.teachers import network_for
 from ckd.data import tensor_stream
 from ckd.errors import ConfigError
 from ckd.networks import NETWORKS, network
@@ -181,12 +182,12 @@ def students(monkeypatch):
     """The networks that `run` trains, with one called noisy to choose."""
     found = []
 
-    def watched(name, *shape):
-        found.append(network(name, *shape))
+    def watched(name, stream):
+        found.append(network_for(name, stream))
         return found[-1]
 
     monkeypatch.setitem(NETWORKS, "noisy", noisy)
-    monkeypatch.setattr("ckd.bench.training.network", watched)
+    monkeypatch.setattr("ckd.bench.training.network_for", watched)
     return found
 
 
