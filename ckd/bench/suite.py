@@ -121,7 +121,7 @@ def run_all(
         fix = "Leave one out; the results come back from the cluster all the same."
         raise ConfigError("trackers", expected="runs on this machine", received="runs on a cluster", fix=fix)
     tracking = Tracking(tuple(track), out.resolve())
-    teachers = unique(teacher for spec in specs for teacher in spec.teachers if isinstance(teacher, RunSpec))
+    teachers = teachers_of(specs)
     if teachers:
         given: dict[str, Any] = {"data_root": data_root, "device": device, "jobs": jobs, "cluster": cluster}
         given |= {"force": force, "keep": keep, "renew": renew, "track": track}
@@ -179,6 +179,11 @@ def run_all(
     if not results:
         raise DivergedError.of(failed)
     return results, failed
+
+
+def teachers_of(specs: Iterable[RunSpec]) -> list[RunSpec]:
+    """The runs that train their teachers."""
+    return unique(teacher for spec in specs for teacher in spec.teachers if isinstance(teacher, RunSpec))
 
 
 def _teachers(spec: RunSpec, out: Path) -> list[Path]:

@@ -108,19 +108,31 @@ def _page(folders: list[str], out: str | Path, **given: Any) -> None:
 
 def tune(arguments: argparse.Namespace) -> None:
     """Choose hyper-parameters on validation data."""
-    check_names(arguments.benchmark, [arguments.recipe], arguments.network)
-    from ckd.bench import Range
+    from ckd.bench import parse_search
     from ckd.bench import tune as search
 
-    ranges = list(map(Range.parse, arguments.search))
-    if len(dict(ranges)) < len(ranges):
+    ranges = list(map(parse_search, arguments.search))
+    space = dict(ranges)
+    if len(space) < len(ranges):
         raise ConfigError("--search", expected="each name once", received=arguments.search, fix="Name one range.")
+    searched = [[str(v) for v in space[name].tried] if name in space else [] for name in ("recipe", "teacher")]
+    recipes, teachers = searched
+    recipe = arguments.recipe or next(iter(recipes), None)
+    if recipe is None:
+        raise ConfigError(
+            "recipe", expected="a name", received="none", fix="Add --recipe er, or --search recipe=er,der."
+        )
+    if arguments.recipe and recipes:
+        fix = "Leave --recipe out."
+        raise ConfigError("recipe", expected="one to use, or several to search", received="both", fix=fix)
+    check_names(arguments.benchmark, recipes or [recipe], arguments.network, arguments.teacher, *teachers)
     own_process()
     search(
         arguments.benchmark,
-        arguments.recipe,
-        dict(ranges),
-        arguments.out or Path("runs") / "tune" / f"{short_name(arguments.benchmark)}-{arguments.recipe}",
+        recipe,
+        space,
+        arguments.out or Path("runs") / "tune" / f"{short_name(arguments.benchmark)}-{'-'.join(recipes) or recipe}",
+        teacher=arguments.teacher,
         trials=arguments.trials,
         seeds=arguments.seeds,
         fixed=dict(map(setting, arguments.set)),

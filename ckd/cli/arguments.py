@@ -95,10 +95,12 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     tune.add_argument("benchmark", metavar="BENCHMARK", help=_BENCHMARK)
-    tune.add_argument("--recipe", required=True, metavar="R", help=_RECIPE)
+    tune.add_argument("--recipe", metavar="R", help="a name from `ckd list`, package.module:function, or FILE.py")
     tune.add_argument(
-        "--search", action="append", default=[], metavar="NAME=LOW:HIGH", help="lr or a hyper-parameter, once for each"
+        "--teacher", metavar="T", help="of recipes that need one: a network to train, or FILE.safetensors"
     )
+    text = "LOW:HIGH or A,B,C for lr or a hyper-parameter, A,B,C for recipe and teacher; once for each"
+    tune.add_argument("--search", action="append", default=[], metavar="NAME=VALUES", help=text)
     tune.add_argument("--trials", type=int, default=20, metavar="N", help="in all (default: %(default)s)")
     tune.add_argument("--seeds", type=int, default=1, metavar="K", help="runs of each trial (default: %(default)s)")
     add_stream(tune)

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from rich.console import Console
 
-from ckd.bench import Range, tune
+from ckd.bench import Choice, Range, parse_search, tune
 from ckd.bench.tuning import FIRST_SEED
 from ckd.errors import CkdError, ConfigError, DataError, NonFiniteLossError, UnknownNameError
 
@@ -171,11 +171,78 @@ def test_without_optuna_it_says_how_to_get_it(study, monkeypatch):
 @pytest.mark.parametrize("text", ["lr", "lr=0.1", "lr=a:b", "lr=0.3:0.1", "lr=0.1:inf"])
 def test_a_range_that_is_none_is_refused(text):
     with pytest.raises(ConfigError, match=r"lr=0\.03:0\.3"):
-        Range.parse(text)
+        parse_search(text)
 
 
 def test_a_range_is_logarithmic_where_its_ends_are_far_apart():
-    assert Range.parse("lr=0.03:0.3") == ("lr", Range(0.03, 0.3))
+    assert parse_search("lr=0.03:0.3") == ("lr", Range(0.03, 0.3))
     assert Range(0.03, 0.3).log
     assert not Range(0.9, 0.99).log
     assert not Range(0.0, 1.0).log
+
+
+# choices -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_parsed_with_commas_is_a_choice():
+    assert parse_search("temperature=1,2.5,4") == ("temperature", Choice((1, 2.5, 4)))
+    assert parse_search("recipe=kd, dkd") == ("recipe", Choice(("kd", "dkd")))
+
+
+@pytest.mark.parametrize("text", ["recipe=kd,kd", "temperature=1,1.0"])
+def test_a_choice_of_one_is_refused(text):
+    with pytest.raises(ConfigError, match="each once"):
+        parse_search(text)
+
+
+def test_a_recipe_is_chosen_and_only_its_own_hyper_parameters_with_it(ran, study, tmp_path):
+    space = {"recipe": Choice(("er", "der", "der++")), "alpha": Choice((0.1, 0.9)), "beta": Range(0.1, 1.0)}
+    study(space, trials=12)
+    assert {spec.recipe for spec in ran} == {"er", "der", "der++"}
+    assert {spec.settings["alpha"] for spec in ran if spec.recipe != "er"} == {0.1, 0.9}
+    trials = json.loads((tmp_path / "study.json").read_text())["trials"]
+    asked = {"er": set(), "der": {"alpha"}, "der++": {"alpha", "beta"}}
+    assert all(trial.keys() - {"accuracy", "recipe"} == asked[trial["recipe"]] for trial in trials)
+
+
+@pytest.fixture
+def distilled(tmp_path):
+    def act(space, **given):
+        printed = io.StringIO()
+        small = {"epochs": 1, "samples_per_class": 20, "seeds": 1}
+        console = Console(file=printed, width=200)
+        return tune("digits", "kd", space, tmp_path, console=console, **{**small, **given}), printed.getvalue()
+
+    return act
+
+
+def test_a_teacher_is_chosen_and_trained_once_on_the_same_data(distilled, tmp_path, monkeypatch):
+    specs, run = [], MODULE.run
+    monkeypatch.setattr(MODULE, "run", lambda spec, **given: specs.append(spec) or run(spec, **given))
+    space = {"teacher": Choice(("mlp", "convnet")), "temperature": Choice((1, 4)), "recipe": Choice(("kd", "dkd"))}
+    best, printed = distilled(space, trials=3)
+    assert best.keys() == space.keys()
+    assert f"--recipe {best['recipe']} --teacher {best['teacher']} --set temperature={best['temperature']}" in printed
+    assert all(teacher.validate and teacher.seed == FIRST_SEED for spec in specs for teacher in spec.teachers)
+    chosen = {teacher.network for spec in specs for teacher in spec.teachers}
+    assert len(list(tmp_path.rglob("network.safetensors"))) == len(chosen)
+
+
+def test_the_teacher_of_the_data_is_the_usual_one(distilled):
+    assert distilled({"temperature": Choice((1, 4))}, trials=1)[0].keys() == {"temperature"}
+
+
+@pytest.mark.parametrize(
+    ("space", "given", "said"),
+    [
+        ({"recipe": Range(1, 2)}, {}, "names to choose from"),
+        ({"teacher": Choice(("mlp", "convnet"))}, {"teacher": "mlp"}, "names that are not set"),
+        ({"teacher": Choice(("mlp", "convnet")), "recipe": Choice(("er", "der"))}, {}, "a recipe that takes one"),
+        ({"recipe": Choice(("kd", "teacher"))}, {}, "teacher"),
+        ({"temperature": Choice((1, 0))}, {}, "temperature"),
+    ],
+)
+def test_choices_that_cannot_work_are_refused_before_anything_is_trained(ran, distilled, space, given, said):
+    with pytest.raises(CkdError, match=said):
+        distilled(space, **given)
+    assert not ran
