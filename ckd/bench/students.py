@@ -15,7 +15,7 @@ from torch import nn
 from ckd.bench.distil import ALONE, Distillation
 from ckd.bench.result import PREDICTIONS, Result
 from ckd.bench.spec import NetworkFile, RunSpec
-from ckd.bench.tables import mean_sd
+from ckd.bench.tables import mean_sd, over_seeds
 from ckd.bench.teachers import file_of, loaded, read_network, teacher_of
 from ckd.data import TensorStream
 from ckd.deploy import cost, latencies
@@ -98,8 +98,7 @@ def methods(distillation: Distillation, results: Sequence[Result], out: Path, st
 def table(data: str, found: Sequence[Method]) -> Table:
     """Mean and standard deviation over the seeds in percent, a row for each method; times in milliseconds."""
     seeds = max(len(method.accuracy) for method in found)
-    title = f"{data}: percent, mean ± standard deviation over {seeds} seed{'s' * (seeds > 1)}"
-    shown = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
+    shown = Table(title=f"{data}: percent, {over_seeds(seeds)}", box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
     for column in ("method", "network"):
         shown.add_column(column, no_wrap=True)
     for column in ("accuracy", "agreement", "ECE", "parameters", "multiply-adds", "kB", "ms", f"ms for {TOGETHER}"):

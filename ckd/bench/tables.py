@@ -43,7 +43,7 @@ def table(results: Iterable[Result], published: Published | None = None, against
     seeds = len({r.spec.seed for r in results})
     benchmark = short_name(results[0].spec.benchmark)
     shown = Table(
-        title=f"{benchmark}: percent, mean ± standard deviation over {seeds} seed{'s' * (seeds > 1)}",
+        title=f"{benchmark}: percent, {over_seeds(seeds)}",
         box=box.SIMPLE_HEAD,
         padding=(0, 0, 0, 1),
     )
@@ -79,6 +79,11 @@ def _p_value(found: list[Result], rival: list[Result]) -> str:
     if found is rival or ours.keys() != theirs.keys() or len(ours) < 2:
         return "-"
     return f"{paired_test(list(ours.values()), [theirs[seed] for seed in ours]):.3f}"
+
+
+def over_seeds(n: int) -> str:
+    """What `mean_sd` shows of so many seeds."""
+    return f"mean ± standard deviation over {n} seeds" if n > 1 else "one seed"
 
 
 def mean_sd(values: Sequence[float]) -> str:

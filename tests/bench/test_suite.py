@@ -203,7 +203,7 @@ def test_a_row_is_the_mean_and_the_sample_standard_deviation_over_seeds():
 
 def test_the_table_says_over_how_many_seeds():
     assert "3 seeds" in table([result("naive", s, ONE) for s in range(3)]).title
-    assert table([result("naive", 0, ONE)]).title.endswith("1 seed")
+    assert table([result("naive", 0, ONE)]).title.endswith("one seed")
 
 
 def test_one_seed_has_no_deviation():
