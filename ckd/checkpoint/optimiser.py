@@ -56,6 +56,7 @@ def restore_optimiser(
             del group[key]
         for key, value in saved.items():
             group[key] = tuple(value) if isinstance(group.get(key), tuple) else value
+    optimizer._opt_called = True  # type: ignore[attr-defined]  # schedulers warn of an optimiser without a step
     optimizer.state = defaultdict(dict)
     for name, parameter in _named(optimizer, names).items():
         saved = state["state"].get(name)
