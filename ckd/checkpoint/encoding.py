@@ -15,7 +15,7 @@ def encode(state: Any) -> tuple[dict[str, Tensor], Any]:
     """The tensors of a state by their paths, on the CPU, and the rest as JSON has it; no tensor shares memory.
 
     Args:
-        state: dictionaries by text, lists and tuples of tensors, numbers, text and None.
+        state: dictionaries by text or whole numbers, lists and tuples of tensors, numbers, text and None.
 
     Raises:
         ConfigError: anything else; the path is in the message.
@@ -42,6 +42,8 @@ def decode(plain: Any, tensors: Mapping[str, Tensor]) -> Any:
         return plain
     if "of" in plain:
         return {name: decode(value, tensors) for name, value in plain["of"].items()}
+    if "pairs" in plain:
+        return {name: decode(value, tensors) for name, value in plain["pairs"]}
     return tensors[plain["tensor"]].to(_there(plain.get("device", "cpu")), copy=True)
 
 
@@ -52,9 +54,10 @@ def _encoded(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
         return {"tensor": name} if value.device.type == "cpu" else {"tensor": name, "device": str(value.device)}
     if isinstance(value, Mapping):
         for key in value:
-            if not isinstance(key, str):
+            if type(key) not in (str, int):
                 _refuse(path, f"the key {key!r}")
-        return {"of": {key: _encoded(one, f"{path}/{key}".lstrip("/"), tensors) for key, one in value.items()}}
+        found = {key: _encoded(one, f"{path}/{key}".lstrip("/"), tensors) for key, one in value.items()}
+        return {"of": found} if all(type(key) is str for key in found) else {"pairs": list(map(list, found.items()))}
     if isinstance(value, list | tuple):
         return [_encoded(one, f"{path}/{i}".lstrip("/"), tensors) for i, one in enumerate(value)]
     if value is not None and type(value) not in (str, int, float, bool):
@@ -78,5 +81,5 @@ def _there(device: str) -> torch.device:
 
 def _refuse(path: str, received: str) -> None:
     fix = "Let state_dict() return what tells the same in these."
-    expected = "tensors, numbers, text and None in dictionaries by text and in lists"
+    expected = "tensors, numbers, text and None in dictionaries by text or whole numbers and in lists"
     raise ConfigError(f"state to save, {path or 'itself'}", expected=expected, received=received, fix=fix)

@@ -1,0 +1,213 @@
+"""A run that is killed at any step and taken up ends bit for bit as one that was not, with every recipe."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from avalanche.benchmarks.scenarios.online import split_online_stream
+from avalanche.training import Cumulative, Replay
+from avalanche.training.plugins import EWCPlugin, LRSchedulerPlugin, ReplayPlugin
+from torch import nn
+
+from ckd import AccuracyRecorder, Fixed, SelfDistillation, TensorLoader, recipes
+from ckd.checkpoint import CheckpointError, Checkpoints
+from ckd.errors import ConfigError, ModelError
+from ckd.plugins import Checkpoint, LearningRateDecay, MixedPrecision, MutualLearning, StepCounter, Stopped
+from ckd.plugins.mixed_precision import SlowPrecision
+from ckd.recipes import RECIPES
+from ckd.teachers import Peer
+from models import Growing, MultiHead
+from shared import equal_bits
+
+LAYERED = {"hint", "attention", "similarity", "relational", "review"}
+
+
+class Killed(BaseException):
+    pass
+
+
+class Dies:
+    """In the place of a signal: raises in the middle of the n-th step of this process."""
+
+    def __init__(self, at):
+        self.left = at
+
+    def before_update(self, strategy, **kwargs):
+        self.left -= 1
+        if self.left == 0:
+            raise Killed
+
+
+def net(seed=0):
+    """With maps, batch statistics and draws of its own."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        body = nn.Unflatten(1, (1, 2, 3)), nn.Conv2d(1, 4, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 1)
+        return nn.Sequential(*body, nn.ReLU(), nn.Flatten(), nn.Dropout(0.2), nn.Linear(24, 6))
+
+
+def learners(name, model):
+    """The plugins of a recipe."""
+    recipe = RECIPES[name]
+    own = {"memory_size": 20} if "memory_size" in recipe.defaults else {}
+    own |= {"steps": 10} if "steps" in recipe.defaults else {}
+    own |= {"layers": "3=3, 5=5"} if name in LAYERED else {}
+    if recipe.teacher == "peer":
+        other = net(1)
+        optimizer = torch.optim.SGD(other.parameters(), lr=0.1, momentum=0.9)
+        beside = MutualLearning(other, recipe.build(Peer(model)), optimizer)
+        return [SelfDistillation(recipe.build(Peer(other))), beside]
+    return [SelfDistillation(recipe.build(*([Fixed(net(1))] if recipe.teacher else []), **own))]
+
+
+class Script:
+    """What a user runs again and again; each call builds everything anew."""
+
+    def __init__(self, folder, stream, naive, plugins, *, model=net, every=3, evaluate=True, **settings):
+        self.folder, self.stream, self.naive, self.plugins = folder, stream, naive, plugins
+        self.model, self.every, self.evaluate = model, every, evaluate
+        self.settings = {"lr": 0.05, "epochs": 2, **settings}
+
+    def __call__(self, die_at=0, checkpoint=True):
+        torch.manual_seed(3)
+        np.random.seed(3)
+        random.seed(3)
+        (stream, test), model = self.stream(), self.model()
+        saves = Checkpoint(self.folder, every=self.every)
+        plugins = [*self.plugins(model), Dies(die_at), *([saves] if checkpoint else [])]
+        recorder = AccuracyRecorder(keep_predictions=True)
+        strategy = self.strategy = self.naive(model, plugins, evaluator=recorder, **self.settings)
+        strategy.optimizer.param_groups[0]["momentum"] = 0.9
+        for experience in saves.resume(strategy, stream) if checkpoint else stream:
+            strategy.train(experience)
+            if self.evaluate:
+                strategy.eval(test)
+        return self
+
+    def killed(self, *steps):
+        """Call it again after it died at each of these steps, counted anew in each call."""
+        for at in steps:
+            with pytest.raises(Killed):
+                self(die_at=at)
+        return self()
+
+    def end(self):
+        files = Checkpoints(self.folder)
+        return files.read(files.names()[-1]).state()
+
+
+@pytest.fixture
+def script(tmp_path, benchmark_of, naive, blobs):
+    """script(name, plugins, ...) -> a Script in a folder of that name."""
+
+    def make(folder, plugins, labels="zero", stream=lambda benchmark: benchmark.train_stream, **given):
+        def streams():
+            benchmark = benchmark_of(blobs(), labels)
+            return stream(benchmark), benchmark.test_stream
+
+        return Script(tmp_path / folder, streams, naive, plugins, **given)
+
+    return make
+
+
+def assert_same_end(script, steps=((2, 5, 11),), **given):
+    wanted = script("undisturbed", **given)().end()
+    for i, some in enumerate(steps):
+        found = script(f"killed{i}", **given).killed(*some).end()
+        assert equal_bits(found, wanted), f"killed at {some}"
+    return wanted
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_ends_bit_for_bit_the_same(name, script):
+    draw = random.Random(name)
+    steps = [draw.randint(1, 9) for _ in range(3)]
+    wanted = assert_same_end(script, [steps], plugins=lambda model: learners(name, model))
+    without = script("without", plugins=lambda model: learners(name, model))(checkpoint=False)
+    found = without.strategy.model.state_dict()
+    assert all(torch.equal(found[key], value) for key, value in wanted["model"]["tensors"].items())
+    assert torch.equal(wanted["random"]["torch"], torch.get_rng_state())
+
+
+def der(model):
+    return [SelfDistillation(recipes.der_plus_plus(memory_size=20))]
+
+
+@pytest.mark.parametrize("at", range(1, 31, 3))
+def test_whatever_the_step(script, at):
+    """The first and the last of an epoch and of an experience; with the last of the stream there are 30."""
+    assert_same_end(script, [[at]], plugins=der, every=1)
+
+
+def test_between_experiences_alone(script):
+    assert_same_end(script, [[14], [25], [3, 12]], plugins=der, every=0)
+
+
+@pytest.mark.parametrize("evaluate", [True, False])
+@pytest.mark.parametrize(
+    ("model", "labels"), [(Growing, "zero"), (MultiHead, "index"), (lambda: MultiHead(masking=False), "index")]
+)
+def test_heads_that_grow(script, model, labels, evaluate):
+    """In evaluation they grow to all classes of the test stream, and have heads for tasks that come later."""
+    given = {"plugins": der, "model": model, "labels": labels, "evaluate": evaluate}
+    assert_same_end(script, [[2, 7], [12, 3], [14]], **given)
+
+
+def test_avalanches_own_loader_and_samples_stored_as_they_arrive(script):
+    def plugins(model):
+        return [SelfDistillation(recipes.er(memory_size=20), resident=False)]
+
+    with pytest.warns(UserWarning, match="the memory stores samples"):
+        assert_same_end(script, [[2, 7], [12, 3]], plugins=plugins)
+
+
+def test_schedules_counters_and_an_optimiser_with_counts(script, tmp_path):
+    def plugins(model):
+        return [SelfDistillation(recipes.er(memory_size=20)), LearningRateDecay(0.1), StepCounter(), TensorLoader(seed=4)]
+
+    assert_same_end(script, [[2, 7], [12, 3]], plugins=plugins)
+
+
+class Scheduled(Script):
+    def naive_(self, model, plugins, **given):
+        strategy = self.make(model, plugins, **given)
+        strategy.optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        schedule = torch.optim.lr_scheduler.ExponentialLR(strategy.optimizer, 0.9)
+        strategy.plugins.insert(0, LRSchedulerPlugin(schedule, reset_scheduler=False, reset_lr=False))
+        return strategy
+
+
+def test_adam_and_avalanches_scheduler(script, tmp_path):
+    ends = []
+    for steps in ((), (2, 7), (12,)):
+        one = script(f"adam{steps}", plugins=der)
+        one.make, one.naive = one.naive, lambda *a, one=one, **k: Scheduled.naive_(one, *a, **k)
+        ends.append(one.killed(*steps).end())
+    assert equal_bits(ends[1], ends[0])
+    assert equal_bits(ends[2], ends[0])
+
+
+def test_joint_and_cumulative_training(script, benchmark_of):
+    for strategy in (Cumulative,):
+        assert_same_end(script, [[2, 7], [25]], plugins=lambda m: [], strategy=strategy)
+
+
+def test_bfloat16_in_teachers_too(script):
+    def plugins(model):
+        return [SelfDistillation(recipes.lwf()), MixedPrecision()]
+
+    with pytest.warns() if not torch.cuda.is_available() else pytest.warns():
+        import warnings
+
+        warnings.simplefilter("ignore", SlowPrecision)
+        warnings.warn("so that there is one", UserWarning, stacklevel=1)
+        assert_same_end(script, [[12, 2], [14]], plugins=plugins)
+
+
+def test_online_streams(script):
+    def stream(benchmark):
+        return split_online_stream(benchmark.train_stream, experience_size=10, access_task_boundaries=True)
+
+    given = {"plugins": der, "stream": stream, "epochs": 1, "evaluate": False}
+    assert_same_end(script, [[1, 6], [9, 2]], **given)
