@@ -2,11 +2,11 @@
 
     python benchmarks/kills.py --kills 20 --out runs/kills [--recipe R ...]
 
-For each recipe `ckd run` (`ckd distil` for those with a teacher) is called on tiny data with a checkpoint every 3 steps,
-in a process that gets SIGKILL at a random step; then it is called again, until it ends, and from the start until there
-were so many kills. What is compared is all that the last checkpoint holds (parameters, momentum, memory, teachers, every
-random generator, the recorded matrix), without the seconds; and the result, also with that of a run without checkpoints.
-Unix alone: a process is forked for each call, which saves the seconds of the imports.
+For each recipe `ckd run` (`ckd distil` for those with a teacher) is called on tiny data with a checkpoint every 3
+steps, in a process that gets SIGKILL at a random step; then it is called again, until it ends, and from the start until
+there were so many kills. What is compared is all that the last checkpoint holds (parameters, momentum, memory, teachers,
+every random generator, the recorded matrix), without the seconds; and the result, also with that of a run without
+checkpoints. Unix alone: a process is forked for each call, which saves the seconds of the imports.
 """
 
 from __future__ import annotations
@@ -58,12 +58,16 @@ def ends(command: list[str], out: Path, *, every: int | None = 3, die_at: int = 
         if die_at:
             let_die(die_at)
         if every is None:
-            ckd.bench.suite.Saving = lambda *given, **more: None  # type: ignore[assignment, misc]
+            ckd.bench.suite.Saving = no_saving  # type: ignore[assignment, misc]
         os._exit(main([*command, "--out", str(out), "--checkpoint-every", str(every or 0)]))
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if status not in (0, -signal.SIGKILL):
         sys.exit(f"{' '.join(command)} ended with {status}")
     return status == 0
+
+
+def no_saving(*_: Any, **__: Any) -> None:
+    """In the place of `Saving`: no checkpoints."""
 
 
 def keep_the_last(saving: Saving, spec: Any) -> None:

@@ -28,7 +28,7 @@ class Interrupted(KeyboardInterrupt):
         return 128 + self.signum
 
 
-def raise_interrupted(signum: int, frame: FrameType | None) -> None:
+def raise_interrupted(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a handler takes both
     """A handler that raises `Interrupted`."""
     raise Interrupted(signum)
 

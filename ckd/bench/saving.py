@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+import torch
 
 from ckd.bench.code import CODE
 from ckd.bench.spec import RunSpec
@@ -92,12 +92,8 @@ def _digest(stream: TensorStream) -> str:
     experiences = [*stream.train, *stream.test]
     found, bases = 0, {id(experience.base): experience.base for experience in experiences}
     for tensor in (*bases.values(), *(experience.targets for experience in experiences)):
-        found = zlib.crc32(_bytes(tensor), found)
+        found = zlib.crc32(tensor.contiguous().flatten().view(torch.uint8).numpy().data, found)
     return f"{found:08x}"
-
-
-def _bytes(tensor: Tensor) -> memoryview:
-    return memoryview(tensor.contiguous().flatten().numpy()).cast("B")
 
 
 def _say(said: str) -> None:

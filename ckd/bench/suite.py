@@ -144,9 +144,10 @@ def run_all(
     if not keep:
         check_code(found.values(), out)
     saving = None if checkpoint_every is None or cluster else Saving(out.resolve(), checkpoint_every, any_code=keep)
-    for i, spec in enumerate(specs) if saving is not None else ():
-        if i in found or force or renew:
-            saving.remove(spec)
+    if saving is not None:
+        for i, spec in enumerate(specs):
+            if i in found or force or renew:
+                saving.remove(spec)
     diverged: dict[int, str] = {}
     missing = {i: spec for i, spec in enumerate(specs) if i not in found}
     contents = {file: read_network(file) for spec in missing.values() for file in _teachers(spec, out)}

@@ -227,4 +227,3 @@ def _train(
         within,
         packed(plugin.engine.evaluation_model(model), spec, benchmark.tensors) if keep_network else None,
     )
-

@@ -22,7 +22,7 @@ FORMAT = 1
 _DIGEST = re.compile(rb'"sha256":"([0-9a-f]{64})"')
 
 
-class Unusable(ValueError):  # noqa: N818 - it says what a file is
+class Unusable(ValueError):
     """Why a file cannot be used as a checkpoint."""
 
 

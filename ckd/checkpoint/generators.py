@@ -24,7 +24,7 @@ def random_state() -> dict[str, Any]:
     version, words, following = random.getstate()
     return {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],  # type: ignore[no-untyped-call]
         "numpy": {
             "key": torch.from_numpy(np.asarray(key).astype(np.int64)),
             "position": int(position),

@@ -15,8 +15,8 @@ from ckd.plugins.within_experiences import WithinExperiences
 __all__ = [
     "AccuracyRecorder",
     "BoundaryWarning",
-    "CompileWarning",
     "Checkpoint",
+    "CompileWarning",
     "Compiled",
     "LearningRateDecay",
     "LoaderWarning",

@@ -11,8 +11,8 @@ from avalanche.core import SupervisedPlugin
 from ckd.checkpoint import Checkpoints, Rest, Saved, labels_of, random_state, restore_random, warn
 from ckd.checkpoint.about import check_every
 from ckd.errors import ConfigError
-from ckd.plugins.resumable import about, check_loader, check_strategy, restore, saved
 from ckd.plugins.relived import relive
+from ckd.plugins.resumable import about, check_loader, check_strategy, restore, saved
 
 
 class Stopped(KeyboardInterrupt):
@@ -181,7 +181,7 @@ class Checkpoint(SupervisedPlugin):  # type: ignore[misc]
         """Write a checkpoint, if it is time; stop, if that was asked for."""
         self._done, self._steps = self._done + 1, self._steps + 1
         if (self.every and self._steps % self.every == 0) or self._stop is not None:
-            place = {"epoch": self._epoch, "done": self._done, "steps": self._steps}
+            place: dict[str, Any] = {"epoch": self._epoch, "done": self._done, "steps": self._steps}
             place |= {"last": labels_of(strategy.mbatch), "start": self._start, "begin": self._begin}
             self._save(strategy, place)
 

@@ -14,9 +14,7 @@ from ckd.checkpoint.model import resize
 from ckd.plugins.mixed_precision import MixedPrecision
 
 
-def relive(
-    strategy: Any, lessons: Sequence[Any], learnt: int, *, within: bool, tensors: Mapping[str, Tensor]
-) -> None:
+def relive(strategy: Any, lessons: Sequence[Any], learnt: int, *, within: bool, tensors: Mapping[str, Tensor]) -> None:
     """Adapt model, optimiser and training data to the experiences so far, as the strategy did when it met them.
 
     Args:
