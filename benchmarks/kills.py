@@ -4,14 +4,16 @@
 
 For each recipe `ckd run` (`ckd distil` for those with a teacher) is called on tiny data with a checkpoint every 3
 steps, in a process that gets SIGKILL at a random step; then it is called again, until it ends, and from the start until
-there were so many kills. What is compared is all that the last checkpoint holds (parameters, momentum, memory, teachers,
-every random generator, the recorded matrix), without the seconds; and the result, also with that of a run without
-checkpoints. Unix alone: a process is forked for each call, which saves the seconds of the imports.
+there were so many kills. What is compared is all that the last checkpoint holds (parameters, momentum, memory,
+teachers, every random generator, the recorded matrix), without the seconds; and the result, also with that of a run
+without checkpoints. Unix alone: a process is forked for each call, which saves the seconds of the imports, and none
+draws a picture.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import random
@@ -55,10 +57,11 @@ def ends(command: list[str], out: Path, *, every: int | None = 3, die_at: int = 
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         random.seed(0)  # which Python seeds anew in each process
         Saving.remove = keep_the_last  # type: ignore[method-assign]
+        ckd.bench.suite.plot_forgetting = nothing  # type: ignore[assignment]
         if die_at:
             let_die(die_at)
         if every is None:
-            ckd.bench.suite.Saving = no_saving  # type: ignore[assignment, misc]
+            ckd.bench.suite.Saving = nothing  # type: ignore[assignment, misc]
         os._exit(main([*command, "--out", str(out), "--checkpoint-every", str(every or 0)]))
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if status not in (0, -signal.SIGKILL):
@@ -66,8 +69,8 @@ def ends(command: list[str], out: Path, *, every: int | None = 3, die_at: int = 
     return status == 0
 
 
-def no_saving(*_: Any, **__: Any) -> None:
-    """In the place of `Saving`: no checkpoints."""
+def nothing(*_: Any, **__: Any) -> None:
+    """In the place of `Saving` and of pictures."""
 
 
 def keep_the_last(saving: Saving, spec: Any) -> None:
@@ -146,6 +149,7 @@ def report() -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a folder that is emptied")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
+    gc.freeze()  # else each process looks through all that was imported
     total = [0, 0, 0]
     for recipe in chosen.recipe or RECIPES:
         shutil.rmtree(chosen.out, ignore_errors=True)

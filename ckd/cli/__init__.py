@@ -16,7 +16,7 @@ __all__ = ["main", "parser", "script"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0, 2 for an error that ckd explains, 130 for Ctrl-C, 143 for SIGTERM."""
+    """Run the command; returns the exit status: 0, 2 for an error that ckd explains, 130 or 143 for a signal."""
     arguments = parser().parse_args(argv)
     try:
         with handling(raise_interrupted, signal.SIGTERM):

@@ -132,8 +132,7 @@ def test_the_rest_of_an_epoch_comes_after_then():
     said, every = [], batches()
     rest = Rest(every, 2, labels_of(every[1]), lambda: said.append("then"))
     assert len(rest) == 4
-    for batch in rest:
-        said.append(batch[1][0].item())
+    said.extend(labels[0].item() for _, labels in rest)
     assert said == ["then", 2, 3]
 
 
