@@ -19,7 +19,7 @@ import torch
 
 from ckd.bench.code import CODE
 from ckd.bench.spec import RunSpec
-from ckd.checkpoint import Checkpoints
+from ckd.checkpoint import Checkpoints, locked
 from ckd.data import TensorStream
 from ckd.signals import Interrupted, handling, raise_interrupted
 
@@ -61,11 +61,29 @@ class Saving:
         folder = self.out / spec.folder / FOLDER
         return Checkpoint(folder, every=self.every, settings=about, say=_say, others=others)
 
+    def locked(self, spec: RunSpec) -> AbstractContextManager[None]:
+        """Within this, no other process does the run.
+
+        Raises:
+            CheckpointError: another one does it.
+        """
+        return locked(self.out / spec.folder / FOLDER)
+
     def remove(self, spec: RunSpec) -> None:
-        """Remove the checkpoints of a run."""
+        """Remove the checkpoints of a run.
+
+        Raises:
+            CheckpointError: another process is at it.
+        """
         folder = self.out / spec.folder / FOLDER
         if folder.is_dir():
-            Checkpoints(folder).remove()
+            with self.locked(spec):
+                Checkpoints(folder).remove()
+
+
+def say_that_it_goes_on(spec: RunSpec, steps: int) -> None:
+    """Say so, of a run that was taken up after so many steps."""
+    _say(f"{spec.name} goes on after {steps} steps")
 
 
 def saving_first(checkpoint: Checkpoint) -> AbstractContextManager[None]:

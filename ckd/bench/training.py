@@ -15,7 +15,7 @@ from torch import nn
 from ckd.bench.learner import learner, sgd
 from ckd.bench.notes import Notes
 from ckd.bench.result import Result, provenance
-from ckd.bench.saving import Saving, saving_first
+from ckd.bench.saving import Saving, saving_first, say_that_it_goes_on
 from ckd.bench.spec import RunSpec
 from ckd.bench.teachers import network_for, packed
 from ckd.bench.tracking import Tracked, Tracking
@@ -78,7 +78,8 @@ def run(
         stream=spec.stream or None,
     )
     devices = range(torch.cuda.device_count()) if where.type == "cuda" else []
-    with (tracking or Tracking()).following(spec) as tracked, torch.random.fork_rng(devices=devices):
+    alone = nullcontext() if saving is None else saving.locked(spec)
+    with alone, (tracking or Tracking()).following(spec) as tracked, torch.random.fork_rng(devices=devices):
         torch.manual_seed(spec.seed)
         model = network_for(spec.network, stream)
         objective, beside = learner(spec, stream, model, teachers, where)
@@ -200,6 +201,7 @@ def _train(
         left, learnt = checkpoint.resume(strategy, lessons), checkpoint.learnt
     if checkpoint is not None and checkpoint.resumed:
         notes.tell_again(tracked, recorder.losses)
+        say_that_it_goes_on(spec, counter.steps)
     else:
         evaluate_all()
     for lesson in left:

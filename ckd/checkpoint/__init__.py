@@ -3,6 +3,7 @@
 from ckd.checkpoint.file import Saved, Unusable
 from ckd.checkpoint.folder import CheckpointError, Checkpoints, CheckpointWarning, warn
 from ckd.checkpoint.generators import random_state, restore_random
+from ckd.checkpoint.lock import locked
 from ckd.checkpoint.loop import LoopCheckpoint
 from ckd.checkpoint.model import describe, model_state, restore_model
 from ckd.checkpoint.optimiser import optimiser_state, restore_optimiser
@@ -18,6 +19,7 @@ __all__ = [
     "Unusable",
     "describe",
     "labels_of",
+    "locked",
     "model_state",
     "optimiser_state",
     "random_state",

@@ -122,9 +122,10 @@ class Checkpoints:
         return None
 
     def remove(self) -> None:
-        """Remove the checkpoints, also half-written ones, and the folder if nothing else is in it."""
-        for path in self.folder.glob("checkpoint-*"):
-            if _NAME.fullmatch(path.name) or path.suffix == ".part":
+        """Remove the checkpoints, also half-written ones, the lock, and the folder if nothing else is in it."""
+        for path in self.folder.iterdir():
+            half = path.name.startswith("checkpoint-") and path.suffix == ".part"
+            if half or path.name == "lock" or _NAME.fullmatch(path.name):
                 path.unlink(missing_ok=True)
         with suppress(OSError):
             self.folder.rmdir()

@@ -120,6 +120,8 @@ class Checkpoint(SupervisedPlugin):  # type: ignore[misc]
             self.learnt, self._place, self.resumed = state["learnt"], state["place"], True
             relive(strategy, lessons, self.learnt, within=self._place is not None, tensors=state["model"]["tensors"])
             self._restore(strategy, state)
+            if self._place is None:
+                self._found = None  # it is as large as the run's state
         return self._left(strategy, lessons)
 
     def stop(self, error: Callable[[], BaseException] = Stopped) -> None:

@@ -106,6 +106,7 @@ def test_a_signal_saves_and_then_stops_and_the_command_goes_on(tmp_path, at_step
     at_step(1, lambda: steps.append("some"))
     assert main(command) == 0
     assert steps
+    assert "split-digits/er-200/seed0 goes on after 3 steps" in capsys.readouterr().err
     assert found_in(tmp_path)["steps"] > 3
     assert not list(tmp_path.rglob(f"{FOLDER}*"))
     assert signal.getsignal(signum) is before

@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from shared import equal_bits
 
-from ckd.checkpoint import CheckpointError, Checkpoints, CheckpointWarning
+from ckd.checkpoint import CheckpointError, Checkpoints, CheckpointWarning, locked
 from ckd.checkpoint.encoding import decode, encode
 from ckd.checkpoint.file import Unusable, pack, read, unpack, write
 from ckd.errors import ConfigError
@@ -224,3 +224,19 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
 
 def test_what_it_is_about_is_plain():
     assert json.loads(json.dumps(unpack(CONTENT).about)) == ABOUT
+
+
+def test_a_lock_lets_one_in_and_names_it(tmp_path):
+    named = pytest.raises(CheckpointError, match=f"received process {os.getpid()} on")
+    with locked(tmp_path / "run"), named, locked(tmp_path / "run"):
+        pass
+    with locked(tmp_path / "run"):  # the file is still there
+        pass
+    Checkpoints(tmp_path / "run").remove()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_lock_in_a_place_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match="a place to write"), locked(tmp_path / "file"):
+        pass
