@@ -61,6 +61,7 @@ __all__ = [
 _MODULES = (
     "anchors",
     "bench",
+    "checkpoint",
     "cli",
     "data",
     "deploy",

@@ -42,3 +42,15 @@ def storages(state) -> set[int]:
 def named(value):
     """A name for a test's argument, the same in every process."""
     return getattr(value, "__name__", type(value).__name__) if " at 0x" in str(value) else str(value)
+
+
+def equal_bits(one, other) -> bool:
+    """Whether two states are equal bit for bit; NaN is equal to the same NaN."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(equal_bits(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(equal_bits, one, other))
+    if isinstance(one, torch.Tensor):
+        same = one.dtype == other.dtype and one.shape == other.shape
+        return same and torch.equal(*(value.flatten().view(torch.uint8) for value in (one, other)))
+    return type(one) is type(other) and (one == other or one != one)

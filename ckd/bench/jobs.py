@@ -17,6 +17,7 @@ from threading import Thread
 from ckd.bench.allocator import keep_freed_memory
 from ckd.bench.result import Result
 from ckd.errors import CkdError
+from ckd.signals import Interrupted
 
 Report = Callable[[int, float, int, float], None]
 """report(number of the run, experiences learnt, of how many, seconds of training and evaluation)"""
@@ -111,4 +112,7 @@ def _end_with_parent() -> None:
 
 def _work(i: int, act: Callable[..., Result]) -> Result:
     _reports.put((i, 0, 1, 0.0))
-    return act(progress=lambda *state: _reports.put((i, *state)))
+    try:
+        return act(progress=lambda *state: _reports.put((i, *state)))
+    except Interrupted as ended:  # the parent ends too, and wants no other run
+        os._exit(ended.status)

@@ -15,6 +15,7 @@ from ckd.bench.finished import by_other_code, check_code, finished
 from ckd.bench.jobs import one_by_one, side_by_side
 from ckd.bench.progress import SuiteProgress
 from ckd.bench.result import Result, save, save_diverged, writable_error
+from ckd.bench.saving import Saving
 from ckd.bench.spec import RunSpec
 from ckd.bench.tables import Published, by_method, table
 from ckd.bench.teachers import file_of, read_network
@@ -38,6 +39,7 @@ def run_suite(
     keep: bool = False,
     renew: bool = False,
     track: Sequence[str] = (),
+    checkpoint_every: int | None = 0,
     published: Published | None = None,
     against: str | None = None,
     console: Console | None = None,
@@ -56,6 +58,7 @@ def run_suite(
     """
     out, console = Path(out), console or Console()
     given: dict[str, Any] = {"data_root": data_root, "device": device, "jobs": jobs, "cluster": cluster}
+    given["checkpoint_every"] = checkpoint_every
     results, failed = run_all(specs, out, force=force, keep=keep, renew=renew, track=track, console=console, **given)
     compare(results, out, console, published, against)
     if failed:
@@ -75,6 +78,7 @@ def run_all(
     keep: bool = False,
     renew: bool = False,
     track: Sequence[str] = (),
+    checkpoint_every: int | None = 0,
     keep_networks: bool = False,
     console: Console,
 ) -> tuple[list[Result], list[str]]:
@@ -91,6 +95,9 @@ def run_all(
         keep: use what is finished even if other code made it.
         renew: run again what other code made.
         track: trackers that follow the runs, "tensorboard", "wandb" or "csv", each in a folder beside the result.
+        checkpoint_every: steps from one checkpoint within an experience to the next, 0 for one after each experience
+            alone; None for no checkpoints. A run that was ended goes on from its last one; none are written on a
+            cluster.
         keep_networks: whether the trained networks are kept beside the results, as those of teachers are.
         console: where to print.
 
@@ -124,7 +131,7 @@ def run_all(
     teachers = teachers_of(specs)
     if teachers:
         given: dict[str, Any] = {"data_root": data_root, "device": device, "jobs": jobs, "cluster": cluster}
-        given |= {"force": force, "keep": keep, "renew": renew, "track": track}
+        given |= {"force": force, "keep": keep, "renew": renew, "track": track, "checkpoint_every": checkpoint_every}
         _, failed = run_all(teachers, out, keep_networks=True, console=console, **given)
         if failed:
             raise DivergedError.of(failed)
@@ -136,6 +143,11 @@ def run_all(
         found = {i: result for i, result in found.items() if not by_other_code(result)}
     if not keep:
         check_code(found.values(), out)
+    saving = None if checkpoint_every is None or cluster else Saving(out.resolve(), checkpoint_every, any_code=keep)
+    if saving is not None:
+        for i, spec in enumerate(specs):
+            if i in found or force or renew:
+                saving.remove(spec)
     diverged: dict[int, str] = {}
     missing = {i: spec for i, spec in enumerate(specs) if i not in found}
     contents = {file: read_network(file) for spec in missing.values() for file in _teachers(spec, out)}
@@ -148,6 +160,7 @@ def run_all(
             tracking=tracking,
             teachers=[contents[file] for file in _teachers(s, out)],
             keep_network=keep_networks,
+            saving=saving,
         )
         for i, s in missing.items()
     }
@@ -163,6 +176,8 @@ def run_all(
                 shown.fail(i, error)
             else:
                 save(found[i], out)
+                if saving is not None:
+                    saving.remove(specs[i])
                 found[i] = replace(found[i], predictions=None, network=None)  # 35 MB a run; they are in their files
                 shown.finish(i, found[i])
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import gc
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,9 @@ import torch
 from torch import nn
 
 from ckd.bench.learner import learner, sgd
+from ckd.bench.notes import Notes
 from ckd.bench.result import Result, provenance
+from ckd.bench.saving import Saving, saving_first, say_that_it_goes_on
 from ckd.bench.spec import RunSpec
 from ckd.bench.teachers import network_for, packed
 from ckd.bench.tracking import Tracked, Tracking
@@ -26,7 +27,7 @@ from ckd.objective import Objective
 from ckd.recipes import get
 
 if TYPE_CHECKING:
-    from ckd.plugins import MutualLearning
+    from ckd.plugins import Checkpoint, MutualLearning
 
 Progress = Callable[[float, int, float], None]
 """progress(experiences learnt, of how many, seconds of training and evaluation so far)"""
@@ -41,6 +42,7 @@ def run(
     tracking: Tracking | None = None,
     teachers: Sequence[bytes] = (),
     keep_network: bool = False,
+    saving: Saving | None = None,
 ) -> Result:
     """Train as `spec` says; evaluate on every test experience before training and after each experience.
 
@@ -58,9 +60,12 @@ def run(
         tracking: the trackers that follow the run.
         teachers: the trained networks of `spec.teachers`, as safetensors.
         keep_network: whether the result has the network that predicts at the end.
+        saving: how checkpoints are written, from which the run goes on if there are any; None for none. They change no
+            number. With them Ctrl-C and SIGTERM are obeyed after a checkpoint at the end of the step.
 
     Raises:
-        CkdError: a setting or data that cannot work.
+        CkdError: a setting or data that cannot work, or checkpoints none of which can be used.
+        Interrupted: a signal, after a checkpoint.
     """
     where = check_device(device)
     stream = tensor_stream(
@@ -73,11 +78,27 @@ def run(
         stream=spec.stream or None,
     )
     devices = range(torch.cuda.device_count()) if where.type == "cuda" else []
-    with (tracking or Tracking()).following(spec) as tracked, torch.random.fork_rng(devices=devices):
+    alone = nullcontext() if saving is None else saving.locked(spec)
+    with alone, (tracking or Tracking()).following(spec) as tracked, torch.random.fork_rng(devices=devices):
         torch.manual_seed(spec.seed)
         model = network_for(spec.network, stream)
         objective, beside = learner(spec, stream, model, teachers, where)
-        result = _train(spec, as_benchmark(stream), model, objective, beside, where, progress, tracked, keep_network)
+        notes = Notes()
+        checkpoint = None if saving is None else saving.plugin(spec, stream, teachers, notes=notes)
+        with nullcontext() if checkpoint is None else saving_first(checkpoint):
+            result = _train(
+                spec,
+                as_benchmark(stream),
+                model,
+                objective,
+                beside,
+                where,
+                progress,
+                tracked,
+                keep_network,
+                notes,
+                checkpoint,
+            )
         tracked.end(result)
     gc.collect()  # a strategy and its plugins hold each other, and with them the data: 300 MB a run of permuted MNIST
     return result
@@ -108,6 +129,8 @@ def _train(
     progress: Progress | None,
     tracked: Tracked,
     keep_network: bool,
+    notes: Notes,
+    checkpoint: Checkpoint | None,
 ) -> Result:
     from avalanche.training import Cumulative, JointTraining, Naive
 
@@ -124,8 +147,7 @@ def _train(
 
     strategies = {"Naive": Naive, "Cumulative": Cumulative, "JointTraining": JointTraining}
     recorder, compiled, plugin = AccuracyRecorder(keep_predictions=True), Compiled(), SelfDistillation(objective)
-    learnt, watch = 0, _Stopwatch()
-    within: list[Within] = []
+    learnt, watch, within = 0, notes.watch, notes.within
     together = get(spec.recipe).strategy == "JointTraining"
 
     def report(part: float = 0.0) -> None:
@@ -136,8 +158,7 @@ def _train(
 
     def track(found: Sequence[float], so_far: int) -> None:
         with watch.timing(None):
-            tracked.losses(recorder.losses)  # those of earlier steps
-            tracked.accuracies(counter.steps, found, so_far)
+            notes.tell(tracked, recorder.losses, counter.steps, found, so_far)
 
     def evaluate(student: nn.Module, step: int) -> None:
         with watch.timing("evaluation"):
@@ -170,12 +191,20 @@ def _train(
             *([beside] if beside is not None else []),
             counter,
             *([WithinExperiences(spec.evaluate_every, evaluate)] if spec.evaluate_every else []),
+            *([checkpoint] if checkpoint is not None else []),
         ],
         evaluator=recorder,
     )
     lessons = [benchmark.train_stream] if together else list(benchmark.train_stream)
-    evaluate_all()
-    for lesson in lessons:
+    left: Iterable[Any] = lessons
+    if checkpoint is not None:
+        left, learnt = checkpoint.resume(strategy, lessons), checkpoint.learnt
+    if checkpoint is not None and checkpoint.resumed:
+        notes.tell_again(tracked, recorder.losses)
+        say_that_it_goes_on(spec, counter.steps)
+    else:
+        evaluate_all()
+    for lesson in left:
         with watch.timing("training"):
             strategy.train(lesson)
         learnt += 1
@@ -200,32 +229,3 @@ def _train(
         within,
         packed(plugin.engine.evaluation_model(model), spec, benchmark.tensors) if keep_network else None,
     )
-
-
-class _Stopwatch:
-    """Seconds in training and in evaluation; one within the other counts once, as what is within."""
-
-    def __init__(self) -> None:
-        self.seconds = {"training": 0.0, "evaluation": 0.0}
-        self._what: str | None = None
-        self._since = 0.0
-
-    @contextmanager
-    def timing(self, what: str | None) -> Iterator[None]:
-        """Add the seconds that pass in here; None leaves them out."""
-        outer = self._what
-        self._turn(what)
-        yield
-        self._turn(outer)
-
-    def now(self) -> float:
-        """All seconds so far, with those under way."""
-        self._turn(self._what)
-        return sum(self.seconds.values())
-
-    def _turn(self, what: str | None) -> None:
-        """Note what has passed; from now on it is `what`."""
-        now = time.perf_counter()
-        if self._what is not None:
-            self.seconds[self._what] += now - self._since
-        self._what, self._since = what, now

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
 from ckd.cli.arguments import parser
 from ckd.errors import CkdError
+from ckd.signals import Interrupted, handling, raise_interrupted
 
 __all__ = ["main", "parser", "script"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0, or 2 for an error that ckd explains."""
+    """Run the command; returns the exit status: 0, 2 for an error that ckd explains, 130 or 143 for a signal."""
     arguments = parser().parse_args(argv)
     try:
-        arguments.act(arguments)
+        with handling(raise_interrupted, signal.SIGTERM):
+            arguments.act(arguments)
     except CkdError as error:
         print(f"ckd: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("ckd: interrupted; finished runs are kept", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as ended:
+        goes_on = isinstance(ended, Interrupted) and ended.saved
+        rest = ", and the run under way goes on when this is called again" if goes_on else ""
+        print(f"ckd: interrupted; finished runs are kept{rest}", file=sys.stderr)
+        return ended.status if isinstance(ended, Interrupted) else 130
     return 0
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ckd import __version__
 from ckd.cli import actions, distil
-from ckd.cli.shared import add_finished, add_jobs, add_stream, add_track
+from ckd.cli.shared import add_checkpoints, add_finished, add_jobs, add_stream, add_track
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--evaluate-every", type=int, default=0, metavar="K", help=_EVALUATE_EVERY)
     add_jobs(run)
     add_finished(run)
+    add_checkpoints(run)
     add_track(run)
     run.set_defaults(act=actions.run)
 
@@ -82,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     add_jobs(bench)
     add_finished(bench)
+    add_checkpoints(bench)
     add_track(bench)
     bench.set_defaults(act=actions.bench)
 

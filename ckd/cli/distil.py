@@ -8,6 +8,7 @@ from typing import Any
 
 from ckd.cli.shared import (
     NETWORK,
+    add_checkpoints,
     add_finished,
     add_jobs,
     add_track,
@@ -56,6 +57,7 @@ def add(commands: Any) -> None:
     add_training(distil)
     add_jobs(distil)
     add_finished(distil)
+    add_checkpoints(distil)
     add_track(distil)
     distil.set_defaults(act=act)
 

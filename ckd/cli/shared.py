@@ -35,6 +35,12 @@ def add_finished(command: argparse.ArgumentParser) -> None:
     either.add_argument("--keep", action="store_true", help="use what is finished even if other code made it")
 
 
+def add_checkpoints(command: argparse.ArgumentParser) -> None:
+    """How often a run is saved while it is under way."""
+    text = "save a run that is under way every N training steps too, not only after each experience"
+    command.add_argument("--checkpoint-every", type=int, default=0, metavar="N", help=text)
+
+
 def add_track(command: argparse.ArgumentParser) -> None:
     """What follows the runs."""
     text = "follow the runs with tensorboard, wandb or csv, in a folder beside each result; may be given again"
@@ -131,7 +137,7 @@ def stream_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def running_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """What says where and how runs are done, as arguments of `run_suite` and `run_all`."""
-    names = ("data_root", "device", "jobs", "force", "keep", "track")
+    names = ("data_root", "device", "jobs", "force", "keep", "track", "checkpoint_every")
     return {"cluster": cluster_of(arguments), **{name: getattr(arguments, name) for name in names}}
 
 

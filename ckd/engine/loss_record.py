@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,6 +52,16 @@ class LossRecord:
         means = {name: total / steps for name, (total, steps) in self._totals.items()}
         self._totals = {}
         return means
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums so far."""
+        self._read()
+        return {"totals": {name: list(total) for name, total in self._totals.items()}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self._totals = {name: (total, steps) for name, (total, steps) in state["totals"].items()}
+        self._unread = []
 
     def _read(self) -> None:
         """Read what is left on the device."""

@@ -42,7 +42,7 @@ class Stepper:
         self.objective, self.moment, self.parts = objective, Moment(), LifeCycle(objective)
         self.joint, self.unique, self.head = joint, unique, head
         self.prepare = prepare or as_stored
-        self._record = LossRecord()
+        self.record = LossRecord()
         self._active: ClassSet | None = None
         self._begun = False  # no batch of this experience was seen yet
         self._ended = 0  # the iteration at the last task boundary
@@ -113,7 +113,7 @@ class Stepper:
         """Weight and value of every active term by name; noted beside the `criterion`'s value for `mean_losses`."""
         assert self._step is not None
         values = self._step.values()
-        self._record.add({"criterion": (1.0, criterion), **values}, self.moment.iteration)
+        self.record.add({"criterion": (1.0, criterion), **values}, self.moment.iteration)
         return values
 
     def watch(self, loss: Tensor) -> None:
@@ -145,7 +145,7 @@ class Stepper:
 
     def mean_losses(self) -> dict[str, float]:
         """The mean of the criterion and of each weighted term since the last call, by name."""
-        return self._record.means()
+        return self.record.means()
 
     def _decide(self, student: nn.Module, stream: Batch) -> Passes:
         """Which forward passes the steps of this experience take; at its first one the parts see the student."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -157,6 +157,16 @@ class Kept:
     def of(cls, labels: Tensor, classes: Tensor, numbers: Tensor) -> Kept:
         """From what `read` returned, in the smallest types that hold it."""
         return cls(_small(labels), _small(classes), numbers.cpu().numpy().astype(np.float16))
+
+    def tensors(self) -> list[Tensor]:
+        """The same as tensors of the same types."""
+        return [torch.from_numpy(array) for array in (self.labels, self.classes, self.numbers)]
+
+    @classmethod
+    def of_tensors(cls, tensors: Sequence[Tensor]) -> Kept:
+        """From what `tensors` returned."""
+        labels, classes, numbers = (tensor.numpy() for tensor in tensors)
+        return cls(labels, classes, numbers)
 
 
 def gather(rows: Mapping[int, Mapping[int, Kept]]) -> Predictions:

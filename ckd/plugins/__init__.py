@@ -1,6 +1,7 @@
 """The only folder that speaks Avalanche: objectives, loaders and recorders as plugins."""
 
 from ckd.engine.given import BoundaryWarning
+from ckd.plugins.checkpoint import Checkpoint, Stopped
 from ckd.plugins.compiled import Compiled, CompileWarning
 from ckd.plugins.distillation import SelfDistillation
 from ckd.plugins.loader import LoaderWarning, TensorLoader
@@ -14,6 +15,7 @@ from ckd.plugins.within_experiences import WithinExperiences
 __all__ = [
     "AccuracyRecorder",
     "BoundaryWarning",
+    "Checkpoint",
     "CompileWarning",
     "Compiled",
     "LearningRateDecay",
@@ -22,6 +24,7 @@ __all__ = [
     "MutualLearning",
     "SelfDistillation",
     "StepCounter",
+    "Stopped",
     "TensorLoader",
     "WithinExperiences",
     "release",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from avalanche.benchmarks import OnlineCLExperience
@@ -17,6 +18,14 @@ class TaskBoundaries:
 
     def __init__(self) -> None:
         self._sub_experiences = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many sub-experiences of the task were learnt."""
+        return {"sub_experiences": self._sub_experiences}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self._sub_experiences = state["sub_experiences"]
 
     def ends_task(self, experience: Any) -> bool:
         """Whether a task boundary follows the experience, which was just learnt."""

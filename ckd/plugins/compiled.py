@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -38,6 +38,13 @@ class Compiled(SupervisedPlugin):  # type: ignore[misc]
         """Why the model runs uncompiled, if it does."""
         self.graphs = 0
         """Graphs compiled for the model so far: one for each mode and kind of shape that it met."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: the model is compiled anew."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any], strategy: Any) -> None:
+        """Nothing to restore."""
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Compile, once.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -90,6 +91,29 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         self._warned = False
         self._tells_tasks = False
         self._step: TrainingStep | None = None
+        self._prepared: str | None = None  # how the samples were prepared, in a run that is taken up
+
+    def state_dict(self) -> dict[str, Any]:
+        """The engine's state, and what else the next step depends on; take it between two iterations."""
+        return {
+            "engine": self.engine.state_dict(),
+            "losses": self.engine.record.state_dict(),
+            "boundaries": self._boundaries.state_dict(),
+            "hooks": self._hooks.state_dict(),
+            "loader": None if self._loader is None else self._loader.state_dict(),
+            "stores_raw": self._stores_raw,
+            "preparation": _told(self.engine.prepare),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], strategy: Any) -> None:
+        """Restore what `state_dict` returned, beside the strategy's model with its weights as they were then."""
+        self.engine.load_state_dict(state["engine"], strategy.model)
+        self.engine.record.load_state_dict(state["losses"])
+        self._boundaries.load_state_dict(state["boundaries"])
+        self._hooks.load_state_dict(state["hooks"])
+        if self._loader is not None:
+            self._loader.load_state_dict(state["loader"], strategy)
+        self._stores_raw, self._prepared = state["stores_raw"], state["preparation"]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, **dict.fromkeys(("_step", "_student", "_mbatch", "_trained"))}
@@ -154,14 +178,15 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
             )
         resident = isinstance(loader, ResidentLoader) and self._stores_raw
         preparation = loader.preparation if resident else Preparation()
-        if not empty and preparation != self.engine.prepare:
+        other = _told(preparation) != self._prepared if self._prepared else preparation != self.engine.prepare
+        if not empty and other:
             raise DataError(
                 "transforms of the experience",
-                expected=f"{self.engine.prepare}, as for the samples in memory",
+                expected=f"{self._prepared or self.engine.prepare}, as for the samples in memory",
                 received=preparation,
                 fix="Give every experience the same transforms, or SelfDistillation(resident=False).",
             )
-        self.engine.prepare = preparation
+        self.engine.prepare, self._prepared = preparation, None
 
     def before_eval(self, strategy: Any, **kwargs: Any) -> None:
         """Put another network in the student's place, if the objective says so."""
@@ -254,3 +279,8 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
             if publish is not None:
                 label = f"CKD_Loss/train_phase/train_stream/{name}"
                 publish(MetricValue(self, label, mean, strategy.clock.train_iterations))
+
+
+def _told(prepare: Any) -> str | None:
+    """A preparation as text, the same in every process; None where samples are stored as they arrive."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(prepare)) if isinstance(prepare, Preparation) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -51,6 +52,14 @@ class TensorLoader(SupervisedPlugin):  # type: ignore[misc]
         self.passes = passes
         self.generator = torch.Generator().manual_seed(seed)
         self._said: set[str] = set()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The generator for augmentation."""
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any], strategy: Any) -> None:
+        """Restore what `state_dict` returned."""
+        self.generator.set_state(state["generator"])
 
     def before_training(self, strategy: Any, **kwargs: Any) -> None:
         """Refuse a second provider of mini-batches."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 from avalanche.core import SupervisedPlugin
@@ -32,6 +33,18 @@ class LearningRateDecay(SupervisedPlugin):  # type: ignore[misc]
         self.end = end
         self._line: LinearLR | None = None
         self._own: list[dict[str, Any]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where on the line the rates are, and the optimiser's own."""
+        line = None if self._line is None else self._line.state_dict()
+        return {"line": line, "own": [dict(own) for own in self._own]}
+
+    def load_state_dict(self, state: Mapping[str, Any], strategy: Any) -> None:
+        """Restore what `state_dict` returned; the optimiser's rates of the moment are the optimiser's state."""
+        self._line, self._own = None, [dict(own) for own in state["own"]]
+        if state["line"] is not None:
+            self._line = LinearLR(strategy.optimizer)
+            self._line.load_state_dict(state["line"])
 
     def before_training(self, strategy: Any, **kwargs: Any) -> None:
         """Refuse another scheduler; give back the rates of an experience that was interrupted."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 import weakref
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -34,6 +35,13 @@ class MixedPrecision(SupervisedPlugin):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self._warned = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: it is in the model's `forward`."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any], strategy: Any) -> None:
+        """Nothing to restore."""
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Equip the model."""

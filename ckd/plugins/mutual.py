@@ -5,12 +5,14 @@ Zhang et al. 2018, Deep Mutual Learning, arXiv:1706.00384, algorithm 1.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from avalanche.core import SupervisedPlugin
 from torch import nn
 
+from ckd.checkpoint import model_state, optimiser_state, restore_model, restore_optimiser
 from ckd.engine import Engine
 from ckd.objective import Objective
 
@@ -40,6 +42,22 @@ class MutualLearning(SupervisedPlugin):  # type: ignore[misc]
     def __init__(self, network: nn.Module, objective: Objective, optimizer: torch.optim.Optimizer) -> None:
         super().__init__()
         self.network, self.optimizer, self.engine = network, optimizer, Engine(objective)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The other network, its optimiser and its engine."""
+        named = dict(self.network.named_parameters())
+        return {
+            "network": model_state(self.network),
+            "optimizer": optimiser_state(self.optimizer, named),
+            "engine": self.engine.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], strategy: Any) -> None:
+        """Restore what `state_dict` returned."""
+        self.network.to(strategy.device)
+        restore_model(self.network, state["network"])
+        restore_optimiser(self.optimizer, state["optimizer"], dict(self.network.named_parameters()))
+        self.engine.load_state_dict(state["engine"], self.network)
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """An experience begins for both."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -42,6 +43,22 @@ class AccuracyRecorder(SupervisedPlugin):  # type: ignore[misc]
         self._total = 0
         self._batches: list[tuple[Tensor, Tensor, Tensor]] = []
         self._kept: dict[int, dict[int, Kept]] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that was recorded; dictionaries by number have become pairs."""
+        return {
+            "losses": {name: [list(point) for point in curve] for name, curve in self.losses.items()},
+            "rows": [[i, [[j, *both] for j, both in row.items()]] for i, row in self._rows.items()],
+            "trained": self._trained,
+            "kept": [[i, [[j, kept.tensors()] for j, kept in row.items()]] for i, row in self._kept.items()],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], strategy: Any) -> None:
+        """Restore what `state_dict` returned."""
+        self.losses = {name: [(x, y) for x, y in curve] for name, curve in state["losses"].items()}
+        self._rows = {i: {j: (anywhere, known) for j, anywhere, known in row} for i, row in state["rows"]}
+        self._trained = state["trained"]
+        self._kept = {i: {j: Kept.of_tensors(kept) for j, kept in row} for i, row in state["kept"]}
 
     def before_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Begin to count."""

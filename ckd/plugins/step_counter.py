@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from avalanche.core import SupervisedPlugin
@@ -27,6 +27,14 @@ class StepCounter(SupervisedPlugin):  # type: ignore[misc]
         self._report = report
         self._before = 0  # steps of earlier experiences
         self._next = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The counts."""
+        return {"steps": self.steps, "before": self._before}
+
+    def load_state_dict(self, state: Mapping[str, Any], strategy: Any) -> None:
+        """Restore what `state_dict` returned."""
+        self.steps, self._before = state["steps"], state["before"]
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Note where the experience begins."""

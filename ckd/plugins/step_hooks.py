@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from avalanche.core import BaseSGDPlugin
@@ -20,6 +21,14 @@ class StepHooks:
     def __init__(self) -> None:
         self._met = 0  # hooks of the step under way
         self._steps = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The steps since the experience or the epoch began."""
+        return {"steps": self._steps}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned, between two steps."""
+        self._met, self._steps = 0, state["steps"]
 
     def start(self) -> None:
         """An experience or an epoch begins."""

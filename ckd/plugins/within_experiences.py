@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from avalanche.core import SupervisedPlugin
@@ -31,6 +31,14 @@ class WithinExperiences(SupervisedPlugin):  # type: ignore[misc]
             raise ConfigError("iterations between evaluations", expected="1 or more", received=every, fix="Try 10.")
         self.every, self._act = every, act
         self._step = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Iterations of the experience so far."""
+        return {"step": self._step}
+
+    def load_state_dict(self, state: Mapping[str, Any], strategy: Any) -> None:
+        """Restore what `state_dict` returned."""
+        self._step = state["step"]
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Count anew."""

@@ -1,0 +1,108 @@
+"""A loop of one's own that is killed at any step and run again ends bit for bit as one that was not."""
+
+import random
+
+import pytest
+import torch
+from shared import equal_bits
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from ckd import Engine, recipes
+from ckd.checkpoint import CheckpointError, Checkpoints, LoopCheckpoint
+from ckd.errors import ConfigError, ModelError
+
+
+class Killed(BaseException):
+    pass
+
+
+def net(width=6):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, width))
+
+
+def script(folder, data, *, die_at=0, own=False, every=3, model=net, epochs=2, size=20, workers=0, **settings):
+    """What a user runs: two epochs, a scheduler, a note, a draw before the batches."""
+    random.seed(1)
+    model = model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+    engine = Engine(recipes.der_plus_plus(memory_size=size))
+    given = {"model": model, "optimizer": optimizer, "engine": engine, "schedule": schedule, "settings": settings}
+    loop = LoopCheckpoint(folder, every=every, **given)
+    left = die_at
+    for x, y in loop.experiences(data):
+        engine.begin(y.unique().tolist())
+        kept = torch.rand(len(x)) < 0.9  # drawn again after a kill
+        generator = torch.Generator().manual_seed(5) if own else None
+        loader = DataLoader(TensorDataset(x[kept], y[kept]), batch_size=8, shuffle=True, generator=generator)
+        for _ in range(epochs):
+            for bx, by in loop.batches(loader):
+                optimizer.zero_grad()
+                engine.loss(model, bx, by).backward()
+                optimizer.step()
+                engine.after_update(optimizer)
+                left -= 1
+                if left == 0:
+                    raise Killed
+            schedule.step()
+        engine.end((x, y))
+        loop.notes.setdefault("accuracies", []).append(random.random())
+    files = Checkpoints(folder)
+    return files.read(files.names()[-1]).state()
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("kills", [(1,), (5, 1), (6,), (10, 4), (13, 2, 5)])
+def test_it_ends_the_same(tmp_path, blobs, kills, own):
+    wanted = script(tmp_path / "undisturbed", blobs(), own=own)
+    for at in kills:
+        with pytest.raises(Killed):
+            script(tmp_path / "killed", blobs(), own=own, die_at=at)
+    assert equal_bits(script(tmp_path / "killed", blobs(), own=own), wanted)
+    assert len(wanted["notes"]["accuracies"]) == 3
+
+
+def test_checkpoints_change_no_number(tmp_path, blobs):
+    ends = [script(tmp_path / f"every{every}", blobs(), every=every) for every in (0, 1)]
+    assert equal_bits(ends[0], ends[1])
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "match"),
+    [
+        ({"model": lambda: net(7)}, CheckpointError, "whose model"),
+        ({"size": 30}, CheckpointError, "whose memory size is 20 and not 30"),
+        ({"rate": 3}, CheckpointError, "whose rate"),
+    ],
+)
+def test_other_settings_are_refused(tmp_path, blobs, change, error, match):
+    with pytest.raises(Killed):
+        script(tmp_path, blobs(), die_at=5)
+    with pytest.raises(error, match=match):
+        script(tmp_path, blobs(), **change)
+
+
+def test_other_data_are_refused(tmp_path, blobs):
+    with pytest.raises(Killed):
+        script(tmp_path, blobs(), die_at=5)
+    with pytest.raises(CheckpointError, match="those that were learnt before"):
+        script(tmp_path, [(x, y.flip(0)) for x, y in blobs()])
+
+
+def test_a_head_that_has_not_grown_again_is_refused(tmp_path):
+    model = nn.Linear(2, 3)
+    given = {"optimizer": torch.optim.SGD(model.parameters(), lr=0.1)}
+    loop = LoopCheckpoint(tmp_path, model=model, **given)
+    for _ in loop.experiences([1]):
+        model.weight = nn.Parameter(torch.ones(4, 2))
+    model.weight = nn.Parameter(torch.ones(3, 2))
+    with pytest.raises(ModelError, match=r"expected weight \[4, 2\]; received \[3, 2\]"):
+        list(LoopCheckpoint(tmp_path, model=model, **given).experiences([1]))
+
+
+def test_a_number_that_cannot_work_is_refused(tmp_path):
+    model = nn.Linear(2, 3)
+    with pytest.raises(ConfigError, match="steps between checkpoints"):
+        LoopCheckpoint(tmp_path, model=model, optimizer=torch.optim.SGD(model.parameters(), lr=0.1), every=-2)
