@@ -20,7 +20,9 @@ from ckd.bench.result import writable_error
 from ckd.bench.spec import RunSpec
 from ckd.bench.training import run
 from ckd.errors import ConfigError, DataError, NonFiniteLossError, UnknownNameError
+from ckd.numbers import check_whole
 from ckd.recipes import get
+from ckd.seeds import MOST
 
 FIRST_SEED = 1000
 """Studies use seeds from here on, so that no stream, order or initial weight of theirs is one that is reported."""
@@ -156,9 +158,8 @@ def tune(
 def _check(recipe: str, space: Mapping[str, Range], trials: int, seeds: int) -> None:
     if not space:
         raise ConfigError("search space", expected="a range", received="none", fix="Add --search lr=0.03:0.3.")
-    for name, number in (("trials", trials), ("seeds", seeds)):
-        if number < 1:
-            raise ConfigError(name, expected="1 or more", received=number, fix="Leave it out.")
+    check_whole("trials", trials, least=1)
+    check_whole("seeds", seeds, least=1, most=MOST)
     known = {"lr", *get(recipe).defaults} - {"memory_size", "seed"}
     for name in space:
         if name not in known:
