@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from ckd.bench.planning import digest
-from ckd.bench.result import NETWORK
+from ckd.bench.result import NETWORK, UNREADABLE
 from ckd.bench.spec import NetworkFile, RunSpec
 from ckd.data import TensorStream
 from ckd.deploy import pack_network
@@ -102,10 +102,13 @@ def network_file(file: str | Path, name: str | None = None) -> NetworkFile:
     try:
         with safetensors.safe_open(str(file), "pt") as opened:
             facts = json.loads((opened.metadata() or {}).get("ckd", "{}")).get("facts", {})
-    except (SafetensorError, OSError, ValueError, AttributeError) as error:
+        named = facts.get("name")
+        if not isinstance(named, str | None):
+            raise TypeError(f"the name {named!r}")
+    except (SafetensorError, *UNREADABLE) as error:
         fix = "Save a network with safetensors.torch.save_file(model.state_dict(), file)."
         raise DataError(f"file {file}", expected="safetensors", received=error, fix=fix) from error
-    name = name or facts.get("name")
+    name = name or named
     if name is None:
         expected, fix = "the network's name", "Add --teacher-network NAME, or FILE.py:function."
         raise ConfigError(f"weights in {file}", expected=expected, received="none in the header", fix=fix)
