@@ -35,7 +35,7 @@ def opened(file: Path, what: str, *, expected: str, fix: str = "") -> Iterator[M
     """
     try:
         with file.open("rb") as read, np.load(read, allow_pickle=False) as content:
-            yield content
+            yield _Arrays(content)
     except CkdError:
         raise
     except (*UNREADABLE, *ARCHIVE) as error:
@@ -43,6 +43,25 @@ def opened(file: Path, what: str, *, expected: str, fix: str = "") -> Iterator[M
         numbers = "Save numbers: .astype('float32') for samples, .astype('int64') for labels."
         advice = fix or (numbers if "objects" in received else "Check the path.")
         raise DataError(f"{what} {file}", expected=expected, received=received, fix=advice) from error
+
+
+class _Arrays(Mapping[str, NDArray[Any]]):
+    """The entries of an archive; what is no array is refused, where numpy gives its bytes."""
+
+    def __init__(self, content: Any) -> None:
+        self._content = content
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        found = self._content[name]
+        if not isinstance(found, np.ndarray):
+            raise ValueError(f"no array in the entry {name}")
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._content.files)
+
+    def __len__(self) -> int:
+        return len(self._content.files)
 
 
 def _told(error: BaseException) -> str:

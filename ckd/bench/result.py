@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -178,6 +179,20 @@ def _matrix(content: dict[str, Any], of: str) -> AccuracyMatrix:
     if np.isnan(found.values[-1]).any():
         raise ValueError("a matrix without an accuracy at the end")
     return found
+
+
+def check_writable(out: Path, folder: Path) -> None:
+    """Make `folder`, below the output folder `out` or this itself, and try to write there.
+
+    Raises:
+        DataError: it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (OSError, ValueError) as error:  # of value, for a name with a null
+        raise writable_error(out, error) from error
 
 
 def writable_error(out: Path, error: object) -> DataError:

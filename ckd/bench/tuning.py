@@ -16,9 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 from ckd.bench.planning import plan
-from ckd.bench.result import writable_error
+from ckd.bench.result import check_writable
 from ckd.bench.spec import RunSpec
 from ckd.bench.training import run
+from ckd.bench.trials import claim, fail_dead
 from ckd.errors import ConfigError, DataError, NonFiniteLossError, UnknownNameError
 from ckd.numbers import check_whole
 from ckd.recipes import get
@@ -117,6 +118,9 @@ def tune(
             else trial.suggest_float(name, r.low, r.high, log=r.log)
             for name, r in space.items()
         }
+        if claim(trial) >= trials:
+            trial.study.stop()
+            raise optuna.TrialPruned
         try:
             found = [run(s, data_root=data_root, device=device).matrix.average_accuracy() for s in specs(values)]
         except NonFiniteLossError:
@@ -127,10 +131,7 @@ def tune(
 
     specs({name: r.low for name, r in space.items()})  # refuses what cannot work before anything is trained
     specs({name: r.high for name, r in space.items()})
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise writable_error(out, error) from error
+    check_writable(out, out)
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)  # what fails is raised, and said by ckd
     try:
         study = optuna.create_study(
@@ -142,10 +143,15 @@ def tune(
         )
     except Exception as error:  # whatever the database and its layers raise
         fix = "Name another folder with --out."
-        raise DataError(f"study in {out}", expected="study.db to be one", received=error, fix=fix) from error
+        received = str(error).split("\n")[0]
+        raise DataError(f"study in {out}", expected="study.db to be one", received=received, fix=fix) from error
+    fail_dead(study)
     finished = optuna.study.MaxTrialsCallback(trials, states=(optuna.trial.TrialState.COMPLETE,))
     if len(_complete(study)) < trials:
         study.optimize(accuracy, callbacks=[finished])
+    if not _complete(study):
+        fix = "Wait for it, and call this again."
+        raise DataError("study", expected="a finished trial", received="one that another process runs", fix=fix)
     if study.best_value <= 0:
         raise NonFiniteLossError("study", expected="a trial that works", received="none", fix="Search lower rates.")
     best: dict[str, float] = dict(study.best_params)

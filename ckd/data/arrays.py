@@ -186,7 +186,7 @@ def labels_of(name: str, values: Any) -> Tensor:
     numbers = np.issubdtype(y.dtype, np.number) and not np.issubdtype(y.dtype, np.complexfloating)
     whole = numbers and bool((np.isfinite(y) & (y == np.round(y))).all())
     flat = y.size == max(y.shape, default=1)
-    if not whole or not flat or (y.size and not 0 <= y.min() <= y.max() < 2**63):
+    if not whole or not flat or (y.size and not 0 <= float(y.min()) <= float(y.max()) < 2**63):
         told = f" of shape {y.shape}" if not flat else ""
         if numbers and y.size:
             told += f", lowest {y.min()}, highest {y.max()}"
