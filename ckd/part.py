@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -137,6 +138,22 @@ class EvaluationModel(Protocol):
     def evaluation_model(self, model: nn.Module) -> nn.Module:
         """The network that predicts in the place of `model`; `model` itself if nothing is to be changed."""
         ...
+
+
+def copy_of(model: nn.Module) -> nn.Module:
+    """A deep copy of a network; what it keeps of its last forward pass, as a recurrent state, is copied as values."""
+    kept = (value for module in model.modules() for value in _tensors(list(vars(module).values())))
+    graphs = {id(value): value.detach().clone() for value in kept if not value.is_leaf}
+    return copy.deepcopy(model, graphs)
+
+
+def _tensors(value: object) -> Iterator[Tensor]:
+    """The tensors in lists, tuples and dictionaries."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, list | tuple | dict):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(one)
 
 
 def refuse_heads_per_task(who: str, seen: ClassSet) -> None:

@@ -101,10 +101,15 @@ class Anchor(Part):
         """Pull the student back."""
         if not self._measured or not self.weight:
             return
+        if not math.isfinite(update.lr):
+            expected, received = "a momentum below 1", "one of 1 or more"
+            raise ConfigError("optimiser beside an anchor", expected=expected, received=received, fix="Try 0.9.")
         with torch.no_grad():
             weights = dict(update.model.named_parameters())
             pull = self.curvature.correction(self._displacement(weights), self.weight * update.lr)
             found = [name for name in pull if weights[name].requires_grad]
+            if not found:  # the predictions depend on no weight, as a saturated softmax does
+                return
             torch._foreach_sub_([weights[name] for name in found], [pull[name] for name in found])
 
     def _displacement(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

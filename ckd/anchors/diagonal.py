@@ -84,7 +84,7 @@ def mean_square_gradients(samples: FisherSamples, only: Collection[str] | None =
         logits = functional_call(network, {**every, **weights}, (x[None], task[None]))
         return F.cross_entropy(logits.masked_fill(~classes, -torch.inf), label[None])
 
-    of_each = _one_by_one(grad(loss)) if samples.per_task else _at_once(grad(loss))
+    of_each = _one_by_one(loss) if samples.per_task else _at_once(loss)
     size = max(1, min(256, ELEMENTS // sum(p.numel() for p in weights.values())))
     total = {name: torch.zeros_like(value) for name, value in weights.items()}
     for batch in samples.batches(size):
@@ -95,28 +95,40 @@ def mean_square_gradients(samples: FisherSamples, only: Collection[str] | None =
     return {name.removeprefix("model."): value / len(samples) for name, value in total.items()}
 
 
-def _at_once(of_one: Callable[..., dict[str, Tensor]]) -> Callable[..., dict[str, Tensor]]:
-    """`of_one` of each row, stacked: vectorised, where every layer of the model can be (a GRU cannot)."""
-    vectorised = vmap(of_one, in_dims=(None, 0, 0, 0, 0))
+def _at_once(loss: Callable[..., Tensor]) -> Callable[..., dict[str, Tensor]]:
+    """The gradient of each row's loss, stacked: vectorised, where every layer of the model can be.
+
+    A GRU cannot, nor a module that counts its calls in a buffer.
+    """
+    vectorised = vmap(grad(loss), in_dims=(None, 0, 0, 0, 0))
 
     def of_each(*columns: Any) -> dict[str, Tensor]:
         try:
             found: dict[str, Tensor] = vectorised(*columns)
         except RuntimeError:
-            found = _one_by_one(of_one)(*columns)
+            found = _one_by_one(loss)(*columns)
         return found
 
     return of_each
 
 
-def _one_by_one(of_one: Callable[..., dict[str, Tensor]]) -> Callable[..., dict[str, Tensor]]:
-    """`of_one` of each row, stacked: where the data decide which head is used, vmap cannot follow."""
+def _one_by_one(loss: Callable[..., Tensor]) -> Callable[..., dict[str, Tensor]]:
+    """The gradient of each row's loss, stacked: where the data decide which head is used, vmap cannot follow."""
 
     def of_each(weights: dict[str, Tensor], *columns: Tensor) -> dict[str, Tensor]:
-        found = [of_one(weights, *row) for row in zip(*columns, strict=True)]
-        return {name: torch.stack([row[name] for row in found]) for name in weights}
+        own = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
+        inputs, rows = list(own.values()), zip(*columns, strict=True)
+        found = [_gradients(loss(own, *row), inputs) for row in rows]
+        return {name: torch.stack(each) for name, each in zip(own, zip(*found, strict=True), strict=True)}
 
     return of_each
+
+
+def _gradients(loss: Tensor, weights: list[Tensor]) -> tuple[Tensor, ...]:
+    """The gradient of each weight; 0 for those that the loss does not depend on."""
+    if not loss.requires_grad:  # a head that no sample went through
+        return tuple(map(torch.zeros_like, weights))
+    return torch.autograd.grad(loss, weights, materialize_grads=True)
 
 
 class _Network(nn.Module):

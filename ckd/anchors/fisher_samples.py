@@ -6,7 +6,6 @@ arXiv:1905.12558).
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from torch.nn import functional as F
 
 from ckd.memory import Memory
 from ckd.outputs import call
-from ckd.part import Ending
+from ckd.part import Ending, copy_of
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class FisherSamples:
             chosen.add(rows)
         if not len(chosen):
             return None
-        measured = copy.deepcopy(model).eval().requires_grad_()
+        measured = copy_of(model).eval().requires_grad_()
         frozen = {name for name, parameter in ending.model.named_parameters() if not parameter.requires_grad}
         for name, parameter in measured.named_parameters():
             parameter.requires_grad_(name not in frozen)

@@ -22,7 +22,7 @@ from ckd.anchors.curvature import Displacement
 from ckd.anchors.diagonal import Diagonal
 from ckd.anchors.factors import Factors
 from ckd.anchors.fisher_samples import FisherSamples
-from ckd.errors import ConfigError
+from ckd.errors import ConfigError, NonFiniteLossError
 
 CHUNK = 100
 """Samples of one forward pass: a convolution has a row for each of their pixels."""
@@ -115,6 +115,11 @@ def _factors(samples: FisherSamples) -> dict[str, tuple[Tensor, Tensor]]:
             found[path] = a, g
             seen[path] += len(gradients) // positions
         samples.model.zero_grad()
+    for path, factors in found.items():
+        if not all(bool(factor.isfinite().all()) for factor in factors):
+            fix = "Lower the learning rate; a network whose eval mode gives NaN has no curvature."
+            received = "NaN or infinity"
+            raise NonFiniteLossError(f"curvature of {path}", expected="finite numbers", received=received, fix=fix)
     return {path: (a / len(samples), g / seen[path]) for path, (a, g) in found.items()}
 
 

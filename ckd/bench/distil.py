@@ -14,8 +14,10 @@ from ckd.bench.spec import NetworkFile, RunSpec
 from ckd.bench.teachers import loaded, network_file, network_for, read_network
 from ckd.data import TensorStream
 from ckd.errors import ConfigError
+from ckd.numbers import check_whole
 from ckd.outputs import check_path
 from ckd.recipes import get, pairs, protocol
+from ckd.seeds import MOST
 
 ALONE = "naive"
 """The recipe of a network that nobody teaches."""
@@ -84,14 +86,17 @@ def plan_distillation(
         missing = " and ".join(w for w, network in (("teacher", teacher), ("student", student)) if not network)
         fix = "Add --teacher NAME and --student NAME, from `ckd list`, or FILE.py:function of your own."
         raise ConfigError(f"{missing} for {data}", expected="a network", received="none", fix=fix)
-    if generations < 1 or (generations > 1 and not any(get(r).teacher == "past" for r in recipes)):
+    check_whole("generations", generations, least=1, most=MOST)
+    if teacher_epochs is not None:
+        check_whole("epochs of the teacher", teacher_epochs, least=1)
+    if generations > 1 and not any(get(r).teacher == "past" for r in recipes):
         expected, fix = "1, or more with born-again", "Leave it out, or add --recipe born-again."
         raise ConfigError("generations", expected=expected, received=generations, fix=fix)
     how = {"n_experiences": 1, **how}
     if teacher.endswith(".safetensors"):
         teachers: tuple[RunSpec | NetworkFile, ...] = (network_file(teacher, teacher_network),)
     else:
-        own = {**how, "network": teacher, **({"epochs": teacher_epochs} if teacher_epochs else {})}
+        own = {**how, "network": teacher, **({} if teacher_epochs is None else {"epochs": teacher_epochs})}
         teachers = tuple(plan(data, ALONE, seed=seed, **own) for seed in teacher_seeds)
     how = {**how, "network": student, "sparsity": sparsity}
     alone = tuple(plan(data, ALONE, seed=seed, **how) for seed in seeds)

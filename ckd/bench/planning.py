@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from ckd.data.registry import find
 from ckd.errors import ConfigError, DataError, UnknownNameError
 from ckd.modules import source_file
 from ckd.networks import check_network, layer_pairs
+from ckd.numbers import check_number, check_whole
 from ckd.objective import Objective
 from ckd.recipes import Recipe, get, pairs, protocol
 from ckd.teachers import Fixed
@@ -68,9 +68,15 @@ def plan(
     found, chosen = find(benchmark, stream), get(recipe)
     recipe = chosen.name
     remembers = "memory_size" in chosen.defaults
-    if memory_size < 0:
-        raise ConfigError("memory size", expected="a whole number from 0", received=memory_size, fix="Try 200.")
+    check_whole("seed", seed, fix="Take 0, 1, 2, ...")
+    check_whole("memory size", memory_size, fix="Try 200.")
+    if lr is not None:
+        check_number("learning rate", lr, fits="above 0", fix=USUAL)
+    if samples_per_class not in (None, "all"):
+        check_whole("samples per class", samples_per_class, least=1, fix="Leave it out, or write all.")
     rule = protocol(benchmark, recipe, memory_size, variant)
+    student = rule.network if network is None else network
+    samples = rule.samples_per_class if samples_per_class is None else samples_per_class
     for own in {"memory_size", "seed"} & (settings or {}).keys():
         raise ConfigError(
             "settings", expected="hyper-parameters of the recipe", received=own, fix="It has an argument of its own."
@@ -78,7 +84,7 @@ def plan(
     wanted = chosen.settings(**{**rule.settings, **(settings or {})})
     wanted = {k: v for k, v in wanted.items() if k not in ("memory_size", "seed", "steps")}
     if "layers" in wanted and teachers:
-        wanted["layers"] = _layers(wanted["layers"], network or rule.network, teachers)
+        wanted["layers"] = _layers(wanted["layers"], student, teachers)
     given = {
         "epochs": epochs,
         "batch size": batch_size,
@@ -100,8 +106,8 @@ def plan(
         epochs=rule.epochs if epochs is None else epochs,
         batch_size=rule.batch_size if batch_size is None else batch_size,
         lr=float(rule.lr if lr is None else lr),
-        network=network or rule.network,
-        samples_per_class=None if samples_per_class == "all" else samples_per_class or rule.samples_per_class,
+        network=student,
+        samples_per_class=None if samples == "all" else samples,
         settings=wanted,
         validate=validate,
         precision=precision,
@@ -117,7 +123,7 @@ def plan(
         teachers=tuple(teachers),
         data=digest(Path(benchmark) if benchmark.endswith(".npz") else source_file(benchmark)),
         code=digest(source_file(recipe)),
-        network_code=digest(source_file(network or rule.network)),
+        network_code=digest(source_file(student)),
         source=rule.source + (f"; changed: {', '.join(changed)}" if changed else ""),
     )
     if precision not in ("float32", "bfloat16"):
@@ -128,32 +134,31 @@ def plan(
     if not isinstance(objective, Objective):
         fix = "End it with `return objective`."
         raise ConfigError(f"recipe {recipe!r}", expected="an Objective", received=repr(objective), fix=fix)
+    _check_numbers(spec)
     if average:
         objective.with_average(average)
-    if not 0 <= spec.lr_end <= 1:
-        raise ConfigError("end of the learning rate", expected="from 0 to 1", received=lr_end, fix="Try 0.1.")
-    if not 0 <= sparsity < 1:
-        raise ConfigError("sparsity", expected="from 0 to below 1", received=sparsity, fix="Try 0.9.")
-    if not isinstance(evaluate_every, int) or evaluate_every < 0:
-        expected, fix = "a whole number of steps, or 0 for none", "Try 10."
-        raise ConfigError("evaluate every", expected=expected, received=evaluate_every, fix=fix)
-    if spec.n_experiences is not None and spec.n_experiences < 1:
-        raise ConfigError(
-            "experiences", expected="1 or more", received=n_experiences, fix="Leave it out for the usual."
-        )
-    if not 0 <= spec.momentum < 1:
-        raise ConfigError("momentum", expected="from 0 to below 1", received=momentum, fix="Try 0.9.")
-    if not 0 <= spec.weight_decay < math.inf:
-        raise ConfigError("weight decay", expected="0 or more", received=weight_decay, fix="Try 0.0005.")
-    for name, value in (
-        ("epochs", spec.epochs),
-        ("batch size", spec.batch_size),
-        ("passes", spec.passes),
-        ("learning rate", spec.lr),
-    ):
-        if not value > 0:
-            raise ConfigError(name, expected="above 0", received=value, fix="Leave it out to use the protocol's.")
     return spec
+
+
+USUAL = "Leave it out to use the protocol's."
+
+
+def _check_numbers(spec: RunSpec) -> None:
+    """Refuse numbers that cannot work."""
+    for what, value, least in (
+        ("epochs", spec.epochs, 1),
+        ("batch size", spec.batch_size, 1),
+        ("passes", spec.passes, 1),
+        ("experiences", spec.n_experiences, 1),
+        ("evaluate every", spec.evaluate_every, 0),
+    ):
+        if value is not None:
+            check_whole(what, value, least=least, fix=USUAL if least else "0 is for none.")
+    check_number("end of the learning rate", spec.lr_end, fits="from 0 to 1", fix="Try 0.1.")
+    check_number("average", spec.average, fits="from 0 to below 1", fix="Try 0.99.")
+    check_number("sparsity", spec.sparsity, fits="from 0 to below 1", fix="Try 0.9.")
+    check_number("momentum", spec.momentum, fits="from 0 to below 1", fix="Try 0.9.")
+    check_number("weight decay", spec.weight_decay, fix="Try 0.0005.")
 
 
 def _check_teachers(recipe: Recipe, spec: RunSpec) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -12,8 +13,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ckd.bench.code import CODE
 from ckd.bench.spec import RunSpec
+from ckd.bench.typed import check
 from ckd.errors import DataError
 from ckd.evaluation import AccuracyMatrix, Predictions, Within
 
@@ -25,6 +29,10 @@ DIVERGED = "diverged.json"
 
 FORMAT = 2
 """Of `result.json`; files without a number are of format 1, which has no digest of the code."""
+
+
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError)
+"""What reading a file of JSON raises that holds something else than it should."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +151,8 @@ def load(file: Path) -> Result:
         if (newer := content.get("format", 1)) > FORMAT:
             raise ValueError(f"format {newer}, newer than {FORMAT}: a later version of ckd wrote it")
         spec = RunSpec.of(content)
+        for name, kind in (("seconds", dict[str, float]), ("memory_bytes", dict[str, int]), ("made", dict[str, str])):
+            check(name, content[name], kind)
         return Result(
             spec,
             _matrix(content, ""),
@@ -151,10 +161,10 @@ def load(file: Path) -> Result:
             content["seconds"],
             content["memory_bytes"],
             content["made"],
-            steps=content.get("steps", 0),
+            steps=int(content.get("steps", 0)),
             within=[Within(int(n), int(s), tuple(map(float, found))) for n, s, found in content.get("within", [])],
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except UNREADABLE as error:
         raise DataError(
             f"result {file}",
             expected="a result.json that this version can read",
@@ -165,7 +175,24 @@ def load(file: Path) -> Result:
 
 def _matrix(content: dict[str, Any], of: str) -> AccuracyMatrix:
     rows, initial = content[f"{of}accuracy_matrix"], content[f"{of}initial_accuracy"]
-    return AccuracyMatrix.from_json(json.dumps({"rows": rows, "initial": initial}))
+    found = AccuracyMatrix.from_json(json.dumps({"rows": rows, "initial": initial}))
+    if np.isnan(found.values[-1]).any():
+        raise ValueError("a matrix without an accuracy at the end")
+    return found
+
+
+def check_writable(out: Path, folder: Path) -> None:
+    """Make `folder`, below the output folder `out` or this itself, and try to write there.
+
+    Raises:
+        DataError: it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (OSError, ValueError) as error:  # of value, for a name with a null
+        raise writable_error(out, error) from error
 
 
 def writable_error(out: Path, error: object) -> DataError:

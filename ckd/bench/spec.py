@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ckd.bench.typed import check_fields
 from ckd.names import short_name
 from ckd.recipes import protocol
 
@@ -26,6 +27,16 @@ class NetworkFile:
     network: str
     file: str
     digest: str
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> NetworkFile:
+        """From what `asdict` made of it.
+
+        Raises:
+            TypeError: values of other types.
+        """
+        check_fields(cls, content)
+        return cls(**content)
 
 
 @dataclass(frozen=True)
@@ -87,10 +98,15 @@ class RunSpec:
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> RunSpec:
-        """From what `asdict` made of it, or a dictionary that holds that and more."""
+        """From what `asdict` made of it, or a dictionary that holds that and more.
+
+        Raises:
+            TypeError: values of other types.
+        """
         given = {name: content[name] for name in cls.__dataclass_fields__ if name in content}
+        check_fields(cls, given)
         teachers = given.pop("teachers", ())
-        return cls(**given, teachers=tuple(NetworkFile(**t) if "file" in t else cls.of(t) for t in teachers))
+        return cls(**given, teachers=tuple(NetworkFile.of(t) if "file" in t else cls.of(t) for t in teachers))
 
     @property
     def label(self) -> str:

@@ -14,7 +14,7 @@ from ckd.bench.cluster import RayCluster, on_cluster
 from ckd.bench.finished import by_other_code, check_code, finished
 from ckd.bench.jobs import one_by_one, side_by_side
 from ckd.bench.progress import SuiteProgress
-from ckd.bench.result import Result, save, save_diverged, writable_error
+from ckd.bench.result import Result, check_writable, save, save_diverged
 from ckd.bench.saving import Saving
 from ckd.bench.spec import RunSpec
 from ckd.bench.tables import Published, by_method, table
@@ -116,10 +116,7 @@ def run_all(
         fix = "The cluster does as many runs at a time as it has room for."
         raise ConfigError("jobs", expected="none on a cluster", received=jobs, fix=fix)
     specs = unique(specs)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise writable_error(out, error) from error
+    check_writable(out, out)
     if cluster is None:
         check_device(device)
     else:
@@ -150,6 +147,8 @@ def run_all(
                 saving.remove(spec)
     diverged: dict[int, str] = {}
     missing = {i: spec for i, spec in enumerate(specs) if i not in found}
+    for spec in missing.values():
+        check_writable(out, out / spec.folder)  # before anything is trained whose result would be lost
     contents = {file: read_network(file) for spec in missing.values() for file in _teachers(spec, out)}
     todo = {
         i: partial(
@@ -251,7 +250,10 @@ def compare(
         curves = {label: [r.matrix for r in group] for label, group in by_method(found).items()}
         seeds = len({r.spec.seed for r in found})
         over = f" (mean ± standard deviation over {seeds} seeds)" if seeds > 1 else " (one seed)"
-        plot_forgetting(curves, out / plot, title=f"{name}: what is remembered{over}")
+        try:
+            plot_forgetting(curves, out / plot, title=f"{name}: what is remembered{over}")
+        except OSError as error:
+            console.print(f"{plot} cannot be written: {error}", style="red", highlight=False, markup=False)
     console.print(f"results and {', '.join(plots)} are in {out}", highlight=False)
 
 

@@ -12,11 +12,12 @@ from safetensors import SafetensorError
 from torch import nn
 
 from ckd.bench.planning import digest
-from ckd.bench.result import NETWORK
+from ckd.bench.result import NETWORK, UNREADABLE
 from ckd.bench.spec import NetworkFile, RunSpec
 from ckd.data import TensorStream
 from ckd.deploy import pack_network
 from ckd.errors import ConfigError, DataError, ModelError
+from ckd.modules import is_path
 from ckd.networks import check_network, network
 from ckd.teachers import Ensemble, Fixed, Teacher
 
@@ -95,17 +96,24 @@ def network_file(file: str | Path, name: str | None = None) -> NetworkFile:
 
     Raises:
         DataError: no such file, or no safetensors.
-        ConfigError: a file that does not say which network it is of.
+        ConfigError: a file that does not say which network it is of, or that names code of somebody's own.
         UnknownNameError: no such network.
     """
     found = digest(Path(file))
     try:
         with safetensors.safe_open(str(file), "pt") as opened:
             facts = json.loads((opened.metadata() or {}).get("ckd", "{}")).get("facts", {})
-    except (SafetensorError, OSError, ValueError, AttributeError) as error:
+        named = facts.get("name")
+        if not isinstance(named, str | None):
+            raise TypeError(f"the name {named!r}")
+    except (SafetensorError, *UNREADABLE) as error:
         fix = "Save a network with safetensors.torch.save_file(model.state_dict(), file)."
         raise DataError(f"file {file}", expected="safetensors", received=error, fix=fix) from error
-    name = name or facts.get("name")
+    if name is None and named is not None and is_path(named):
+        fix = f"If you trust that code: --teacher-network {named}."
+        expected, received = "a network of ckd, as no code that a file names is run", repr(named)
+        raise ConfigError(f"weights in {file}", expected=expected, received=received, fix=fix)
+    name = name or named
     if name is None:
         expected, fix = "the network's name", "Add --teacher-network NAME, or FILE.py:function."
         raise ConfigError(f"weights in {file}", expected=expected, received="none in the header", fix=fix)

@@ -107,11 +107,13 @@ def run(
 def check_device(name: str) -> torch.device:
     """The device called `name`, if it is there."""
     try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
+        found = torch.zeros(1, device=name)
+        found.item()  # not on "meta", which has no values
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise ConfigError(
             "device", expected="cpu, or cuda where there is one", received=repr(name), fix="Use --device cpu."
         ) from error
+    return found.device
 
 
 def _evaluation_batch(model: nn.Module, device: torch.device) -> int:

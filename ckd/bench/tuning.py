@@ -17,14 +17,17 @@ from rich.table import Table
 
 from ckd.bench.distil import plan_distillation
 from ckd.bench.planning import plan
-from ckd.bench.result import writable_error
+from ckd.bench.result import check_writable
 from ckd.bench.search_space import Choice, Range, Space
 from ckd.bench.spec import RunSpec
 from ckd.bench.suite import run_all, teachers_of
 from ckd.bench.teachers import file_of, read_network
 from ckd.bench.training import run
+from ckd.bench.trials import claim, fail_dead
 from ckd.errors import ConfigError, DataError, NonFiniteLossError, UnknownNameError
+from ckd.numbers import check_whole
 from ckd.recipes import get
+from ckd.seeds import MOST
 
 FIRST_SEED = 1000
 """Studies use seeds from here on, so that no stream, order or initial weight of theirs is one that is reported."""
@@ -74,13 +77,13 @@ def tune(
     out, console = Path(out), console or Console()
     search = _Search(benchmark, recipe, space, seeds, teacher, dict(fixed or {}), protocol)
     search.check(trials)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise writable_error(out, error) from error
+    check_writable(out, out)
     running: dict[str, Any] = {"data_root": data_root, "device": device}
 
     def accuracy(trial: Any) -> float:
+        if claim(trial) >= trials:
+            trial.study.stop()
+            raise optuna.TrialPruned
         values = search.suggest(trial)
         specs = search.specs(values)
         teachers, quiet = teachers_of(specs), Console(quiet=True)
@@ -107,10 +110,15 @@ def tune(
         )
     except Exception as error:  # whatever the database and its layers raise
         fix = "Name another folder with --out."
-        raise DataError(f"study in {out}", expected="study.db to be one", received=error, fix=fix) from error
+        received = str(error).split("\n")[0]
+        raise DataError(f"study in {out}", expected="study.db to be one", received=received, fix=fix) from error
+    fail_dead(study)
     finished = optuna.study.MaxTrialsCallback(trials, states=(optuna.trial.TrialState.COMPLETE,))
     if len(_complete(study)) < trials:
         study.optimize(accuracy, callbacks=[finished])
+    if not _complete(study):
+        fix = "Wait for it, and call this again."
+        raise DataError("study", expected="a finished trial", received="one that another process runs", fix=fix)
     if study.best_value <= 0:
         raise NonFiniteLossError("study", expected="a trial that works", received="none", fix="Search lower rates.")
     best: dict[str, Any] = dict(study.best_params)
@@ -201,9 +209,8 @@ class _Search:
         """Refuse, before anything is trained, what cannot work."""
         if not self.space:
             raise ConfigError("search space", expected="a range", received="none", fix="Add --search lr=0.03:0.3.")
-        for name, number in (("trials", trials), ("seeds", self.seeds)):
-            if number < 1:
-                raise ConfigError(name, expected="1 or more", received=number, fix="Leave it out.")
+        check_whole("trials", trials, least=1)
+        check_whole("seeds", self.seeds, least=1, most=MOST)
         for name in {"recipe", "teacher"} & self.space.keys():
             if isinstance(self.space[name], Range):
                 fix = f"For example {name}={'kd,dkd' if name == 'recipe' else 'small-resnet,wide-resnet'}."

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import io
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from ckd.cli.arguments import parser
 from ckd.errors import CkdError
@@ -18,10 +20,17 @@ __all__ = ["main", "parser", "script"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0, 2 for an error that ckd explains, 130 or 143 for a signal."""
     arguments = parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal of ASCII shows ? for ±
     try:
         with handling(raise_interrupted, signal.SIGTERM):
             arguments.act(arguments)
+            sys.stdout.flush()
     except CkdError as error:
+        print(f"ckd: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # a full disk, or output that nobody reads
         print(f"ckd: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as ended:
@@ -46,6 +55,7 @@ def script() -> int:
 def _end(status: list[int]) -> None:
     """End the process, unless an error is on its way out."""
     if status:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                stream.flush()
         os._exit(status[0])

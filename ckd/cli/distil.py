@@ -19,7 +19,8 @@ from ckd.cli.shared import (
     settings_of,
     training_of,
 )
-from ckd.seeds import parse_seeds
+from ckd.numbers import check_whole
+from ckd.seeds import MOST, parse_seeds
 
 EXPORTS = ("onnx", "int8", "program")
 
@@ -71,6 +72,7 @@ _DATA = (
 def act(arguments: argparse.Namespace) -> None:
     """Train a teacher, the student alone and with the teacher, and compare them."""
     seeds, recipes = parse_seeds(arguments.seeds), tuple(dict.fromkeys(arguments.recipe or ["kd"]))
+    check_whole("teachers", arguments.teachers, least=1, most=MOST)
     check_names(arguments.data, recipes, arguments.teacher, arguments.student, arguments.teacher_network)
     from rich.console import Console
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ckd.data.preparation import Preparation, PreparationStep, Scale
@@ -144,29 +145,35 @@ def check_labels(samples: tuple[int, int], labels: tuple[Tensor, Tensor]) -> Non
 
 
 def _samples(name: str, values: Any) -> Tensor:
-    found = values.detach().cpu() if isinstance(values, Tensor) else np.require(values, requirements=("C", "W"))
-    kind = str(found.dtype).removeprefix("torch.")
-    if found.ndim < 2 or not (kind == "uint8" or "float" in kind):
+    found = _array(name, values)
+    if (
+        found.ndim < 2
+        or 0 in found.shape[1:]
+        or not (found.dtype == np.uint8 or np.issubdtype(found.dtype, np.floating))
+    ):
         raise DataError(
             name,
             expected="uint8 or floating samples of at least 2 dimensions",
-            received=f"{kind} of shape {tuple(found.shape)}",
+            received=f"{found.dtype} of shape {tuple(found.shape)}",
             fix="Convert with .astype('uint8') or .astype('float32'); reshape to (N, features).",
         )
-    x = found if isinstance(found, Tensor) else torch.from_numpy(found)
+    if found.dtype != np.uint8:
+        with np.errstate(over="ignore"):
+            found = found.astype(np.float32, copy=False)
+    x = torch.from_numpy(np.require(found, requirements=("C", "W")))
     if x.is_floating_point() and not bool(x.isfinite().all()):
         bad = int((~x.flatten(1).isfinite().all(1)).nonzero()[0, 0])
         raise DataError(
             name,
-            expected="finite numbers",
+            expected="finite numbers, as float32",
             received=f"NaN or infinity in sample {bad}",
-            fix="Fill the gaps or leave these samples out.",
+            fix="Fill the gaps or leave these samples out; scale numbers beyond 3e38.",
         )
     if x.dim() == 3:
         x = x[:, None]
     elif x.dim() == 4 and x.shape[-1] in (1, 3) and x.shape[1] not in (1, 3):
         x = x.permute(0, 3, 1, 2)
-    return (x.float() if x.is_floating_point() else x).contiguous()
+    return x.contiguous()
 
 
 def labels_of(name: str, values: Any) -> Tensor:
@@ -175,15 +182,37 @@ def labels_of(name: str, values: Any) -> Tensor:
     Raises:
         DataError: what is no whole number from 0.
     """
-    y = np.asarray(values.cpu() if isinstance(values, Tensor) else values).ravel()
+    y = _array(name, values)
     numbers = np.issubdtype(y.dtype, np.number) and not np.issubdtype(y.dtype, np.complexfloating)
     whole = numbers and bool((np.isfinite(y) & (y == np.round(y))).all())
-    if not whole or (len(y) and y.min() < 0):
-        lowest = f", lowest {y.min()}" if numbers and len(y) else ""
+    flat = y.size == max(y.shape, default=1)
+    if not whole or not flat or (y.size and not 0 <= float(y.min()) <= float(y.max()) < 2**63):
+        told = f" of shape {y.shape}" if not flat else ""
+        if numbers and y.size:
+            told += f", lowest {y.min()}, highest {y.max()}"
         raise DataError(
             name,
-            expected="whole numbers from 0",
-            received=f"{y.dtype}{lowest}",
+            expected="whole numbers from 0, one for each sample",
+            received=f"{y.dtype}{told}",
             fix="Number the classes 0, 1, 2, ... (sklearn.preprocessing.LabelEncoder does).",
         )
-    return torch.from_numpy(y.astype(np.int64))
+    return torch.from_numpy(y.ravel().astype(np.int64))
+
+
+def _array(name: str, values: Any) -> NDArray[Any]:
+    """What was given, as numpy has it.
+
+    Raises:
+        DataError: rows of different lengths, a tensor that is sparse, quantised or without values, hidden entries.
+    """
+    try:
+        if isinstance(values, Tensor):
+            plain = values.detach().cpu()
+            return np.asarray(plain.float() if plain.is_floating_point() and plain.element_size() < 4 else plain)
+        if not np.ma.is_masked(values):
+            return np.asarray(values)
+        received = "a masked array"
+    except (ValueError, TypeError, RuntimeError) as error:
+        received = str(error).split("\n")[0][:200]
+    fix = "Give it a dense array, as numpy.stack makes of samples of one shape."
+    raise DataError(name, expected="a whole array of numbers", received=received, fix=fix)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -122,5 +123,12 @@ def without_inactive(logits: Tensor, active: ClassSet | None, tasks: Tensor | No
 
 
 def rate_of(optimizer: torch.optim.Optimizer) -> float:
-    """How far a step goes along a steady gradient: the largest lr / (1 - momentum) of its groups; 0 without an lr."""
-    return float(max(group.get("lr", 0.0) / (1 - group.get("momentum", 0.0)) for group in optimizer.param_groups))
+    """How far a step goes along a steady gradient: the largest lr / (1 - momentum) of its groups; 0 without an lr.
+
+    Infinity for a momentum of 1 or more, which never comes to rest.
+    """
+    return max(_rate(group.get("lr", 0.0), group.get("momentum", 0.0)) for group in optimizer.param_groups)
+
+
+def _rate(lr: float, momentum: float) -> float:
+    return float(lr / (1 - momentum)) if momentum < 1 else math.inf

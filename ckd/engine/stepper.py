@@ -16,6 +16,7 @@ from ckd.engine.loss_record import LossRecord
 from ckd.engine.passes import Passes
 from ckd.engine.plan import STREAM
 from ckd.engine.rehearsal import Prepare
+from ckd.engine.same_student import Left, belongs, left_by
 from ckd.engine.training_step import TrainingStep
 from ckd.errors import ConfigError
 from ckd.objective.batch import Batch
@@ -50,9 +51,11 @@ class Stepper:
         self._step: TrainingStep | None = None
         self._student: weakref.ref[nn.Module] | None = None
         self._stored: tuple[Tensor, Tensor | None] | None = None
+        self._left: Left = {}  # of the student, when this was pickled
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, **dict.fromkeys(("_passes", "_step", "_student", "_stored"))}
+        left = self._left if self.student is None else left_by(self.student)
+        return {**self.__dict__, **dict.fromkeys(("_passes", "_step", "_student", "_stored")), "_left": left}
 
     @property
     def student(self) -> nn.Module | None:
@@ -78,6 +81,10 @@ class Stepper:
         if self._student is not None and known is not student and accepted:
             expected, received = "the student that it trained before", "another one"
             raise ConfigError(f"objective {self.objective.name!r}", expected=expected, received=received, fix=ONE_RUN)
+        if self._student is None and not belongs(student, self._left):
+            expected, received = "the student that it was pickled beside", "another one, or other weights"
+            fix = "Pickle the model together with it, or load its weights first."
+            raise ConfigError(f"objective {self.objective.name!r}", expected=expected, received=received, fix=fix)
 
     def step(
         self,

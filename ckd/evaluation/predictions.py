@@ -7,7 +7,6 @@ probability of the first, that of the label minus it, the sum of squared probabi
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from ckd.errors import DataError
 from ckd.evaluation.accuracy_matrix import AccuracyMatrix
+from ckd.npz import opened
 
 VERSION = 1
 
@@ -54,8 +54,15 @@ class Predictions:
     def __post_init__(self) -> None:
         samples, evaluations = (len(self.trained), len(self.labels)), (len(self.trained), len(self.sizes))
         wide = (self.predicted, self.among_known, self.log_confidence, self.log_ratio, self.squares)
+        whole = (self.labels, self.sizes, self.trained, self.predicted, self.among_known)
         if (
-            self.evaluated.shape != evaluations
+            any(found.dtype.kind not in "iu" for found in whole)
+            or self.evaluated.dtype != np.bool_
+            or any(found.dtype.kind != "f" for found in wide[2:])
+            or self.evaluated.shape != evaluations
+            or not len(self.trained)
+            or bool((np.diff(self.trained.astype(np.int64)) <= 0).any())
+            or bool((self.sizes < 0).any())
             or int(self.sizes.sum()) != len(self.labels)
             or any(found.shape != samples for found in wide)
         ):
@@ -92,9 +99,9 @@ class Predictions:
         """Write a compressed .npz of these arrays, whole or not at all."""
         part = file.with_suffix(f".{os.getpid()}.part")
         try:
-            with part.open("wb") as opened:
+            with part.open("wb") as written:
                 arrays = {field.name: getattr(self, field.name) for field in fields(self)}
-                np.savez_compressed(opened, version=np.array(VERSION), **arrays)
+                np.savez_compressed(written, version=np.array(VERSION), **arrays)
             os.replace(part, file)
         finally:
             part.unlink(missing_ok=True)
@@ -106,18 +113,11 @@ class Predictions:
         Raises:
             DataError: not a file of this version; nothing in it is ever unpickled.
         """
-        try:
-            with file.open("rb") as opened, np.load(opened, allow_pickle=False) as found:
-                if int(found["version"]) > VERSION:
-                    raise ValueError(f"version {int(found['version'])}, newer than {VERSION}")
-                return cls(**{field.name: found[field.name] for field in fields(cls)})
-        except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-            raise DataError(
-                f"predictions {file}",
-                expected="a file that a run has written",
-                received=repr(error),
-                fix="Remove it; metrics that need it are then left out.",
-            ) from error
+        fix = "Remove it; metrics that need it are then left out."
+        with opened(file, "predictions", expected="a file that a run has written", fix=fix) as found:
+            if int(found["version"]) > VERSION:
+                raise ValueError(f"version {int(found['version'])}, newer than {VERSION}")
+            return cls(**{field.name: found[field.name] for field in fields(cls)})
 
 
 @torch.no_grad()

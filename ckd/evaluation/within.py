@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from ckd.part import copy_of
 
 
 class Within(NamedTuple):
@@ -38,7 +39,7 @@ def accuracies(
         experiences: network inputs (N, ...) and labels (N,) of each; NaN is the accuracy on no samples.
         batch_size: samples in a forward pass.
     """
-    shown = copy.deepcopy(network).eval()
+    shown = copy_of(network).eval()
     device = next((p.device for p in shown.parameters()), torch.device("cpu"))
     found = []
     for inputs, labels in experiences:

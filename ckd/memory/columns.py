@@ -7,15 +7,25 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ckd.errors import DataError
+from ckd.errors import ConfigError, DataError
 from ckd.outputs import class_axis
+from ckd.part import tensor_bytes
 from ckd.rows import Rows
 
 
 def allocate(like: Rows, capacity: int, device: torch.device) -> Rows:
-    """Empty columns for `capacity` rows shaped and typed as those of `like`."""
-    made = {name: column.new_zeros((capacity, *column.shape[1:]), device=device) for name, column in like.items()}
-    return Rows(**made)
+    """Empty columns for `capacity` rows shaped and typed as those of `like`.
+
+    Raises:
+        ConfigError: more than there is memory for.
+    """
+    try:
+        columns = {name: c.new_zeros((capacity, *c.shape[1:]), device=device) for name, c in like.items()}
+    except (RuntimeError, TypeError) as error:  # of size, as nothing else is asked for
+        each = sum(tensor_bytes(column[:1]) for _, column in like.items())
+        received, fix = f"{capacity} samples of {each} bytes", "Use a smaller memory; 200 and 500 are customary."
+        raise ConfigError("memory size", expected=f"room on {device}", received=received, fix=fix) from error
+    return Rows(**columns)
 
 
 def check_kind(table: Rows, rows: Rows) -> None:

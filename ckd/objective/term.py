@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -93,8 +93,8 @@ class Term:
         if self.loss is not None and self.output.is_logits and not _takes_classes(self.loss):
             fix = "Give it that argument, or compare the output of a module: output=tap(...)."
             self._refuse("loss", "a loss of logits, loss(student, target, classes=None)", repr(self.loss), fix)
-        number = isinstance(self.weight, int | float)
-        if not callable(self.weight) and not (number and math.isfinite(self.weight)):
+        number = isinstance(self.weight, int | float) and not isinstance(self.weight, bool)
+        if not callable(self.weight) and not (number and abs(self.weight) < math.inf):
             expected = "a finite number or a function of the moment"
             self._refuse("weight", expected, repr(self.weight), "Use 0 to switch the term off.")
         taps = max(1, len(self.output.paths))
@@ -105,7 +105,7 @@ class Term:
         if self.groups is not all_classes and not self.output.is_logits:
             self._refuse("groups", "none, as they choose among logits", repr(self.groups), "Leave them out.")
 
-    def _refuse(self, what: str, expected: str, received: str, fix: str) -> None:
+    def _refuse(self, what: str, expected: str, received: str, fix: str) -> NoReturn:
         raise ConfigError(f"{what} of term {self.name!r}", expected=expected, received=received, fix=fix)
 
     @property
@@ -147,8 +147,18 @@ class Term:
         return not self.output.is_logits and takes_inputs(self.loss)
 
     def weight_at(self, moment: Moment) -> float:
-        """The weight at this moment."""
-        return float(self.weight(moment)) if callable(self.weight) else self.weight
+        """The weight at this moment.
+
+        Raises:
+            ConfigError: a function that returns no number.
+        """
+        if not callable(self.weight):
+            return self.weight
+        found = self.weight(moment)
+        try:
+            return float(found)
+        except (TypeError, ValueError, RuntimeError):
+            self._refuse("weight", "a number from its function", repr(found), "Return 0 to switch the term off.")
 
     def available(self, step: Step) -> bool:
         """Whether at this step there is anything to draw and to compare with."""
@@ -204,12 +214,14 @@ class Term:
             return by_sample(rows.sum(1) * 0, student)
         return by_sample(losses[0] if len(losses) == 1 else torch.stack(losses).sum(0), student)
 
-    def _checked(self, losses: Tensor, outputs: Tensor) -> Tensor:
-        if losses.shape != outputs.shape[:1]:
+    def _checked(self, losses: Any, outputs: Tensor) -> Tensor:
+        shape = getattr(losses, "shape", None)
+        if shape != outputs.shape[:1]:
             expected = f"one value for each sample, ({len(outputs)},)"
-            received = f"a tensor of shape {tuple(losses.shape)}"
+            received = repr(losses) if shape is None else f"a tensor of shape {tuple(shape)}"
             self._refuse("loss", expected, received, "Losses of ckd.losses do; with torch's use reduction='none'.")
-        return losses
+        found: Tensor = losses
+        return found
 
 
 def _takes_classes(loss: Any) -> bool:

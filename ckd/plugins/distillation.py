@@ -191,6 +191,7 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
     def before_eval(self, strategy: Any, **kwargs: Any) -> None:
         """Put another network in the student's place, if the objective says so."""
         self.after_eval(strategy)
+        self._criterion.restore(strategy)  # if a step was interrupted before its criterion was called
         model = self.engine.evaluation_model(strategy.model, self.evaluated)
         if model is not strategy.model:
             self._student, strategy.model = strategy.model, model

@@ -81,8 +81,11 @@ class AccuracyRecorder(SupervisedPlugin):  # type: ignore[misc]
     def after_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Note the experience's accuracy."""
         experience = strategy.experience.logging()
-        if experience.origin_stream.name == self.stream and self._correct is not None:
+        if experience.origin_stream.name == self.stream:
             row = self._rows.setdefault(self._trained, {})
+            row[experience.current_experience] = float("nan"), float("nan")
+            if self._correct is None:  # without samples there is no accuracy
+                return
             anywhere, among_known = (count / self._total for count in self._correct.tolist())
             row[experience.current_experience] = anywhere, among_known
             if self._batches:

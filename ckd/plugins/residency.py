@@ -49,12 +49,12 @@ def read(dataset: AvalancheDataset[Any]) -> Resident:
     Raises:
         NotResidentError: with the reason, if a part of it is not known.
     """
+    if not len(dataset):
+        raise NotResidentError("the data set is empty")
     flat = dataset._flat_data
     leaves: list[Leaf] = []
     which, row = _walk(flat, flat._transform_groups.current_group, leaves, Transforms())
-    if not leaves:
-        raise NotResidentError("the data set is empty")
-    parts = [Part(leaves[i], which == i, row[which == i]) for i in torch.unique(which).tolist() or [0]]
+    parts = [Part(leaves[i], which == i, row[which == i]) for i in torch.unique(which).tolist()]
     if any(part.steps != parts[0].steps for part in parts):
         raise NotResidentError("its parts have different transforms")
     targets = torch.empty(len(row), dtype=parts[0].leaf.targets.dtype)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar, cast
@@ -16,6 +15,7 @@ from typing import Any, Literal, TypeVar, cast
 from ckd.errors import ConfigError, UnknownNameError
 from ckd.modules import defaults_of, is_path, named
 from ckd.names import known_as
+from ckd.numbers import LARGEST_FLOAT, shown
 from ckd.objective import Objective
 
 Strategy = Literal["Naive", "Cumulative", "JointTraining"]
@@ -61,11 +61,15 @@ class Recipe:
 
         Raises:
             UnknownNameError: a hyper-parameter that the recipe does not have.
-            ConfigError: a value that is not a number, or not a whole number where it must be.
+            ConfigError: a value that is not a number, or not a whole number where it must be; below 0, for ckd's own
+                recipes.
         """
-        for name in wanted:
+        for name, value in wanted.items():
             if name not in self.defaults:
                 raise UnknownNameError.of(f"hyper-parameter of {self.name}", name, self.defaults)
+            if isinstance(value, int | float) and value < 0 and self.build.__module__.startswith("ckd."):
+                fix = f"Leave it out for {self.defaults[name]}."
+                raise ConfigError(f"hyper-parameter {name!r}", expected="0 or more", received=shown(value), fix=fix)
         return {**self.defaults, **{name: _like(self.defaults[name], name, v) for name, v in wanted.items()}}
 
 
@@ -75,13 +79,13 @@ def _like(default: Any, name: str, value: Any) -> Any:
         return None
     if isinstance(default, str):
         return str(value)
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_FLOAT
     if not number or (not isinstance(default, float) and value != int(value)):
         kind = "a number" if isinstance(default, float) else "a whole number"
         raise ConfigError(
             f"hyper-parameter {name!r}",
             expected=kind,
-            received=repr(value),
+            received=shown(value),
             fix=f"Try {10 if default is None else default}.",
         )
     return float(value) if isinstance(default, float) else int(value)

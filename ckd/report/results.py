@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ckd.bench.result import DIVERGED, FILE, PREDICTIONS, Result, load
+from ckd.bench.result import DIVERGED, FILE, PREDICTIONS, UNREADABLE, Result, load
 from ckd.errors import CkdError, DataError
 from ckd.evaluation import Predictions
 from ckd.evaluation.calibration import reliability
@@ -205,7 +205,7 @@ def _files(folders: Sequence[str | Path], name: str) -> list[Path]:
 def _reason(file: Path) -> str:
     try:
         return str(json.loads(file.read_text())["diverged"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except UNREADABLE:
         return "the file says no more"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ckd.bench.result import UNREADABLE
 from ckd.bench.suite_file import SUITE
 from ckd.report.results import Run
 
@@ -48,7 +49,7 @@ def load_suites(folders: Sequence[str | Path]) -> Suites:
                 for recipe, size, percent in content["published"]
             ]
             title, source, against = str(content["title"]), str(content["source"]), content["against"]
-        except (OSError, ValueError, KeyError, TypeError):
+        except UNREADABLE:
             continue
         published |= dict(numbers)
         titles.append(title)

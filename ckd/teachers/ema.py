@@ -6,7 +6,6 @@ Arani et al. 2022 (CLS-ER), arXiv:2201.12604, algorithm 1.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from ckd.classes import Classes
 from ckd.errors import ConfigError
-from ckd.part import Ending, Update
+from ckd.part import Ending, Update, copy_of
 from ckd.teachers.teacher import Frozen, Teacher
 
 
@@ -58,7 +57,7 @@ class Ema(Teacher):
         shapes = {name: value.shape for name, value in model.state_dict().items()}
         if self.ready and shapes == {name: value.shape for name, value in known.items()}:
             return
-        fresh = copy.deepcopy(model)
+        fresh = copy_of(model)
         for name, value in fresh.state_dict().items():
             if name in known:
                 _carry_over(known[name], value)
@@ -66,7 +65,7 @@ class Ema(Teacher):
 
     def evaluation_model(self, model: nn.Module) -> nn.Module:
         """A copy of the average, which may grow a head of its own at evaluation; `model` before there is one."""
-        return copy.deepcopy(self.model.module) if self.ready else model
+        return copy_of(self.model.module) if self.ready else model
 
     def after_update(self, update: Update) -> None:
         """Move towards the student."""

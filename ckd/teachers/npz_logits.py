@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +9,10 @@ import torch
 from torch import Tensor
 
 from ckd.errors import DataError
+from ckd.npz import opened
 from ckd.outputs import class_axis
 
-UNREADABLE = (OSError, ValueError, TypeError, EOFError, IndexError, AttributeError, zipfile.BadZipFile, zlib.error)
+EXPECTED = "one floating array of finite logits (N, C), as numpy.savez(file, logits=...) writes it"
 
 
 def npz_logits(file: str | Path) -> Tensor:
@@ -22,21 +21,17 @@ def npz_logits(file: str | Path) -> Tensor:
     Raises:
         DataError: no such file, or no floating, finite, dense array of that kind; probabilities.
     """
-    try:
-        with Path(file).open("rb") as opened, np.load(opened, allow_pickle=False) as content:
-            names = list(content)
-            name = "logits" if "logits" in names else names[0]
-            if name != "logits" and len(names) > 1:
-                fix = "Save numpy.savez(file, logits=...); of a sparse matrix its .toarray()."
-                raise _refused(file, f"the arrays {', '.join(names)}", fix)
-            values = content[name]
-    except DataError:
-        raise
-    except UNREADABLE as error:
-        raise _refused(file, type(error).__name__, "Check the path.") from error
+    with opened(Path(file), "logits in", expected=EXPECTED) as content:
+        names = list(content)
+        name = "logits" if "logits" in names else "".join(names[:1])
+        if name != "logits" and len(names) != 1:
+            fix = "Save numpy.savez(file, logits=...); of a sparse matrix its .toarray()."
+            raise _refused(file, f"the arrays {', '.join(names)}" if names else "no array", fix)
+        values = content[name]
     if values.ndim < 2 or 0 in values.shape or not np.issubdtype(values.dtype, np.floating):
         raise _refused(file, f"{values.dtype} of shape {values.shape}", "Save the logits, before any argmax.")
-    found = torch.from_numpy(values.astype(np.float32))
+    with np.errstate(over="ignore"):
+        found = torch.from_numpy(values.astype(np.float32))
     if not bool(found.isfinite().all()):
         bad = int((~found.flatten(1).isfinite().all(1)).nonzero()[0, 0])
         raise _refused(file, f"NaN or infinity in row {bad}", "Leave such samples out.")
@@ -47,5 +42,4 @@ def npz_logits(file: str | Path) -> Tensor:
 
 
 def _refused(file: str | Path, received: str, fix: str) -> DataError:
-    expected = "one floating array of finite logits (N, C), as numpy.savez(file, logits=...) writes it"
-    return DataError(f"logits in {file}", expected=expected, received=received, fix=fix)
+    return DataError(f"logits in {file}", expected=EXPECTED, received=received, fix=fix)

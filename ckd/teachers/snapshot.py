@@ -6,9 +6,7 @@ with the parameters as they were before the new task.
 
 from __future__ import annotations
 
-import copy
-
-from ckd.part import Ending
+from ckd.part import Ending, copy_of
 from ckd.teachers.teacher import Frozen, Teacher
 
 
@@ -30,5 +28,5 @@ class Snapshot(Teacher):
         """Replace the copy by the model as it is now."""
         of_evaluation = self.of_evaluation_model and ending.evaluation_model is not None
         model = ending.evaluation_model() if of_evaluation and ending.evaluation_model else ending.model
-        self._frozen = Frozen(copy.deepcopy(model))
+        self._frozen = Frozen(copy_of(model))
         self.classes = ending.classes.seen

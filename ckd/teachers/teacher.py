@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from ckd.classes import ClassSet
 from ckd.errors import ModelError
 from ckd.outputs import HEAD, Output, collect, find_head, logits
-from ckd.part import Part, tensor_bytes
+from ckd.part import Part, copy_of, tensor_bytes
 from ckd.teachers.fingerprint import fingerprint
 
 
@@ -86,7 +85,7 @@ class Teacher(Part):
         """
         self.classes = None if state["classes"] is None else ClassSet.of_state(state["classes"])
         network = state["network"]
-        self._frozen = None if network is None else Frozen(_filled(copy.deepcopy(student), network))
+        self._frozen = None if network is None else Frozen(_filled(copy_of(student), network))
 
 
 class Frozen(nn.Module):

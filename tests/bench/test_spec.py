@@ -356,7 +356,7 @@ def test_the_label_says_so():
     [
         ("mean-er", {"average": 0.9}, "one of its own"),
         ("tether", {"average": 0.9}, "one of its own"),
-        ("er", {"average": 1.5}, "EMA decay"),
+        ("er", {"average": 1.5}, "average: expected from 0 to below 1"),
         ("er", {"lr_end": -1.0}, "end of the learning rate"),
         ("er", {"lr_end": 2.0}, "end of the learning rate"),
     ],

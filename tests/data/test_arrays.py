@@ -104,7 +104,7 @@ def bad(name, where, said, **given):
         bad("train lengths", "x_train and y_train", "5 samples and 6 labels", x=X[:5]),
         bad("test lengths", "x_test and y_test", "4 samples and 6 labels", x=X, x_test=X[:4]),
         bad("no samples", "x_train and y_train", "at least one", x=X[:0], y=LABELS[:0], x_test=X, y_test=LABELS),
-        bad("one-hot labels", "x_train and y_train", "6 samples and 18 labels", x=X, y=np.eye(3)[LABELS]),
+        bad("one-hot labels", "y_train", "of shape (6, 3)", x=X, y=np.eye(3)[LABELS]),
         bad("negative label", "y_train", "lowest -1", x=X, y=LABELS - 1),
         bad("fractional label", "y_train", "whole numbers", x=X, y=LABELS + 0.5),
         bad("NaN as a label", "y_train", "whole numbers", x=X, y=np.where(LABELS, LABELS, np.nan)),

@@ -2,8 +2,10 @@
 
 import gc
 import gzip
+import hashlib
 import os
 import struct
+import sys
 import warnings
 from pathlib import Path
 
@@ -171,7 +173,7 @@ def write_idx(file, values):
 
 
 @pytest.fixture
-def tiny_mnist(tmp_path):
+def tiny_mnist(tmp_path, monkeypatch):
     """A data root with MNIST files of 20 training and 10 test images; the arrays by the names of `Arrays`."""
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
@@ -180,6 +182,8 @@ def tiny_mnist(tmp_path):
         arrays[f"x_{part}"], arrays[f"y_{part}"] = random.integers(0, 256, (n, 28, 28)), np.arange(n) % 10
         write_idx(raw / f"{name}-images-idx3-ubyte", arrays[f"x_{part}"])
         write_idx(raw / f"{name}-labels-idx1-ubyte", arrays[f"y_{part}"])
+    published = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(raw.iterdir(), key=_order)}
+    monkeypatch.setattr(sys.modules["ckd.data.sources.mnist"], "CHECKSUMS", published)
     return tmp_path, arrays
 
 
@@ -199,12 +203,56 @@ def test_mnist_is_divided_by_255_and_not_normalised(tiny_mnist):
     assert np.array_equal(data.prepare(data.x_train)[:, 0].numpy(), arrays["x_train"].astype("float32") / 255)
 
 
-def test_damaged_mnist_files_are_refused(tiny_mnist):
+def _order(file):
+    return file.name.startswith("t10k"), "labels" in file.name
+
+
+def flipped(content):
+    return bytes([*content[:-1], content[-1] ^ 1])
+
+
+@pytest.mark.parametrize("name", ["train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"])
+@pytest.mark.parametrize("damage", [gzip.compress, flipped, lambda content: content[:-1], lambda content: b""])
+def test_damaged_mnist_files_are_refused_by_name(tiny_mnist, damage, name):
     root, _ = tiny_mnist
-    file = root / "MNIST" / "raw" / "train-images-idx3-ubyte"
-    file.write_bytes(gzip.compress(file.read_bytes()))
-    with pytest.raises(DataError, match="MNIST"):
+    file = root / "MNIST" / "raw" / name
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(DataError, match=f"damaged ones .{name} is not the file that was published"):
         mnist(root)
+
+
+def test_old_mnist_files_of_torchvision_are_not_what_is_read(tiny_mnist):
+    root, arrays = tiny_mnist
+    folder = root / "MNIST" / "processed"
+    folder.mkdir()
+    for name in ("training.pt", "test.pt"):
+        torch.save((torch.zeros(3, 28, 28, dtype=torch.uint8), torch.zeros(3)), folder / name)
+    assert np.array_equal(mnist(root).y_train.numpy(), arrays["y_train"])
+
+
+def test_damaged_cifar_files_are_named(tmp_path):
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    (folder / "data_batch_1").write_bytes(b"cut off")
+    with pytest.raises(DataError, match=r"missing or not as published: data_batch_1, .*no network in tests"):
+        cifar10(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        (np.zeros((200, 32, 32, 3), "float32"), "uint8 images"),
+        (np.zeros((200, 32, 32), "uint8"), "uint8 images"),
+        (np.zeros((200, 3072), "uint8"), "uint8 images"),
+        (np.zeros((200, 32, 32, 3), "int64"), "uint8 or floating"),
+        (np.zeros((199, 32, 32, 3), "uint8"), "as many samples as labels"),
+    ],
+)
+def test_a_cifar100_file_of_something_else_is_refused(tmp_path, x, said):
+    y = np.arange(200) % 100
+    np.savez(tmp_path / "cifar100.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    with pytest.raises(DataError, match=said):
+        cifar100(tmp_path)
 
 
 EVERY_SOURCE = pytest.mark.parametrize("source", [mnist, cifar10, cifar100])

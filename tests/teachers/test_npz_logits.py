@@ -77,8 +77,8 @@ REFUSED = {
     "infinity": ({"logits": np.where(np.arange(7)[:, None] == 2, -np.inf, values())}, "NaN or infinity in row 2"),
     "probabilities": ({"logits": softmax(values())}, "probabilities: no value below 0.*logarithms"),
     "several arrays": ({"train": values(), "test": values()}, "the arrays train, test"),
-    "no array": ({}, "IndexError"),
-    "objects": ({"logits": np.array([[{}]])}, "ValueError"),
+    "no array": ({}, "no array"),
+    "objects": ({"logits": np.array([[{}]])}, "Python objects.*astype"),
 }
 
 

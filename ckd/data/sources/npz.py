@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ from numpy.typing import NDArray
 
 from ckd.data.arrays import Arrays, arrays
 from ckd.errors import DataError
+from ckd.npz import opened
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -27,23 +26,13 @@ def npz(file: str | Path) -> Arrays:
 
 def read(file: Path) -> dict[str, NDArray[np.generic]]:
     """The four arrays of the file, by key."""
-    try:
-        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as content:
-            missing = [key for key in KEYS if key not in content]
-            if missing:
-                raise DataError(
-                    f"arrays in {file}",
-                    expected=f"the keys {', '.join(KEYS)}",
-                    received=f"{', '.join(content) or 'none'} (no {', '.join(missing)})",
-                    fix="Save with numpy.savez(file, x_train=..., y_train=..., x_test=..., y_test=...).",
-                )
-            return {key: content[key] for key in KEYS}
-    except DataError:
-        raise
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(
-            f"file {file}",
-            expected="an .npz file of numbers, as numpy.savez writes it",
-            received=type(error).__name__,
-            fix="Check the path.",
-        ) from error
+    with opened(file, "file", expected="an .npz file of numbers, as numpy.savez writes it") as found:
+        missing = [key for key in KEYS if key not in found]
+        if missing:
+            raise DataError(
+                f"arrays in {file}",
+                expected=f"the keys {', '.join(KEYS)}",
+                received=f"{', '.join(found) or 'none'} (no {', '.join(missing)})",
+                fix="Save with numpy.savez(file, x_train=..., y_train=..., x_test=..., y_test=...).",
+            )
+        return {key: found[key] for key in KEYS}

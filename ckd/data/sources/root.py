@@ -26,13 +26,13 @@ def load_or_download(name: str, data_root: str | Path | None, load: Callable[[Pa
     root = resolve(data_root)
     try:
         return load(root, False)
-    except RuntimeError:  # torchvision's "Dataset not found or corrupted"
-        pass
+    except RuntimeError as error:  # torchvision's "Dataset not found or corrupted"
+        first = error
     except (OSError, ValueError, AssertionError, EOFError, TypeError) as error:
         raise DataError(
             f"{name} under {root}",
             expected="files as they were published",
-            received=f"damaged ones ({error!r})",
+            received=f"damaged ones ({error})",
             fix="Delete them, so that they are downloaded again, or name another folder with --data-root.",
         ) from error
     try:
@@ -47,7 +47,7 @@ def load_or_download(name: str, data_root: str | Path | None, load: Callable[[Pa
         raise DataError(
             f"{name} under {root}",
             expected="its files, or a network to download them",
-            received=error,
+            received=f"{first}; {error}",
             fix="Name a folder that has them with --data-root (data_root=...), or connect to a network.",
         ) from error
 

@@ -9,7 +9,10 @@ from torch import Tensor
 from ckd.data.arrays import Arrays
 from ckd.data.experience import Change, TensorExperience, Workspace
 from ckd.data.stream import TensorStream, stream_of
-from ckd.errors import ConfigError
+from ckd.numbers import check_whole
+
+MOST = 10_000
+"""Experiences of a stream: each has a permutation of its own, of 8 bytes a pixel."""
 
 TEST_SETS = 2**28
 """Bytes of changed test sets that are kept, as each is asked for again after every experience: 34 of MNIST's size."""
@@ -25,11 +28,8 @@ def changed(arrays: Arrays, changes: Sequence[Change]) -> TensorStream:
 
 
 def check_count(n_experiences: int) -> None:
-    """Raise a ConfigError unless there is at least one experience."""
-    if n_experiences < 1:
-        raise ConfigError(
-            "number of experiences", expected="1 or more", received=n_experiences, fix="20 are customary."
-        )
+    """Raise a ConfigError unless there are 1 to `MOST` experiences."""
+    check_whole("number of experiences", n_experiences, least=1, most=MOST, fix="20 are customary.")
 
 
 def _experiences(x: Tensor, y: Tensor, changes: Sequence[Change], workspace: Workspace) -> list[TensorExperience]:
