@@ -120,7 +120,7 @@ def equal(one: Any, other: Any) -> bool:
     if isinstance(one, list):
         return len(one) == len(other) and all(map(equal, one, other))
     if isinstance(one, torch.Tensor):
-        same = one.dtype == other.dtype and one.shape == other.shape
+        same = (one.dtype, one.shape, one.stride()) == (other.dtype, other.shape, other.stride())
         return same and torch.equal(*(value.flatten().view(torch.uint8) for value in (one, other)))
     return type(one) is type(other) and (one == other or one != one)
 

@@ -51,6 +51,6 @@ def equal_bits(one, other) -> bool:
     if isinstance(one, list):
         return len(one) == len(other) and all(map(equal_bits, one, other))
     if isinstance(one, torch.Tensor):
-        same = one.dtype == other.dtype and one.shape == other.shape
+        same = (one.dtype, one.shape, one.stride()) == (other.dtype, other.shape, other.stride())
         return same and torch.equal(*(value.flatten().view(torch.uint8) for value in (one, other)))
     return type(one) is type(other) and (one == other or one != one)

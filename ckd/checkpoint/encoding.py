@@ -32,7 +32,7 @@ def encode(state: Any) -> tuple[dict[str, Tensor], Any]:
 
 
 def decode(plain: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """What `encode` was given, in memory of its own; tuples have become lists.
+    """What `encode` was given, in memory of its own and in the same layout; tuples have become lists.
 
     A tensor of an accelerator is put there again if it is there, else it stays on the CPU.
     """
@@ -44,14 +44,17 @@ def decode(plain: Any, tensors: Mapping[str, Tensor]) -> Any:
         return {name: decode(value, tensors) for name, value in plain["of"].items()}
     if "pairs" in plain:
         return {name: decode(value, tensors) for name, value in plain["pairs"]}
-    return tensors[plain["tensor"]].to(_there(plain.get("device", "cpu")), copy=True)
+    found = tensors[plain["tensor"]].to(_there(plain.get("device", "cpu")), copy=True)
+    return found.permute(sorted(range(found.dim()), key=plain["order"].__getitem__)) if "order" in plain else found
 
 
 def _encoded(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor):
         name = _unused(path or "state", tensors)
-        tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        return {"tensor": name} if value.device.type == "cpu" else {"tensor": name, "device": str(value.device)}
+        order, known = _order(value), list(range(value.dim()))
+        tensors[name] = value.detach().permute(order).cpu().clone(memory_format=torch.contiguous_format)
+        device = {} if value.device.type == "cpu" else {"device": str(value.device)}
+        return {"tensor": name, **device, **({} if order == known else {"order": order})}
     if isinstance(value, Mapping):
         for key in value:
             if type(key) not in (str, int):
@@ -63,6 +66,13 @@ def _encoded(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     if value is not None and type(value) not in (str, int, float, bool):
         _refuse(path, f"a {type(value).__name__}")
     return value
+
+
+def _order(tensor: Tensor) -> list[int]:
+    """The dimensions as they lie in memory, where that is without gaps; a product of matrices is rounded by it."""
+    known = list(range(tensor.dim()))
+    order = sorted(known, key=tensor.stride, reverse=True)
+    return order if not tensor.is_contiguous() and tensor.permute(order).is_contiguous() else known
 
 
 def _unused(path: str, tensors: Mapping[str, Tensor]) -> str:
