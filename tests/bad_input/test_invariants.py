@@ -5,20 +5,20 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from ckd import Engine, losses
 from ckd.classes import ClassSet
 from ckd.data import arrays
-from ckd.errors import CkdError, DataError, NonFiniteLossError
+from ckd.errors import DataError, ModelError, NonFiniteLossError
 from ckd.evaluation import AccuracyMatrix
 from ckd.memory import Balanced, Memory, Reservoir
 from ckd.recipes import RECIPES
 from ckd.rows import Rows
 
-quick = settings(derandomize=True, max_examples=15, deadline=None, database=None)
+quick = settings(derandomize=True, max_examples=6, deadline=None, database=None, phases=[Phase.generate])
 
 FLOATS = st.sampled_from([torch.float16, torch.bfloat16, torch.float32, torch.float64])
 WHOLE = st.sampled_from(["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", ">i4", "float32"])
@@ -154,7 +154,7 @@ def small(batchnorm=False):
 
 
 @quick
-@given(stream=STREAMS, batch=st.integers(1, 6), steps=st.integers(0, 3), memory=st.integers(0, 40))
+@given(stream=STREAMS, batch=st.integers(1, 6), steps=st.integers(0, 2), memory=st.integers(0, 40))
 @pytest.mark.parametrize("name", ENGINE)
 def test_a_run_keeps_its_promises_whatever_the_classes(name, stream, batch, steps, memory):
     recipe, model = RECIPES[name], small()
@@ -174,7 +174,8 @@ def test_a_run_keeps_its_promises_whatever_the_classes(name, stream, batch, step
             engine.after_update(optimizer)
         assert model.training
         assert set(engine.moment.classes.seen.indices) == met
-        engine.end((numbers((2, 4), i), torch.tensor(classes * 2)[:2]))
+        if steps:  # one without is refused
+            engine.end((numbers((2, 4), i), torch.tensor(classes * 2)[:2]))
         held = engine.objective.memory
         assert held is None or len(held) <= memory
     assert engine.evaluation_model(model).eval()(numbers((3, 4), 1)).shape == (3, 6)
@@ -183,22 +184,18 @@ def test_a_run_keeps_its_promises_whatever_the_classes(name, stream, batch, step
 @quick
 @given(dtype=st.sampled_from([torch.uint8, torch.int8, torch.int16, torch.int32]), seed=st.integers(0, 9))
 @pytest.mark.parametrize("name", ["naive", "er", "er-ace", "der++"])
-def test_labels_of_any_integer_dtype_are_the_same_to_an_engine_or_refused(name, dtype, seed):
+def test_labels_of_any_integer_dtype_are_the_same_to_an_engine(name, dtype, seed):
     found = []
     for kind in (torch.int64, dtype):
         model, engine = small(), Engine(RECIPES[name].build())
         optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
         engine.begin([0, 1, 2])
-        try:
-            for k in range(2):
-                loss = engine.loss(model, numbers((6, 4), seed + k), (torch.arange(6) % 3).to(kind))
-                loss.backward()
-                engine.after_update(optimizer)
-        except CkdError as error:
-            found.append(str(error))
-            continue
+        for k in range(2):
+            loss = engine.loss(model, numbers((6, 4), seed + k), (torch.arange(6) % 3).to(kind))
+            loss.backward()
+            engine.after_update(optimizer)
         found.append(loss.item())
-    assert found[0] == found[1] or "int64" in found[1]
+    assert found[0] == found[1]
 
 
 @quick
@@ -252,12 +249,16 @@ def test_images_in_channels_last_give_the_same_losses(name, shape, seed):
 @quick
 @given(memory=st.integers(0, 3), batch=st.integers(2, 5))
 @pytest.mark.parametrize("name", ["er", "der++", "mean-er", "er-ace"])
-def test_a_memory_of_one_sample_works_beside_batch_normalisation(name, memory, batch):
+def test_a_memory_of_one_sample_is_explained_beside_batch_normalisation(name, memory, batch):
     model, engine = small(batchnorm=True), Engine(RECIPES[name].build(memory_size=memory))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
     engine.begin([0, 1])
     for k in range(3):
-        loss = engine.loss(model, numbers((batch, 4), k), torch.arange(batch) % 2)
+        try:
+            loss = engine.loss(model, numbers((batch, 4), k), torch.arange(batch) % 2)
+        except ModelError:
+            assert memory == 1
+            return
         loss.backward()
         engine.after_update(optimizer)
     assert math.isfinite(loss.item())
