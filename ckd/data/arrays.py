@@ -160,7 +160,8 @@ def _samples(name: str, values: Any) -> Tensor:
     if found.dtype != np.uint8:
         with np.errstate(over="ignore"):
             found = found.astype(np.float32, copy=False)
-    x = torch.from_numpy(np.require(found, requirements=("C", "W")))
+    found = np.require(found, requirements=("C", "W"))
+    x = torch.from_numpy(found.copy() if min(found.strides) < 0 else found)  # of one sample, any stride is contiguous
     if x.is_floating_point() and not bool(x.isfinite().all()):
         bad = int((~x.flatten(1).isfinite().all(1)).nonzero()[0, 0])
         raise DataError(

@@ -98,6 +98,8 @@ class Stepper:
         """Begin a step for whoever shows the student `step.inputs` without `loss`; `receive` takes what it returns."""
         if self._step is not None:
             self._step.close()  # left open only by a forward pass that failed
+        if not labels.is_floating_point():
+            labels = labels.long()  # itself, where it is
         stream = Batch(inputs, labels, tasks if self.moment.classes.seen.per_task else None)
         if self._passes is None or self.student is not student:
             self._passes = self._decide(student, stream)

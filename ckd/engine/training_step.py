@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ckd.engine.passes import Passes
 from ckd.engine.plan import STREAM
 from ckd.engine.rehearsal import Prepare, Rehearsal
+from ckd.errors import ModelError
 from ckd.memory import Memory
 from ckd.objective.batch import Batch, join
 from ckd.objective.draws import Replay
@@ -119,11 +120,22 @@ class TrainingStep:
                     self._note(shown, output, part)
         else:
             for i, (batch, shown) in enumerate(self._blocks):
-                own = call(self._student, batch.inputs, batch.tasks) if i else outputs
+                own = self._shown(batch) if i else outputs
                 for output, value in self._found(own).items():
                     self._note(shown, output, value)
         stream: Tensor = self._outputs[logits][STREAM]
         return stream
+
+    def _shown(self, batch: Batch) -> Tensor:
+        """What the student returns for a draw by itself."""
+        try:
+            return call(self._student, batch.inputs, batch.tasks)
+        except ValueError as error:
+            if len(batch.inputs) > 1 or "more than 1 value per channel" not in str(error):
+                raise
+            fix = "Use a larger memory, or joint=True, which shows them with the stream's."
+            what, expected = "network with batch normalisation", "draws of 2 samples or more"
+            raise ModelError(what, expected=expected, received="a draw of one", fix=fix) from error
 
     def close(self) -> None:
         """Stop watching, after `receive` or a forward pass that failed."""

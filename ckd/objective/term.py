@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -94,7 +94,7 @@ class Term:
             fix = "Give it that argument, or compare the output of a module: output=tap(...)."
             self._refuse("loss", "a loss of logits, loss(student, target, classes=None)", repr(self.loss), fix)
         number = isinstance(self.weight, int | float) and not isinstance(self.weight, bool)
-        if not callable(self.weight) and not (number and abs(self.weight) < math.inf):
+        if not callable(self.weight) and not (number and abs(self.weight) <= sys.float_info.max):
             expected = "a finite number or a function of the moment"
             self._refuse("weight", expected, repr(self.weight), "Use 0 to switch the term off.")
         taps = max(1, len(self.output.paths))

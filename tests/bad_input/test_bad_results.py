@@ -116,7 +116,8 @@ def test_a_picture_that_cannot_be_written_loses_no_table(result, tmp_path, capsy
     assert "forgetting.png cannot be written: " in out
 
 
-def test_a_picture_is_no_reason_to_show_a_traceback_of_the_page(result, tmp_path, capsys):
+def test_a_page_that_cannot_be_written_is_explained(result, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("ckd.report.write.page", lambda *_, **__: "")
     assert main(["report", str(tmp_path / "out"), "--out", str(tmp_path / "out")]) == 2
     assert "a folder that can be written" in capsys.readouterr().err
 
