@@ -25,7 +25,6 @@ extensions = [
     "reference_pages",
 ]
 exclude_patterns = ["_extensions", "_static"]
-nitpick_ignore_regex: list[tuple[str, str]] = []
 
 html_theme = "furo"
 html_title = "ckd"
@@ -42,7 +41,7 @@ html_theme_options = {
 pygments_style = "friendly"
 pygments_dark_style = "native"
 
-myst_enable_extensions = ["colon_fence", "deflist"]
+myst_enable_extensions = ["attrs_inline", "colon_fence"]
 myst_heading_anchors = 3
 
 default_role = "py:obj"
@@ -58,3 +57,8 @@ napoleon_use_rtype = False
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 copybutton_only_copy_prompt_lines = True
+
+
+def setup(app):
+    """A number and its deviation stay on one line."""
+    app.connect("source-read", lambda app, name, text: text.__setitem__(0, text[0].replace(" ± ", "\u00a0±\u00a0")))
