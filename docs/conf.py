@@ -30,6 +30,7 @@ html_theme = "furo"
 html_title = "ckd"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_show_search_summary = False  # it would fetch pages, which browsers refuse from a folder
 html_show_sphinx = False
 html_copy_source = False
 html_show_sourcelink = False

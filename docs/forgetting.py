@@ -23,8 +23,9 @@ def draw(folder: str, theme: str) -> None:
     rows = load_results(folder).experiences
     rows = rows[(rows.experience <= rows.trained) & (rows.trained > 0)]
     curves = 100 * rows.groupby(["method", "seed", "trained"]).accuracy.mean().groupby(["method", "trained"]).mean()
-    with mpl.rc_context({"text.color": text, "axes.labelcolor": text, "xtick.color": text, "ytick.color": text,
-                         "axes.edgecolor": text, "font.family": "sans-serif", "svg.fonttype": "path", "svg.hashsalt": "ckd"}):
+    coloured = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")
+    settings = {"svg.hashsalt": "ckd", **dict.fromkeys(coloured, text)}
+    with mpl.rc_context(settings):
         figure = Figure(figsize=(7.2, 3.4), layout="constrained")
         axes = figure.subplots()
         for method in sorted(curves.index.get_level_values(0).unique(), key=lambda m: -curves[m].iloc[-1]):
@@ -32,8 +33,14 @@ def draw(folder: str, theme: str) -> None:
             colour = OTHERS.get(name, accent)
             axes.plot(curve.index, curve, color=colour, linestyle=STYLES.get(name, "-"), marker="o", markersize=3.5)
             place = {"lwf": 3, "naive": -3}.get(name, 0)
-            axes.annotate(name, (curve.index[-1], curve.iloc[-1] + place), (8, 0), textcoords="offset points",
-                          color=colour, va="center")
+            axes.annotate(
+                name,
+                (curve.index[-1], curve.iloc[-1] + place),
+                (8, 0),
+                textcoords="offset points",
+                color=colour,
+                va="center",
+            )
         axes.set(xlabel="experiences learnt", ylabel="accuracy on all of them (%)", ylim=(0, 103), xlim=(0.9, 6.3))
         axes.set_xticks([1, 2, 3, 4, 5])
         axes.spines[["top", "right"]].set_visible(False)

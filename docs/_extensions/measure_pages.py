@@ -2,6 +2,7 @@
 
 from docutils import nodes
 from docutils.statemachine import StringList
+from rst import table
 from sphinx.util.docutils import SphinxDirective
 
 from ckd.report.measures import MEASURES
@@ -14,13 +15,12 @@ class Measures(SphinxDirective):
 
     def run(self):
         """The nodes of the list."""
-        lines = [".. list-table::", "   :header-rows: 1", "   :class: measures", "   :widths: 22 44 34", ""]
-        lines += ["   * - measure", "     - formula", "     - source"]
+        rows = [("measure", "formula", "source")]
         for measure in MEASURES:
             told = ", ".join(filter(None, [measure.unit, BETTER[measure.better]]))
-            told = f"**{measure.title}**" + (f" ({told})" if told else "")
-            lines += [f"   * - {told}", f"     - {measure.formula}", f"     - {measure.source or '—'}"]
+            rows.append((f"**{measure.title}** ({told})", measure.formula, measure.source or "—"))
         box = nodes.container()
+        lines = table(rows, "measures", header=True, widths="22 44 34")
         self.state.nested_parse(StringList(lines, "measures"), 0, box)
         return box.children
 

@@ -21,7 +21,7 @@ def formula(recipe, objective):
     own = _term(criterion) if criterion else "criterion(student(stream), labels)"
     lines = [f"  {own}", *(f"+ {_term(term)}" for term in terms)]
     if objective.anchor is not None:
-        lines.append(f"+ {objective.anchor.weight:g} · {_kind(objective.anchor.curvature)} pull towards {_name_of(objective, objective.anchor.teacher)}")
+        lines.append(f"+ {_pull(objective)}")
     return lines, _legend(recipe, objective, lines)
 
 
@@ -46,7 +46,9 @@ def _loss(loss):
     if loss is None:
         return "criterion", ""
     if isinstance(loss, partial):
-        settings = "".join(f", {name}={value:g}" for name, value in loss.keywords.items() if isinstance(value, int | float))
+        settings = "".join(
+            f", {name}={value:g}" for name, value in loss.keywords.items() if isinstance(value, int | float)
+        )
         return _loss(loss.func)[0], settings
     return getattr(loss, "__name__", type(loss).__name__), ""
 
@@ -61,10 +63,16 @@ def _student(term):
     seen = _draw(term.draw)
     if term.view is not None:
         seen = f"{type(term.view).__name__.lower()}({seen})"
-    paths = term.output.paths
-    of = "student" if not paths else "features of the student" if paths == ("the head",) else f"{'layers' if len(paths) > 1 else 'a layer'} of the student"
     mapped = "map of " if term.adaptor is not None else ""
-    return f"{mapped}{of}({seen})"
+    return f"{mapped}{_layers(term.output)}{'the student' if term.output.paths else 'student'}({seen})"
+
+
+def _layers(output):
+    if not output.paths:
+        return ""
+    if output.paths == ("the head",):
+        return "features of "
+    return "layers of " if output.paths[1:] else "a layer of "
 
 
 def _draw(draw):
@@ -79,9 +87,7 @@ def _draw(draw):
 def _target(target):
     kind = type(target).__name__
     if kind == "TeacherOutput":
-        paths = target.output.paths
-        layers = "" if not paths else "features of " if paths == ("the head",) else "layers of " if paths[1:] else "a layer of "
-        return f"{layers}the {target.name}"
+        return f"{_layers(target.output)}the {target.name}"
     if kind == "BestTeacher":
         return f"the better of {' and '.join(target.names)}"
     words = {
@@ -93,13 +99,10 @@ def _target(target):
     return words.get(kind, _word(type(target)).lower())
 
 
-def _kind(curvature):
-    return {"Diagonal": "diagonal Fisher", "Kronecker": "Kronecker-factored"}[type(curvature).__name__]
-
-
-def _name_of(objective, teacher):
-    found = next((name for name, one in objective.teachers.items() if one is teacher), "the old weights")
-    return f"the {found}'s weights"
+def _pull(objective):
+    anchor, kinds = objective.anchor, {"Diagonal": "diagonal Fisher", "Kronecker": "Kronecker-factored"}
+    name = next((name for name, one in objective.teachers.items() if one is anchor.teacher), "old network")
+    return f"{anchor.weight:g} · {kinds[type(anchor.curvature).__name__]} pull towards the {name}'s weights"
 
 
 def _predicts(model):

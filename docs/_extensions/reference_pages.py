@@ -7,11 +7,13 @@ import pkgutil
 import re
 from pathlib import Path
 
+import rst
 from sphinx.errors import ExtensionError
 from sphinx.ext.napoleon import Config, GoogleDocstring
 from sphinx.pycode import ModuleAnalyzer
 
 import ckd
+from ckd.cli import parser
 
 GROUPS = {
     "Start here": ["ckd"],
@@ -95,55 +97,54 @@ def _first_sentence(module, name):
 
 
 def page(path):
-    """The page of one package, as reStructuredText."""
+    """The lines of the page of one package."""
     module = importlib.import_module(path)
-    lines = [path, "=" * len(path), "", f".. automodule:: {path}", "   :no-members:", ""]
+    lines = [*rst.heading(path, "="), f".. automodule:: {path}", "   :no-members:", ""]
     names = public(module)
-    elsewhere = {n: getattr(module, n).__module__ for n in names} if path == "ckd" else {}
     kinds = {
-        "Classes": [n for n in names if inspect.isclass(getattr(module, n))],
-        "Functions": [n for n in names if inspect.isfunction(getattr(module, n))],
-        "Values": [n for n in names if not _is_code(getattr(module, n))],
+        "Classes": [name for name in names if inspect.isclass(getattr(module, name))],
+        "Functions": [name for name in names if inspect.isfunction(getattr(module, name))],
+        "Values": [name for name in names if not _is_code(getattr(module, name))],
     }
     for kind, members in kinds.items():
-        if not members:
-            continue
-        lines += [kind, "-" * len(kind), "", ".. list-table::", "   :class: names", "   :widths: 30 70", ""]
-        for name in members:
-            home = f"{ckd._HOME[name]}.{name}" if name in ckd._HOME and elsewhere else f"{path}.{name}"
-            home = "ckd.errors.CkdError" if home == "ckd.CkdError" else home
-            lines += [f"   * - :py:obj:`{name} <{home}>`", f"     - {_first_sentence(module, name)}"]
-        lines.append("")
-        for name in members if not elsewhere else []:
-            lines += _entry(module, path, name, kind)
-    return "\n".join(lines)
+        if members:
+            rows = [(f":py:obj:`{name} <{_home(path, name)}>`", _first_sentence(module, name)) for name in members]
+            lines += [*rst.heading(kind, "-"), *rst.table(rows, "names", widths="30 70")]
+        for name in members if path != "ckd" else []:  # those of ckd itself are documented at home
+            lines += [*_entry(path, name, getattr(module, name)), ""]
+    return lines
 
 
-def _entry(module, path, name, kind):
-    if kind == "Functions":
-        return [f".. autofunction:: {path}.{name}", ""]
-    value = getattr(module, name)
-    if kind == "Classes" and value.__name__ != name:  # autodoc would only say what it is an alias of
+def _home(path, name):
+    """Where the name is documented."""
+    if path == "ckd":
+        path = ckd._HOME.get(name, "ckd.errors")
+    return f"{path}.{name}"
+
+
+def _entry(path, name, value):
+    if inspect.isfunction(value):
+        return [f".. autofunction:: {path}.{name}"]
+    if not inspect.isclass(value):
+        return [f".. py:data:: {name}", "", *(f"   {line}" for line in _value_docstrings()[name])]
+    if value.__name__ != name:  # autodoc would only say what it is an alias of
         doc = GoogleDocstring(inspect.getdoc(value), _NAPOLEON).lines()
         signature = str(inspect.signature(value)).replace("'", "").replace(" -> None", "")
-        return [f".. py:class:: {path}.{name}{signature}", "", *(f"   {line}" for line in doc), ""]
-    if kind == "Classes" and issubclass(value, Exception):
-        return [f".. autoexception:: {path}.{name}()", "   :members:", ""]
-    if kind == "Classes":
-        return [f".. autoclass:: {path}.{name}", "   :members:", ""]
-    return [f".. py:data:: {path}.{name}", "", *(f"   {line}" for line in _value_docstrings()[name]), ""]
+        return [f".. py:class:: {name}{signature}", "", *(f"   {line}" for line in doc)]
+    if issubclass(value, Exception):
+        return [f".. autoexception:: {path}.{name}()", "   :members:"]
+    return [f".. autoclass:: {path}.{name}", "   :members:"]
 
 
 def command_line():
-    """The page of the `ckd` command: its own help texts."""
-    from ckd.cli import parser
-
+    """The lines of the page of the `ckd` command: its own help texts."""
     top = parser()
-    commands = next(a for a in top._actions if hasattr(a, "choices") and isinstance(a.choices, dict)).choices
-    lines = ["The ckd command", "===============", "", "What ``ckd --help`` and ``ckd COMMAND --help`` print.", ""]
-    for title, text in {"ckd": top.format_help(), **{f"ckd {n}": c.format_help() for n, c in commands.items()}}.items():
-        lines += [title, "-" * len(title), "", ".. code-block:: text", "", *(f"   {line}" for line in text.split("\n")), ""]
-    return "\n".join(lines)
+    commands = next(action for action in top._actions if isinstance(action.choices, dict)).choices
+    helps = {"ckd": top.format_help(), **{f"ckd {name}": each.format_help() for name, each in commands.items()}}
+    lines = [*rst.heading("The ckd command", "="), "What ``ckd --help`` and ``ckd COMMAND --help`` print.", ""]
+    for title, text in helps.items():
+        lines += [*rst.heading(title, "-"), *rst.code("text", text.rstrip().split("\n"))]
+    return lines
 
 
 def write(app):
@@ -152,32 +153,24 @@ def write(app):
     Raises:
         ExtensionError: a public name without a docstring, or a package that no group of the reference holds.
     """
-    packages = [m.name for m in pkgutil.iter_modules(ckd.__path__, "ckd.") if m.ispkg]
-    known = {path for group in GROUPS.values() for path in group} | WITHIN_OTHERS
-    missing = sorted(set(packages) - known)
+    packages = {module.name for module in pkgutil.iter_modules(ckd.__path__, "ckd.") if module.ispkg}
+    known = {path for group in GROUPS.values() for path in group}
+    missing = sorted(packages - known - WITHIN_OTHERS)
     bare = [
-        f"{path}.{name}"
-        for path in sorted(known - WITHIN_OTHERS - {"ckd"})
-        for name in undocumented(importlib.import_module(path))
+        f"{path}.{name}" for path in sorted(known - {"ckd"}) for name in undocumented(importlib.import_module(path))
     ]
     if missing or bare:
         raise ExtensionError(f"public names without a docstring: {bare}; packages without a page: {missing}")
     folder = Path(app.srcdir) / "reference"
     folder.mkdir(exist_ok=True)
-    index = ["Reference", "=========", "", "Every public name, from its docstring.", ""]
+    index = [*rst.heading("Reference", "="), "Every public name, from its docstring.", ""]
     for title, paths in GROUPS.items():
-        index += [title, "-" * len(title), "", ".. toctree::", "   :maxdepth: 1", "", *(f"   {p}" for p in paths), ""]
-        if title == "Where it runs":
-            index.insert(-1, "   The ckd command <command>")
+        index += [*rst.heading(title, "-"), ".. toctree::", "   :maxdepth: 1", "", *(f"   {path}" for path in paths)]
+        index += ["   command", ""] if "ckd.engine" in paths else [""]
         for path in paths:
-            _replace(folder / f"{path}.rst", page(path))
-    _replace(folder / "command.rst", command_line())
-    _replace(folder / "index.rst", "\n".join(index))
-
-
-def _replace(file, text):
-    if not file.exists() or file.read_text(encoding="utf-8") != text:
-        file.write_text(text, encoding="utf-8")
+            rst.write(folder / f"{path}.rst", page(path))
+    rst.write(folder / "command.rst", command_line())
+    rst.write(folder / "index.rst", index)
 
 
 def _signature(app, what, name, obj, options, signature, returns):
