@@ -32,7 +32,7 @@ def draw(folder: str, theme: str) -> None:
             curve, name = curves[method], method.split(",")[0]
             colour = OTHERS.get(name, accent)
             axes.plot(curve.index, curve, color=colour, linestyle=STYLES.get(name, "-"), marker="o", markersize=3.5)
-            place = {"lwf": 3, "naive": -3}.get(name, 0)
+            place = {"lwf": 3, "naive": -3, "self-distillation": 3, "der++": -4}.get(name, 0)
             axes.annotate(
                 name,
                 (curve.index[-1], curve.iloc[-1] + place),

@@ -2,7 +2,6 @@
 
 from docutils import nodes
 from docutils.statemachine import StringList
-from rst import table
 from sphinx.util.docutils import SphinxDirective
 
 from ckd.report.measures import MEASURES
@@ -11,18 +10,22 @@ BETTER = {"higher": "higher is better", "lower": "lower is better", "zero": "0 i
 
 
 class Measures(SphinxDirective):
-    """A list of all measures: title, formula, unit, source."""
+    """A table of all measures: title, formula, unit, source."""
 
     def run(self):
-        """The nodes of the list."""
-        rows = [("measure", "formula", "source")]
+        """The nodes of the table, which is written in Markdown as the page is."""
+        lines = ["| measure | formula | source |", "| --- | --- | --- |"]
         for measure in MEASURES:
             told = ", ".join(filter(None, [measure.unit, BETTER[measure.better]]))
-            rows.append((f"**{measure.title}** ({told})", measure.formula, measure.source or "—"))
+            cells = f"**{measure.title}** ({told})", _plain(measure.formula), measure.source or "—"
+            lines.append(f"| {' | '.join(cells)} |")
         box = nodes.container()
-        lines = table(rows, "measures", header=True, widths="22 44 34")
         self.state.nested_parse(StringList(lines, "measures"), 0, box)
         return box.children
+
+
+def _plain(formula):
+    return formula.replace("*", r"\*").replace("|", r"\|")
 
 
 def setup(app):

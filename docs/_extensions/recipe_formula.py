@@ -8,6 +8,9 @@ STRATEGIES = {
     "Cumulative": "each experience is trained on the data of all experiences so far",
     "JointTraining": "one training on the data of all experiences, shuffled",
 }
+WIDTH = 84
+"""Of a line, in characters."""
+
 SCHEDULES = {
     "share_of_old_classes": "(old / seen classes)",
     "share_of_new_classes": "(new / seen classes)",
@@ -19,7 +22,7 @@ def formula(recipe, objective):
     terms = [term for term in objective.terms if term.weight != 0]
     criterion = objective.criterion
     own = _term(criterion) if criterion else "criterion(student(stream), labels)"
-    lines = [f"  {own}", *(f"+ {_term(term)}" for term in terms)]
+    lines = [line for term in [f"  {own}", *(f"+ {_term(term)}" for term in terms)] for line in term.split("\n")]
     if objective.anchor is not None:
         lines.append(f"+ {_pull(objective)}")
     return lines, _legend(recipe, objective, lines)
@@ -29,8 +32,11 @@ def _term(term):
     function, settings = _loss(term.loss)
     student = _student(term)
     groups = "" if term.groups is all_classes else f", classes: {_word(term.groups)}"
-    weight = _weight(term.weight)
-    return f"{weight}{function}({student}, {_target(term.target)}{groups}{settings})"
+    before = f"{_weight(term.weight)}{function}("
+    said = f"{before}{student}, {_target(term.target)}{groups}{settings})"
+    if len(said) <= WIDTH:
+        return said
+    return f"{before}{student},\n{' ' * (len(before) + 2)}{_target(term.target)}{groups}{settings})"
 
 
 def _weight(weight):

@@ -12,7 +12,8 @@ from ckd.networks import network
 from ckd.recipes import RECIPES
 
 GALLERY = """Every method is a short sum of terms. Each page shows the sum, what the method stores, its
-hyper-parameters, its paper, and what we measured. The pages are made from the registry, as is the output of ``ckd list``."""
+hyper-parameters, its paper, and what we measured. The pages are made from the registry, as is the output of
+``ckd list``."""
 SETTINGS = """On the command line ``--set NAME=VALUE`` changes one. Defaults are used unless a benchmark has values
 of its own."""
 SEEDS = """Mean ± standard deviation over seeds; the files, in ``benchmarks/results``, say how many, by which command
