@@ -26,7 +26,7 @@ format: .venv/ready
 
 # the site, in build/docs/index.html; a broken link or a public name without a docstring is an error
 docs: .venv/docs
-	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
+	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet docs build/docs
 	@echo "open build/docs/index.html"
 
 .venv/docs: .venv/ready
