@@ -44,16 +44,17 @@ def blocks(page):
 
 
 def alike(printed, shown):
-    """Whether `printed` is what a page shows: the same words, and numbers that differ by a tenth or so.
+    """Whether `printed` is what a page shows: the same words and digits, and numbers that differ by a tenth or so.
 
-    An ellipsis (…) on the page stands for anything. Rounding and other versions of PyTorch change digits, no more.
+    An ellipsis (…) on the page stands for anything. A single digit, such as a seed, must be the same; of longer numbers
+    rounding and other versions of PyTorch change some digits, no more.
     """
     pattern, numbers = "", []
     printed, shown = (re.sub("─+", "─", " ".join(text.split())) for text in (printed, shown))
     for piece in re.split(rf"({_NUMBER}|…)", shown):
         if piece == "…":
             pattern += ".*?"
-        elif re.fullmatch(_NUMBER, piece):
+        elif re.fullmatch(_NUMBER, piece) and len(piece) > 1:
             pattern += f"({_NUMBER})"
             numbers.append(piece)
         else:

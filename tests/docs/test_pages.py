@@ -74,6 +74,8 @@ def test_no_page_has_a_block_that_nobody_runs():
         ("er 60.1 ± 2.9\n", "er 81.0 ± 3.0", False),
         ("er 0.80", "er 0.91", False),
         ("er 0.90", "der 0.90", False),
+        ("seed 1 in 3 s", "seed 2 in … s", False),
+        ("[1/2] er 80.1 s [2/2] er 90.1 s", "… [2/2] er 90.0 s", True),
         ("er in 12 s\n", "er in … s", True),
         ("", "er", False),
         ("er", "", False),
