@@ -28,7 +28,7 @@ GROUPS = {
         "ckd.anchors",
         "ckd.pruning",
     ],
-    "Where it runs": ["ckd.engine", "ckd.plugins", "ckd.part"],
+    "Where it runs": ["ckd.engine", "ckd.plugins", "ckd.checkpoint", "ckd.part"],
     "Data, results, files": [
         "ckd.data",
         "ckd.evaluation",
