@@ -2,7 +2,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 LOWEST := .venv-lowest
 
-.PHONY: demo test test-lowest lint format clean
+.PHONY: demo test test-lowest lint format docs clean
 
 demo: .venv/ready
 	$(BIN)/ckd demo
@@ -24,6 +24,15 @@ format: .venv/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# the site, in build/docs/index.html; a broken link or a public name without a docstring is an error
+docs: .venv/docs
+	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet docs build/docs
+	@echo "open build/docs/index.html"
+
+.venv/docs: .venv/ready
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $@
+
 .venv/ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
@@ -38,4 +47,4 @@ $(LOWEST)/ready: pyproject.toml tests/lowest.py
 	touch $@
 
 clean:
-	rm -rf .venv $(LOWEST) runs
+	rm -rf .venv $(LOWEST) runs build/docs docs/recipes docs/reference

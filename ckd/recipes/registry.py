@@ -92,6 +92,7 @@ def _like(default: Any, name: str, value: Any) -> Any:
 
 
 RECIPES: dict[str, Recipe] = {}
+"""The recipes by name: ckd's own, and those that were registered or loaded since."""
 
 GROUP = "ckd.recipes"
 """Of entry points."""

@@ -47,4 +47,7 @@ class StoredLogits(Target):
 
 
 labels = Labels()
+"""The true classes of the samples."""
+
 stored_logits = StoredLogits()
+"""The logits that the memory kept with its samples."""
