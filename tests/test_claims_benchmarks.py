@@ -131,3 +131,20 @@ def test_uncertainty_of_an_ensemble_and_its_students(script, tmp_path, monkeypat
             parts = [row[f"{name} {part}"] for part in module.PARTS]
             assert parts[0] == pytest.approx(parts[1] + parts[2], abs=1e-6)
     assert len(list(module.tables(results))) == 5
+
+
+def test_what_is_fixed_does_not_follow_the_view(script, tmp_path, monkeypatch):
+    module, data = script("long_and_mixed"), little(channels=1)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(256, 10))
+    teacher = module.OfImage(network, data.prepare(data.x_train))
+    teacher.rows = torch.tensor([4, 2])
+    said = teacher.outputs(torch.zeros(2, 1, 16, 16), wanted=(module.logits,))[module.logits]
+    torch.testing.assert_close(said, network(data.prepare(data.x_train[[4, 2]])))
+    data = replace(data, augment=(importlib.import_module("ckd.data.preparation").RandomCrop(2),))
+    for name, value in {"PER_CLASS": 3, "EPOCHS": (1, 2), "TEACHER_PER_CLASS": 6, "TEACHER_EPOCHS": 1}.items():
+        monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(module, "wide", lambda n_classes: nn.Sequential(nn.Flatten(), nn.Linear(256, n_classes)))
+    results = script("text_runs").Results(tmp_path / "rows.json")
+    module.run(results, data, 2)
+    assert len(results.rows) == 1 + 2 * 2 * len(module.METHODS)
+    assert len(module.table(results).splitlines()) == 2 + len(module.METHODS)
