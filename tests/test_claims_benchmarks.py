@@ -1,0 +1,150 @@
+"""The experiments on images: what is measured, what is shown, and each script's pieces on little data."""
+
+import importlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import digamma
+from torch import nn
+
+from ckd import recipes
+from ckd.data import arrays as made_of
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks" / "distillation"
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """script(name) -> that module of benchmarks/distillation."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module
+
+
+def images(n, classes, channels=3, size=16):
+    generator = torch.Generator().manual_seed(n)
+    x = torch.randint(0, 256, (n, channels, size, size), dtype=torch.uint8, generator=generator)
+    return x, torch.arange(n) % classes
+
+
+def little(n=60, classes=10, **shape):
+    return made_of(*images(n, classes, **shape), *images(2 * classes, classes, **shape))
+
+
+def test_measures_are_those_of_a_loop(script):
+    logits, labels = torch.randn(47, 5, generator=torch.Generator().manual_seed(1)), torch.arange(47) % 5
+    p = logits.double().softmax(1).numpy()
+    right, confidence = p.argmax(1) == labels.numpy(), p.max(1)
+    error = 0.0
+    for rows in np.array_split(np.argsort(confidence, kind="stable"), 15):
+        error += len(rows) / 47 * abs(right[rows].mean() - confidence[rows].mean())
+    found = script("image_runs").measures(logits, labels)
+    assert found["accuracy"] == pytest.approx(100 * right.mean())
+    assert found["calibration error"] == pytest.approx(100 * error)
+    assert found["NLL"] == pytest.approx(-np.log(p[np.arange(47), labels]).mean())
+    assert found["Brier"] == pytest.approx(((p - np.eye(5)[labels]) ** 2).sum(1).mean())
+
+
+def test_equal_seeds_give_equal_order_and_views(script):
+    module, data = script("image_runs"), little()
+    data = replace(data, augment=(importlib.import_module("ckd.data.preparation").RandomCrop(2),))
+    seen = []
+
+    def shown(epoch, rows, generator):
+        seen.append(module.augmented(data)(epoch, rows, generator))
+        return seen[-1]
+
+    for seed in (0, 0, 1):
+        torch.manual_seed(len(seen))  # which must not matter
+        student = nn.Sequential(nn.Flatten(), nn.Linear(768, 10))
+        module.train(student, recipes.naive(), shown, data.y_train, epochs=2, seed=seed, batch=30)
+    assert len(seen) == 12
+    assert all(map(torch.equal, seen[:4], seen[4:8]))
+    assert not torch.equal(seen[0], seen[8])
+    assert not torch.equal(seen[0], seen[2])
+
+
+def test_so_many_labels_are_wrong(script):
+    labels = torch.arange(100) % 10
+    noisy = script("calibration").with_wrong(labels, 0.4, 3)
+    assert int((noisy != labels).sum()) == 40
+    assert set(noisy.tolist()) <= set(range(10))
+    assert torch.equal(script("calibration").with_wrong(labels, 0.0, 3), labels)
+
+
+def test_calibration_learns_from_the_same_wrong_labels(script, tmp_path, monkeypatch):
+    module = script("calibration")
+    setting = module.Setting(6, 1, "mlp", "small-mlp", module.METHODS)
+    monkeypatch.setitem(module.SETTINGS, "MNIST", setting)
+    results = script("text_runs").Results(tmp_path / "rows.json")
+    for seed in range(2):
+        module.run_seed(results, "MNIST", little(channels=1), setting, 0.2, seed)
+    assert [row["method"] for row in results.rows] == 2 * list(module.METHODS)
+    lines = module.table(results, "MNIST", 0.2).splitlines()
+    assert len(lines) == 2 + len(module.METHODS)
+    assert "wrong labels learnt" in lines[0]
+
+
+def test_entropies_of_members_and_of_a_dirichlet_distribution(script):
+    module, generator = script("uncertainty"), torch.Generator().manual_seed(0)
+    log_alpha = torch.randn(3, 4, generator=generator).double() + 1
+    found = module.of_dirichlet(log_alpha)
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        drawn = torch.from_numpy(rng.dirichlet(log_alpha[i].exp().numpy(), 200_000))
+        members = module.of_members(drawn.log()[:, None])
+        for part in module.PARTS:
+            assert found[part][i].item() == pytest.approx(members[part].item(), abs=5e-3)
+        alpha = log_alpha[i].exp().numpy()
+        data = -(alpha / alpha.sum() * (digamma(alpha + 1) - digamma(alpha.sum() + 1))).sum()
+        assert found["data"][i].item() == pytest.approx(data)
+
+
+def test_the_dirichlet_distribution_has_the_mean_and_the_spread_of_the_members(script):
+    module, x = script("uncertainty"), torch.eye(6)
+    torch.manual_seed(0)
+    alike, unlike = nn.Linear(6, 3), nn.Linear(6, 3)
+    each = torch.stack([alike(x).softmax(1), unlike(x).softmax(1)])
+    p = each.mean(0)
+    log_alpha = module.Dirichlet([alike, unlike])(x)
+    spread = (p * (p / each).log()).sum(2).mean(0)  # the mean divergence from the mean to each
+    torch.testing.assert_close(log_alpha.logsumexp(1).exp(), 1 / spread, rtol=1e-2, atol=0)  # (C - 1) / 2 is 1
+    torch.testing.assert_close(log_alpha.softmax(1), p, atol=1e-4, rtol=0)
+    same = module.Dirichlet([alike, alike])(x)
+    assert (same.logsumexp(1) > log_alpha.logsumexp(1)).all()
+    assert module.mean_and_precision(same, same).abs().max() < 1e-6
+    assert (module.mean_and_precision(log_alpha, same) > 0).all()
+
+
+def test_uncertainty_of_an_ensemble_and_its_students(script, tmp_path, monkeypatch):
+    module, results = script("uncertainty"), script("text_runs").Results(tmp_path / "rows.json")
+    for name, value in {"MEMBERS": 2, "PER_DIGIT": 4, "DIGIT_EPOCHS": 1, "EPOCHS": 1}.items():
+        monkeypatch.setattr(module, name, value)
+    for seed in range(2):
+        module.run_digits(results, little(channels=1), seed)
+        module.run_cifar(results, little(), seed)
+    assert [row["method"] for row in results.rows[:5]] == list(module.METHODS)
+    for row in results.rows[:5]:
+        for name in ("test", "blends", "unseen"):
+            parts = [row[f"{name} {part}"] for part in module.PARTS]
+            assert parts[0] == pytest.approx(parts[1] + parts[2], abs=1e-6)
+    assert len(list(module.tables(results))) == 5
+
+
+def test_what_is_fixed_does_not_follow_the_view(script, tmp_path, monkeypatch):
+    module, data = script("long_and_mixed"), little(channels=1)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(256, 10))
+    teacher = module.OfImage(network, data.prepare(data.x_train))
+    teacher.rows = torch.tensor([4, 2])
+    said = teacher.outputs(torch.zeros(2, 1, 16, 16), wanted=(module.logits,))[module.logits]
+    torch.testing.assert_close(said, network(data.prepare(data.x_train[[4, 2]])))
+    data = replace(data, augment=(importlib.import_module("ckd.data.preparation").RandomCrop(2),))
+    for name, value in {"PER_CLASS": 3, "EPOCHS": (1, 2), "TEACHER_PER_CLASS": 6, "TEACHER_EPOCHS": 1}.items():
+        monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(module, "wide", lambda n_classes: nn.Sequential(nn.Flatten(), nn.Linear(256, n_classes)))
+    results = script("text_runs").Results(tmp_path / "rows.json")
+    module.run(results, data, 2)
+    assert len(results.rows) == 1 + 2 * 2 * len(module.METHODS)
+    assert len(module.table(results).splitlines()) == 2 + len(module.METHODS)
