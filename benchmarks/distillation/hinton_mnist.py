@@ -28,8 +28,8 @@ from ckd.deploy import save_network
 from ckd.losses import kd
 from ckd.teachers import Teacher
 
-HOW = Training(epochs=10, lr=1e-3)
-"""Of the students. Not tuned: the usual rate of Adam."""
+HOW = Training(epochs=10, lr=3e-3)
+"""Of the students. A rate of 1e-3 was worse on held-out training images, alone and distilled; no other was tried."""
 
 TEMPERATURES = (1.0, 2.5, 4.0, 8.0, 20.0)
 LOST = {"without 3": [3], "only 7 and 8": [7, 8]}
