@@ -17,7 +17,7 @@ from statistics import mean, stdev
 from typing import Any
 
 import torch
-from mnist_runs import Training, jittered, logits_of, stored_labels, student, train, trained_teacher, unshifted
+from mnist_runs import TEACHER, Training, jittered, logits_of, stored_labels, student, train, trained_teacher, unshifted
 from text_runs import Results
 from torch import Tensor, nn
 
@@ -228,12 +228,14 @@ def main() -> None:
     parser.add_argument("--claims", nargs="+", choices=CLAIMS, default=list(CLAIMS), help="default: all")
     parser.add_argument("--epochs", type=int, default=HOW.epochs, help="of the students (default: %(default)s)")
     parser.add_argument("--lr", type=float, default=HOW.lr, help="of the students (default: %(default)s)")
+    parser.add_argument("--teacher-epochs", type=int, default=TEACHER.epochs, help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=Path("runs/distillation"), help="default: %(default)s")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     chosen.out.mkdir(parents=True, exist_ok=True)
     arrays = mnist(chosen.data_root)
-    teacher = trained_teacher(chosen.out / "mnist_teacher.safetensors", arrays)
+    longer = replace(TEACHER, epochs=chosen.teacher_epochs)
+    teacher = trained_teacher(chosen.out / "mnist_teacher.safetensors", arrays, longer)
     results = Results(chosen.out / "hinton_mnist.json")
     results.run({"claim": "teacher", "width": 1200, "method": "teacher"}, lambda: errors(teacher, arrays))
     runs = Runs(arrays, teacher, chosen.out, replace(HOW, epochs=chosen.epochs, lr=chosen.lr), results)
