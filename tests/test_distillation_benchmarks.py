@@ -50,6 +50,9 @@ def test_the_teacher_is_trained_once_and_kept(script, arrays, how, tmp_path, mon
     for layer in made:
         if isinstance(layer, torch.nn.Linear):
             assert layer.weight.norm(dim=1).max() <= 0.3 + 1e-5
+    longer = module.trained_teacher(tmp_path / "longer.safetensors", arrays, bounded, 12, last=how)
+    assert [layer.p for layer in longer if isinstance(layer, torch.nn.Dropout)] == [0, 0, 0]
+    assert not torch.equal(longer[-1].weight, made[-1].weight)
     monkeypatch.setattr(module, "train", None)
     again = module.trained_teacher(file, arrays, bounded, 12)
     assert not again.training

@@ -17,7 +17,18 @@ from statistics import mean, stdev
 from typing import Any
 
 import torch
-from mnist_runs import TEACHER, Training, jittered, logits_of, stored_labels, student, train, trained_teacher, unshifted
+from mnist_runs import (
+    LAST,
+    TEACHER,
+    Training,
+    jittered,
+    logits_of,
+    stored_labels,
+    student,
+    train,
+    trained_teacher,
+    unshifted,
+)
 from text_runs import Results
 from torch import Tensor, nn
 
@@ -229,13 +240,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=HOW.epochs, help="of the students (default: %(default)s)")
     parser.add_argument("--lr", type=float, default=HOW.lr, help="of the students (default: %(default)s)")
     parser.add_argument("--teacher-epochs", type=int, default=TEACHER.epochs, help="default: %(default)s")
-    parser.add_argument("--out", type=Path, default=Path("runs/distillation"), help="default: %(default)s")
+    parser.add_argument("--last", action="store_true", help="train the teacher's last 8 epochs without dropout")
+    parser.add_argument("--out", type=Path, default=Path("runs/distillation"), help="a folder for each teacher")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     chosen.out.mkdir(parents=True, exist_ok=True)
     arrays = mnist(chosen.data_root)
-    longer = replace(TEACHER, epochs=chosen.teacher_epochs)
-    teacher = trained_teacher(chosen.out / "mnist_teacher.safetensors", arrays, longer)
+    file, last = chosen.out / "mnist_teacher.safetensors", LAST if chosen.last else None
+    teacher = trained_teacher(file, arrays, replace(TEACHER, epochs=chosen.teacher_epochs), last=last)
     results = Results(chosen.out / "hinton_mnist.json")
     results.run({"claim": "teacher", "width": 1200, "method": "teacher"}, lambda: errors(teacher, arrays))
     runs = Runs(arrays, teacher, chosen.out, replace(HOW, epochs=chosen.epochs, lr=chosen.lr), results)

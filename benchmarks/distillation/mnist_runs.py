@@ -53,6 +53,9 @@ TEACHER = Training(
 )
 """The bound is that of Hinton et al. 2012, arXiv:1207.0580: a squared length of 15."""
 
+LAST = Training(epochs=8, lr=5e-4)
+"""Without dropout, after these."""
+
 
 def student(width: int) -> nn.Sequential:
     """784-width-width-10 with ReLU."""
@@ -146,8 +149,13 @@ def logits_of(network: nn.Module, images: Tensor) -> Tensor:
     return torch.cat([network(x) for x in unshifted(images).batches(1000)])
 
 
-def trained_teacher(file: Path, arrays: Arrays, how: Training = TEACHER, width: int = 1200) -> nn.Module:
-    """The teacher in `file`; trained first, on all training images, unless it is there."""
+def trained_teacher(
+    file: Path, arrays: Arrays, how: Training = TEACHER, width: int = 1200, last: Training | None = None
+) -> nn.Module:
+    """The teacher in `file`; trained first, on all training images, unless it is there.
+
+    With `last` it is trained on, with new views and without dropout.
+    """
     torch.manual_seed(0)
     network = teacher_network(width)
     if file.exists():
@@ -155,6 +163,11 @@ def trained_teacher(file: Path, arrays: Arrays, how: Training = TEACHER, width: 
         return network.eval()
     views, labels = jittered(arrays.x_train, how.epochs), arrays.y_train
     train(network, recipes.naive(), views, labels, how, 0, resumed=file.with_suffix(".part"))
+    if last is not None:
+        for layer in network.modules():
+            if isinstance(layer, nn.Dropout):
+                layer.p = 0.0
+        train(network, recipes.naive(), jittered(arrays.x_train, last.epochs, seed=2), labels, last, 0)
     save_network(file, network, width=width)
     return network
 
