@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 FOLDER = "checkpoints"
 """Beside a run's result, while it is not finished."""
 
+BUDGET = 0.02
+"""Share of a run's time that its checkpoints may take, unless it is said how many there shall be."""
+
 
 @dataclass(frozen=True)
 class Saving:
@@ -59,7 +62,7 @@ class Saving:
             **({} if self.any_code else {"code": CODE}),
         }
         folder = self.out / spec.folder / FOLDER
-        return Checkpoint(folder, every=self.every, settings=about, say=_say, others=others)
+        return Checkpoint(folder, every=self.every, budget=BUDGET, settings=about, say=_say, others=others)
 
     def locked(self, spec: RunSpec) -> AbstractContextManager[None]:
         """Within this, no other process does the run.

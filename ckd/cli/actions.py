@@ -20,7 +20,7 @@ def demo(arguments: argparse.Namespace) -> None:
     recipes = ("naive", "lwf", "er", "der++", "self-distillation")
     specs = [plan("split-digits", r, seed=s, memory_size=100) for r in recipes for s in range(3)]
     own_process()
-    run_suite(specs, arguments.out, force=arguments.force, renew=True)
+    run_suite(specs, arguments.out, force=arguments.force, renew=True, checkpoint_every=None)
     _page([arguments.out], Path(arguments.out) / "report.html", title="ckd demo: new digits, two at a time")
 
 

@@ -37,7 +37,7 @@ def add_finished(command: argparse.ArgumentParser) -> None:
 
 def add_checkpoints(command: argparse.ArgumentParser) -> None:
     """How often a run is saved while it is under way."""
-    text = "save a run that is under way every N training steps too, not only after each experience"
+    text = "save a run every N training steps too (default: after experiences alone, in at most 2 percent of its time)"
     command.add_argument("--checkpoint-every", type=int, default=0, metavar="N", help=text)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,12 @@ from avalanche.core import SupervisedPlugin
 from ckd.checkpoint import Checkpoints, Rest, Saved, labels_of, random_state, restore_random, warn
 from ckd.checkpoint.about import check_every
 from ckd.errors import ConfigError
+from ckd.numbers import check_number
 from ckd.plugins.relived import relive
 from ckd.plugins.resumable import about, check_loader, check_strategy, restore, saved
+
+LEAST = 0.1
+"""Seconds that a checkpoint is thought to take at least, before the first one too."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -28,6 +33,9 @@ class Checkpoint(SupervisedPlugin):  # type: ignore[misc]
     with the same numbers, bit for bit, as one that was not killed, and as one without checkpoints. Heads that grow have
     grown again. What Avalanche's own metrics and loggers noted is not kept; `AccuracyRecorder` is.
 
+    With a `budget`, a checkpoint after an experience is left out where checkpoints would take more than that share of the
+    time; those every so many steps are not.
+
     A plugin of your own is saved if it has `state_dict()`, of tensors and plain data, and
     `load_state_dict(state, strategy)`.
 
@@ -35,6 +43,7 @@ class Checkpoint(SupervisedPlugin):  # type: ignore[misc]
         folder: where the checkpoints are.
         every: steps from one checkpoint within an experience to the next; 0 for none.
         keep: how many checkpoints are kept, the newest.
+        budget: share of the time that checkpoints may take, such as 0.02; None for no bound.
         settings: facts by name, such as hyper-parameters; a checkpoint of a run with others is refused.
         say: called with a sentence when a checkpoint is passed over or could not be written; warns unless given.
         others: by name what else has `state_dict()` and `load_state_dict(state)`.
@@ -77,12 +86,15 @@ class Checkpoint(SupervisedPlugin):  # type: ignore[misc]
         *,
         every: int = 0,
         keep: int = 2,
+        budget: float | None = None,
         settings: Mapping[str, Any] | None = None,
         say: Callable[[str], None] = warn,
         others: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.every = check_every(every)
+        if budget is not None:
+            check_number("budget of checkpoints", budget, fits="from 0 to 1", fix="Try 0.02, or leave it out.")
+        self.every, self.budget = check_every(every), budget
         self.files = Checkpoints(folder, keep=keep, say=say)
         self.others = dict(others or {})
         self.learnt = 0
@@ -97,6 +109,8 @@ class Checkpoint(SupervisedPlugin):  # type: ignore[misc]
         self._start: dict[str, Any] = {}
         self._epoch = self._done = self._steps = self._left_out = 0
         self._stop: Callable[[], BaseException] | None = None
+        self._begun = time.perf_counter()
+        self._spent, self._last = 0.0, LEAST  # seconds of all checkpoints, and of one
 
     def resume(self, strategy: Any, stream: Iterable[Any]) -> Iterator[Any]:
         """The experiences of `stream` that are left; restores the last checkpoint first, if there is one.
@@ -142,7 +156,14 @@ class Checkpoint(SupervisedPlugin):  # type: ignore[misc]
             self._begin, self._epoch, self._steps = random_state(), 0, 0
             yield lesson
             self.learnt += 1
-            self._save(strategy, None)
+            if self._stop is not None or self._affordable():
+                self._save(strategy, None)
+
+    def _affordable(self) -> bool:
+        """Whether another checkpoint stays within the budget."""
+        if self.budget is None or self.every:
+            return True
+        return self._spent + self._last <= self.budget * (time.perf_counter() - self._begun)
 
     # the training loop's hooks -----------------------------------------------------------------------------------
 
@@ -205,7 +226,10 @@ class Checkpoint(SupervisedPlugin):  # type: ignore[misc]
             "others": {name: other.state_dict() for name, other in self.others.items()},
             "random": random_state(),
         }
+        begun = time.perf_counter()
         self.files.save(state, self._about)
+        self._last = max(LEAST, time.perf_counter() - begun)
+        self._spent += self._last
         if self._stop is not None:
             raise self._stop()
 

@@ -299,10 +299,33 @@ def test_strategies_whose_state_would_be_lost_are_refused(naive, network, tmp_pa
         checkpoint.resume(naive(network(), [checkpoint], strategy=ER_ACE, mem_size=10, batch_size_mem=2), [])
 
 
-@pytest.mark.parametrize("given", [{"every": -1}, {"every": 1.5}, {"keep": 0}])
+@pytest.mark.parametrize("given", [{"every": -1}, {"every": 1.5}, {"keep": 0}, {"budget": 2}])
 def test_numbers_that_cannot_work_are_refused(tmp_path, given):
     with pytest.raises(ConfigError, match="checkpoints"):
         Checkpoint(tmp_path, **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [({}, [1, 2, 3, 4, 5, 6]), ({"budget": 0.25}, [1, 5]), ({"budget": 0.25, "every": 1000}, [1, 2, 3, 4, 5, 6])],
+)
+def test_checkpoints_stay_within_their_budget(
+    given, wanted, naive, benchmark_of, blobs, network, tmp_path, monkeypatch
+):
+    """An experience takes 3 seconds here, a checkpoint 2."""
+    now, written = [0.0], []
+    monkeypatch.setattr("ckd.plugins.checkpoint.time.perf_counter", lambda: now[0])
+    checkpoint = Checkpoint(tmp_path, **given)
+
+    def save(state, about):
+        written.append(state["learnt"])
+        now[0] += 2
+
+    monkeypatch.setattr(checkpoint.files, "save", save)
+    strategy = naive(network(), [checkpoint])
+    for _ in checkpoint.resume(strategy, [*benchmark_of(blobs()).train_stream] * 2):
+        now[0] += 3
+    assert written == wanted
 
 
 def test_stop_saves_at_the_end_of_the_step(script):
