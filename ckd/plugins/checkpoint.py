@@ -33,8 +33,8 @@ class Checkpoint(SupervisedPlugin):  # type: ignore[misc]
     with the same numbers, bit for bit, as one that was not killed, and as one without checkpoints. Heads that grow have
     grown again. What Avalanche's own metrics and loggers noted is not kept; `AccuracyRecorder` is.
 
-    With a `budget`, a checkpoint after an experience is left out where checkpoints would take more than that share of the
-    time; those every so many steps are not.
+    With a `budget`, one after an experience is left out where checkpoints would take more than that share of the time;
+    those every so many steps are not.
 
     A plugin of your own is saved if it has `state_dict()`, of tensors and plain data, and
     `load_state_dict(state, strategy)`.
