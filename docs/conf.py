@@ -24,7 +24,7 @@ extensions = [
     "recipe_pages",
     "reference_pages",
 ]
-exclude_patterns = ["README-proposal.md", "_extensions", "_static"]
+exclude_patterns = ["pypi.md", "_extensions", "_static"]
 
 html_theme = "furo"
 html_title = "ckd"
