@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,19 +44,6 @@ def recipes() -> list[RecipeEntry]:
     files = sorted((PACKAGE / "recipes").glob("*.py"), key=lambda file: file.stem)
     elsewhere = (RecipeEntry(name, summary, defaults=given) for name, summary, given in _elsewhere("ckd.recipes"))
     return [*(entry for file in files for entry in _recipes(file)), *elsewhere]
-
-
-def markdown() -> str:
-    """The recipes of ckd itself as the two tables of the README: those of streams, and those with a teacher."""
-    own = [entry for entry in recipes() if entry.paper]
-    streams = [(f"`{r.name}`", r.summary.rstrip("."), r.stores, r.cost, r.use, r.paper) for r in own if not r.teacher]
-    taught = [(f"`{r.name}`", r.summary.rstrip("."), r.use, r.paper) for r in own if r.teacher]
-    first = _rows(("recipe", "what it does", "stores", "a step costs", "when to use it", "paper"), streams)
-    return f"{first}\n\n{_rows(('recipe', 'what it does', 'when to use it', 'paper'), taught)}"
-
-
-def _rows(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rows))
 
 
 def _elsewhere(group: str) -> Iterator[tuple[str, str, dict[str, Any]]]:

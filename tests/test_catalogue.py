@@ -85,15 +85,6 @@ def test_a_recipe_that_cannot_be_read_is_listed_with_where_it_is(value, entry_po
     assert catalogue.recipes()[-1] == catalogue.RecipeEntry("mine", f"from {value.partition(':')[0]}")
 
 
-@pytest.mark.parametrize(("table", "bars", "taught"), [(0, 7, False), (1, 5, True)])
-def test_the_tables_have_a_row_for_each_recipe_of_ckd(table, bars, taught):
-    head, rule, *rows = catalogue.markdown().split("\n\n")[table].split("\n")
-    assert {line.count("|") for line in (head, rule, *rows)} == {bars}
-    named = {row.split("`")[1] for row in rows}
-    assert named == {name for name, recipe in RECIPES.items() if bool(recipe.teacher) == taught and recipe.paper}
-    assert named >= ({"kd", "hint"} if taught else {"der++", "lwf", "self-distillation"})
-
-
 TYPOS = {
     "run split-digit --recipe er": "unknown benchmark",
     "run split-digits --recipe er+": "unknown recipe",

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import ckd
-from ckd import catalogue
 from ckd.cli import main
 from ckd.data import BENCHMARKS
 from ckd.networks import NETWORKS
@@ -51,11 +50,6 @@ def test_list_names_every_benchmark_recipe_and_network(listing):
 def test_list_shows_every_hyper_parameter_with_its_default(listing):
     words = set(listing.replace(",", " ").split())
     assert words >= {"alpha=0.5", "beta=0.5", "temperature=2.0", "distill_weight=1.0"}
-
-
-def test_list_markdown_is_the_table_of_recipes(capsys):
-    assert main(["list", "--markdown"]) == 0
-    assert capsys.readouterr().out == catalogue.markdown() + "\n"
 
 
 # run ---------------------------------------------------------------------------------------------------------------

@@ -142,13 +142,8 @@ def tune(arguments: argparse.Namespace) -> None:
     )
 
 
-def list_all(arguments: argparse.Namespace) -> None:
+def list_all(_: argparse.Namespace) -> None:
     """Print benchmarks, recipes and networks."""
-    if arguments.markdown:
-        from ckd import catalogue
-
-        print(catalogue.markdown())
-        return
     from rich import box
     from rich.console import Console
     from rich.table import Table

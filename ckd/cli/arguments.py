@@ -22,7 +22,6 @@ def parser() -> argparse.ArgumentParser:
     demo.set_defaults(act=actions.demo)
 
     listing = commands.add_parser("list", help="benchmarks, recipes and networks")
-    listing.add_argument("--markdown", action="store_true", help="the table of recipes as in the README")
     listing.set_defaults(act=actions.list_all)
 
     run = commands.add_parser(

@@ -281,16 +281,14 @@ def test_output_that_cannot_be_written_is_explained(monkeypatch, capsys):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(sys, "stdout", Full())
-    assert main(["list", "--markdown"]) == 2
+    assert main(["list"]) == 2
     assert capsys.readouterr().err == "ckd: [Errno 28] No space left on device\n"
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no such device")
 def test_a_full_disk_behind_the_script(tmp_path):
     with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "ckd.cli", "list", "--markdown"], stdout=full, stderr=-1, check=False
-        )
+        done = subprocess.run([sys.executable, "-m", "ckd.cli", "list"], stdout=full, stderr=-1, check=False)
     assert done.returncode == 2
     assert b"Traceback" not in done.stderr
     assert done.stderr.startswith(b"ckd: [Errno 28]")

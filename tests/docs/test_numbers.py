@@ -1,4 +1,4 @@
-"""The guides print no result that benchmarks/results does not have."""
+"""The README and the guides print no result that benchmarks/results does not have."""
 
 import re
 
@@ -6,7 +6,8 @@ import pytest
 from pages import DOCS
 
 MEASURED = "\n".join(file.read_text() for file in sorted((DOCS.parent / "benchmarks" / "results").glob("*.md")))
-GUIDES = [DOCS / "choosing.md", *sorted((DOCS / "explanation").glob("*.md"))]
+PAGES = [DOCS / f"{name}.md" for name in ("choosing", "distillation", "pypi")]
+GUIDES = [DOCS.parent / "README.md", *PAGES, *sorted((DOCS / "explanation").glob("*.md"))]
 
 
 @pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)

@@ -83,3 +83,8 @@ def test_it_goes_on_in_another_process(tmp_path, monkeypatch):
     assert done.returncode == 0, done.stderr
     for (_, model), found in zip(runs, torch.load(tmp_path / "ends.pt"), strict=True):
         assert all(torch.equal(found[name], value) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", sorted(name for name, recipe in recipes.RECIPES.items() if not recipe.teacher))
+def test_every_recipe_can_be_pickled(name):
+    pickle.dumps(SelfDistillation(recipes.RECIPES[name].build()))
