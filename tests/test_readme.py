@@ -31,11 +31,12 @@ def test_the_plugin_is_of_the_method_that_the_readme_says():
 def test_the_own_loop_learns():
     names = ran(OWN_LOOP)
     right = [(names["model"](x).argmax(1) == y).float() for x, y in tensor_stream("split-digits").tensors("test")]
-    assert torch.cat(right).mean() > 0.6
+    assert torch.cat(right).mean() > 0.75
 
 
 def test_the_own_loop_never_imports_avalanche():
-    code = f"import sys, torch\ntorch.set_num_threads(1)\n{OWN_LOOP}\nassert 'avalanche' not in sys.modules"
+    loop = OWN_LOOP.replace("range(5)", "range(1)")  # epochs
+    code = f"import sys, torch\ntorch.set_num_threads(1)\n{loop}\nassert 'avalanche' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
