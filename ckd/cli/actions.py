@@ -108,24 +108,22 @@ def _page(folders: list[str], out: str | Path, **given: Any) -> None:
 
 def tune(arguments: argparse.Namespace) -> None:
     """Choose hyper-parameters on validation data."""
-    from ckd.bench import parse_search
-    from ckd.bench import tune as search
-
-    ranges = list(map(parse_search, arguments.search))
-    space = dict(ranges)
-    if len(space) < len(ranges):
-        raise ConfigError("--search", expected="each name once", received=arguments.search, fix="Name one range.")
-    searched = [[str(v) for v in space[name].tried] if name in space else [] for name in ("recipe", "teacher")]
-    recipes, teachers = searched
+    texts = dict(text.partition("=")[::2] for text in arguments.search)
+    recipes, teachers = (texts[name].split(",") if name in texts else [] for name in ("recipe", "teacher"))
     recipe = arguments.recipe or next(iter(recipes), None)
     if recipe is None:
-        raise ConfigError(
-            "recipe", expected="a name", received="none", fix="Add --recipe er, or --search recipe=er,der."
-        )
+        fix = "Add --recipe er, or --search recipe=er,der."
+        raise ConfigError("recipe", expected="a name", received="none", fix=fix)
     if arguments.recipe and recipes:
         fix = "Leave --recipe out."
         raise ConfigError("recipe", expected="one to use, or several to search", received="both", fix=fix)
     check_names(arguments.benchmark, recipes or [recipe], arguments.network, arguments.teacher, *teachers)
+    if len(texts) < len(arguments.search):
+        raise ConfigError("--search", expected="each name once", received=arguments.search, fix="Name one range.")
+    from ckd.bench import parse_search
+    from ckd.bench import tune as search
+
+    space = dict(map(parse_search, arguments.search))
     own_process()
     search(
         arguments.benchmark,
