@@ -118,12 +118,12 @@ def tune(arguments: argparse.Namespace) -> None:
         fix = "Leave --recipe out."
         raise ConfigError("recipe", expected="one to use, or several to search", received="both", fix=fix)
     check_names(arguments.benchmark, recipes or [recipe], arguments.network, arguments.teacher, *teachers)
-    if len(texts) < len(arguments.search):
-        raise ConfigError("--search", expected="each name once", received=arguments.search, fix="Name one range.")
     from ckd.bench import parse_search
     from ckd.bench import tune as search
 
     space = dict(map(parse_search, arguments.search))
+    if len(space) < len(arguments.search):
+        raise ConfigError("--search", expected="each name once", received=arguments.search, fix="Name one range.")
     own_process()
     search(
         arguments.benchmark,
