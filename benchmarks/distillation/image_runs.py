@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from functools import partial
 from statistics import mean, stdev
 from typing import Any
 
+import text_runs
 import torch
 from torch import Tensor, nn
 
@@ -17,21 +17,9 @@ from ckd.engine.given import mean_cross_entropy
 from ckd.outputs import eval_mode
 
 BATCH, LR, BINS = 64, 0.05, 15
+options = partial(text_runs.options, epochs=None, data="where data sets are kept (default: ~/.cache/ckd)")
 Shown = Callable[[int, Tensor, torch.Generator], Tensor]
 """shown(epoch, rows, generator) -> network inputs of these samples in this epoch"""
-
-
-def options(doc: str) -> argparse.Namespace:
-    """Of the command line."""
-    parser = argparse.ArgumentParser(description=doc.split("\n")[0])
-    parser.add_argument("--data-root", default=None, help="where data sets are kept (default: ~/.cache/ckd)")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path("runs/distillation"))
-    chosen = parser.parse_args()
-    torch.set_num_threads(chosen.threads)
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    return chosen
 
 
 def augmented(arrays: Arrays) -> Shown:

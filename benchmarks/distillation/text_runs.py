@@ -22,12 +22,13 @@ BATCH = 64
 Batches = list[tuple[Tensor, Tensor]]
 
 
-def options(doc: str) -> argparse.Namespace:
-    """Of the command line."""
+def options(doc: str, epochs: int | None = 8, data: str = "the folder that holds text/trec") -> argparse.Namespace:
+    """Of the command line; `--epochs` only where there is a default."""
     parser = argparse.ArgumentParser(description=doc.split("\n")[0])
-    parser.add_argument("--data-root", default=None, help="the folder that holds text/trec")
+    parser.add_argument("--data-root", default=None, help=data)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=8)
+    if epochs is not None:
+        parser.add_argument("--epochs", type=int, default=epochs)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/distillation"))
     chosen = parser.parse_args()

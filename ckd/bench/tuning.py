@@ -88,8 +88,8 @@ def tune(
         specs = search.specs(values)
         teachers, quiet = teachers_of(specs), Console(quiet=True)
         try:
-            if teachers:
-                run_all(teachers, out, keep_networks=True, renew=True, console=quiet, **running)
+            if teachers:  # without checkpoints, and so without a lock: another process may train them at the same time
+                run_all(teachers, out, keep_networks=True, renew=True, checkpoint_every=None, console=quiet, **running)
             given = [[read_network(file_of(t, out)) for t in spec.teachers] for spec in specs]
             ran = [run(spec, teachers=t, **running) for spec, t in zip(specs, given, strict=True)]
             found = [result.matrix.average_accuracy() for result in ran]

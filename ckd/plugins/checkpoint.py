@@ -214,6 +214,7 @@ class Checkpoint(SupervisedPlugin):  # type: ignore[misc]
 
     def _save(self, strategy: Any, place: dict[str, Any] | None) -> None:
         assert self._about is not None
+        begun = time.perf_counter()
         clock = {**vars(strategy.clock)}
         if place is not None:  # it counts the step after this
             for name in ("train_iterations", "train_exp_iterations", "train_epoch_iterations", "total_iterations"):
@@ -226,7 +227,6 @@ class Checkpoint(SupervisedPlugin):  # type: ignore[misc]
             "others": {name: other.state_dict() for name, other in self.others.items()},
             "random": random_state(),
         }
-        begun = time.perf_counter()
         self.files.save(state, self._about)
         self._last = max(LEAST, time.perf_counter() - begun)
         self._spent += self._last

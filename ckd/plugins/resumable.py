@@ -27,6 +27,9 @@ WITHOUT_STATE = (Clock, EvaluationPlugin, PeriodicEval)
 STRATEGIES = {"naive", "cumulative", "joint_training", "strategy_wrappers"}
 """Modules of Avalanche whose strategies keep no state but the data so far."""
 
+LABELS = 256
+"""Of an experience, by which it is known again; some more where the number does not divide."""
+
 APART = "Leave Checkpoint out, or write a plugin with state_dict() and load_state_dict(state, strategy)."
 
 
@@ -130,11 +133,13 @@ def _heads(strategy: Any) -> list[tuple[str, Any]]:
 
 
 def _data_of(lesson: Any) -> list[int]:
-    """How many samples there are, and a checksum over their labels; of several experiences over all."""
+    """How many samples there are, and a checksum over some of their labels; of several experiences over all."""
     sums = [0, 0]
     for experience in lesson if isinstance(lesson, Iterable) else [lesson]:
-        labels = torch.as_tensor([int(label) for label in experience.dataset.targets])
-        sums = [sums[0] + len(labels), zlib.crc32(labels.numpy().tobytes(), sums[1])]
+        targets = experience.dataset.targets
+        some = range(0, len(targets), max(1, len(targets) // LABELS))  # Avalanche reads them one at a time
+        labels = torch.tensor([int(targets[i]) for i in some])
+        sums = [sums[0] + len(targets), zlib.crc32(labels.numpy().tobytes(), sums[1])]
     return sums
 
 
