@@ -23,14 +23,16 @@ FEW = 10
 
 
 class StepLimit(Part):
-    """Scales a gradient down whose norm is above `factor` times the median norm of the last steps.
+    """Scales a gradient down whose norm is above `factor` times the largest median norm so far.
 
-    The norm is that of all parameters of the student together. What is noted of a gradient that was scaled down is the
-    limit. It acts at the end of the backward pass, whatever the optimiser.
+    A median is of the last `window` steps. The largest is taken, not the last one: a network that has learnt its
+    experience has next to no gradient, and could not learn the next one. The norm is that of all parameters of the
+    student together. What is noted of a gradient that was scaled down is the limit. It acts at the end of the backward
+    pass, whatever the optimiser.
 
     Args:
         factor: of the median, above 1.
-        window: how many steps the median is of.
+        window: how many steps a median is of.
 
     Raises:
         ConfigError: a factor or a window that cannot work.
@@ -48,7 +50,7 @@ class StepLimit(Part):
             expected = f"a whole number from {FEW}"
             raise ConfigError("window of the step limit", expected=expected, received=window, fix="Use 100.")
         self.factor, self.window = factor, window
-        self._norms = torch.empty(0)
+        self._norms, self._median = torch.empty(0), torch.zeros(())
         self._steps = 0
 
     def watch(self, loss: Tensor, student: nn.Module) -> None:
@@ -71,24 +73,25 @@ class StepLimit(Part):
         norm = torch.nn.utils.get_total_norm(gradients).float()
         if not len(self._norms):
             self._norms = norm.new_zeros(self.window)
-        self._norms = on(norm.device, self._norms)
+        self._norms, self._median = on(norm.device, self._norms), on(norm.device, self._median)
         known = min(self._steps, self.window)
         if known >= FEW:
-            median = self._norms[:known].median()
-            limit = torch.where(median > 0, self.factor * median, norm)
+            self._median = torch.maximum(self._median, self._norms[:known].median())
+            limit = torch.where(self._median > 0, self.factor * self._median, norm)
             torch._foreach_mul_(gradients, (limit / norm).nan_to_num(1.0).clamp(max=1.0))
             norm = torch.minimum(norm, limit)
         self._norms[self._steps % self.window] = norm
         self._steps += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """The norms that are remembered."""
-        return {"norms": self._norms.clone(), "steps": self._steps}
+        """The norms that are remembered, and the largest median."""
+        return {"norms": self._norms.clone(), "median": self._median.clone(), "steps": self._steps}
 
     def load_state_dict(self, state: Mapping[str, Any], student: nn.Module) -> None:
         """Restore what `state_dict` returned."""
-        self._norms, self._steps = state["norms"].clone(), state["steps"]
+        self._norms, self._median = state["norms"].clone(), state["median"].clone()
+        self._steps = state["steps"]
 
     def nbytes(self) -> dict[str, int]:
-        """Bytes of the norms, as `norms`."""
-        return {"norms": tensor_bytes(self._norms)}
+        """Bytes of the norms and the largest median, as `norms`."""
+        return {"norms": tensor_bytes(self._norms) + tensor_bytes(self._median)}

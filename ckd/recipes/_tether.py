@@ -45,7 +45,7 @@ def tether(
 ) -> Objective:
     """der++, distillation on collages of the memory, and a pull towards the old weights; evaluate with an average.
 
-    Gradients are bounded by twice the median norm of the last steps (`limit_factor`), without which the recipe's rates
+    Gradients are bounded by twice their usual norm (`limit_factor`), without which the recipe's rates
     and weights are safe on one data set and not on the next.
     """
     check_temperature(temperature)
