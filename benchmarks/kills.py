@@ -34,7 +34,7 @@ from ckd.recipes import RECIPES
 
 TINY = ["--epochs", "2", "--batch-size", "10", "--momentum", "0.5", "--lr-end", "0.5"]
 STREAM = ["--experiences", "5", "--samples-per-class", "20", "--memory-size", "20", "--evaluate-every", "3"]
-NETWORK = {"review": "tiny-resnet"}  # it matches maps
+NETWORK = {"review": "tiny-resnet", "attention": "tiny-resnet"}  # they match maps
 
 
 def command_of(recipe: str) -> list[str]:
