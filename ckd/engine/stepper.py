@@ -21,7 +21,7 @@ from ckd.engine.training_step import TrainingStep
 from ckd.errors import ConfigError
 from ckd.objective.batch import Batch
 from ckd.objective.moment import Moment
-from ckd.objective.objective import Objective
+from ckd.objective.objective import Objective, check_objective
 from ckd.outputs import check_path, find_head
 from ckd.part import Update
 from ckd.teachers import Teacher
@@ -36,10 +36,7 @@ class Stepper:
     def __init__(
         self, objective: Objective, *, joint: bool | None, unique: bool, prepare: Prepare | None, head: str | None
     ) -> None:
-        given: Any = objective
-        if not isinstance(given, Objective):
-            fix = "Give it a recipe, such as recipes.er(memory_size=200)."
-            raise ConfigError("engine", expected="an Objective", received=repr(objective), fix=fix)
+        check_objective("Engine", objective)
         self.objective, self.moment, self.parts = objective, Moment(), LifeCycle(objective)
         self.joint, self.unique, self.head = joint, unique, head
         self.prepare = prepare or as_stored

@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from ckd.anchors import Anchor, StepLimit
+from ckd.errors import ConfigError
 from ckd.memory import Memory
+from ckd.numbers import shown
 from ckd.objective.check import Check
 from ckd.objective.targets import Target
 from ckd.objective.term import Term
@@ -206,3 +208,21 @@ def _chains(evaluation: Evaluation | None) -> dict[str, tuple[Any, ...]]:
         return {}
     named = evaluation if isinstance(evaluation, Mapping) else {DEFAULT: evaluation}
     return {name: tuple(one) if isinstance(one, Sequence) else (one,) for name, one in named.items()}
+
+
+def check_objective(taker: str, given: Any) -> None:
+    """Raise a ConfigError, with what was probably meant, for what is no objective.
+
+    Args:
+        taker: what it was given to, such as "SelfDistillation".
+        given: what it was given.
+    """
+    if isinstance(given, Objective):
+        return
+    if isinstance(given, str):
+        fix = f"To take a recipe by its name write {taker}(recipes.get({given!r}).build(memory_size=200))."
+    elif callable(given):
+        fix = f"Call it: {taker}({getattr(given, '__name__', 'build')}(...))."
+    else:
+        fix = f"Give it a recipe, such as {taker}(recipes.er(memory_size=200))."
+    raise ConfigError(taker, expected="an Objective", received=shown(given), fix=fix)

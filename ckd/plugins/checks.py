@@ -10,6 +10,7 @@ from avalanche.benchmarks import OnlineCLExperience
 from ckd.engine.given import BoundaryWarning
 from ckd.errors import ConfigError
 from ckd.objective import Objective
+from ckd.objective.objective import check_objective
 
 
 def check_arguments(objective: Any, memory_size: Any, log_every: Any) -> None:
@@ -21,13 +22,11 @@ def check_arguments(objective: Any, memory_size: Any, log_every: Any) -> None:
             received="both",
             fix="Give the memory size to the recipe.",
         )
-    if objective is not None and not isinstance(objective, Objective):
-        raise ConfigError(
-            "SelfDistillation",
-            expected="an Objective, such as recipes.er(memory_size=200)",
-            received=repr(objective),
-            fix="For the default recipe write SelfDistillation(memory_size=200).",
-        )
+    if isinstance(objective, int):
+        fix = "For the default recipe write SelfDistillation(memory_size=200)."
+        raise ConfigError("SelfDistillation", expected="an Objective", received=objective, fix=fix)
+    if objective is not None:
+        check_objective("SelfDistillation", objective)
     if log_every is not None and (not isinstance(log_every, int) or log_every < 1):
         raise ConfigError("log_every", expected="a whole number from 1", received=log_every, fix="None is each epoch.")
 

@@ -141,7 +141,7 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         refuse_strategy(strategy, self.objective)
         refuse_another_student(strategy, self.objective, self._trained)
         self._trained = Trained(strategy)
-        refuse_two(strategy.plugins, SelfDistillation, "Put all terms into one Objective.")
+        refuse_two(strategy.plugins, SelfDistillation, "Keep one; to combine methods, add a term to one's objective.")
         if self._loader is not None and not any(isinstance(p, TensorLoader) for p in strategy.plugins):
             self._loader.before_training(strategy)
 

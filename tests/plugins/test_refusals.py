@@ -37,8 +37,9 @@ def test_a_plugin_or_objective_that_was_trained_is_not_taken_for_another_run(blo
     ("make", "said"),
     [
         (lambda: SelfDistillation(200), "memory_size=200"),
-        (lambda: SelfDistillation("er"), "an Objective"),
-        (lambda: SelfDistillation(recipes.er), "an Objective"),
+        (lambda: SelfDistillation("der++"), r"recipes.get\('der\+\+'\).build\(memory_size=200\)"),
+        (lambda: SelfDistillation(recipes.er), r"Call it: SelfDistillation\(er\(\.\.\.\)\)"),
+        (lambda: SelfDistillation([]), "an Objective"),
         (lambda: SelfDistillation(log_every=0), "log_every"),
         (lambda: SelfDistillation(log_every=2.5), "log_every"),
         (lambda: SelfDistillation(memory_size="100"), "memory size"),
