@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ckd.bench.distil import plan_distillation
+from ckd.bench.diverged import OnDivergence, check_on_divergence
 from ckd.bench.planning import plan
 from ckd.bench.result import check_writable
 from ckd.bench.search_space import Choice, Range, Space
@@ -33,6 +34,10 @@ FIRST_SEED = 1000
 """Studies use seeds from here on, so that no stream, order or initial weight of theirs is one that is reported."""
 
 
+DIVERGED = "diverged"
+"""Noted of a trial that did, with the reason."""
+
+
 def tune(
     benchmark: str,
     recipe: str,
@@ -45,6 +50,7 @@ def tune(
     fixed: Mapping[str, Any] | None = None,
     data_root: str | Path | None = None,
     device: str = "cpu",
+    on_divergence: OnDivergence = "skip",
     console: Console | None = None,
     **protocol: Any,
 ) -> dict[str, Any]:
@@ -67,16 +73,19 @@ def tune(
         fixed: hyper-parameters that are not searched.
         data_root: where data sets are kept.
         device: for models and data.
+        on_divergence: whether a trial that diverges counts as an accuracy of 0, "skip", or ends the search, "stop".
         console: where to print.
         protocol: other arguments of `plan`.
 
     Raises:
         CkdError: an empty space, a name or value that cannot work, Optuna missing, a folder that cannot be written.
+        NonFiniteLossError: all trials diverged, or one did where that is to stop the search.
     """
     optuna = _optuna()
     out, console = Path(out), console or Console()
     search = _Search(benchmark, recipe, space, seeds, teacher, dict(fixed or {}), protocol)
     search.check(trials)
+    check_on_divergence(on_divergence)
     check_writable(out, out)
     running: dict[str, Any] = {"data_root": data_root, "device": device}
 
@@ -93,10 +102,14 @@ def tune(
             given = [[read_network(file_of(t, out)) for t in spec.teachers] for spec in specs]
             ran = [run(spec, teachers=t, **running) for spec, t in zip(specs, given, strict=True)]
             found = [result.matrix.average_accuracy() for result in ran]
-        except NonFiniteLossError:
-            found = [0.0]
+            told = f"{100 * np.mean(found):.2f}"
+        except NonFiniteLossError as error:
+            if on_divergence == "stop":
+                raise
+            trial.set_user_attr(DIVERGED, str(error))
+            found, told = [0.0], DIVERGED
         shown = ", ".join(f"{name} {_shown(value)}" for name, value in values.items())
-        console.print(f"trial {trial.number}: {100 * np.mean(found):.2f}  ({shown})", highlight=False)
+        console.print(f"trial {trial.number}: {told}  ({shown})", highlight=False, markup=False)
         return float(np.mean(found))
 
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)  # what fails is raised, and said by ckd
@@ -255,7 +268,7 @@ def _complete(study: Any) -> list[Any]:
 
 
 def _save(study: Any, space: Space, best: Sequence[RunSpec], file: Path) -> None:
-    trials = [{"accuracy": t.value, **t.params} for t in _complete(study)]
+    trials = [{"accuracy": t.value, **t.params, **_reason(t)} for t in _complete(study)]
     ranges = {name: list(r.tried) for name, r in space.items()}
     content = {"study": study.study_name, "space": ranges, "best": asdict(best[0]), "trials": trials}
     file.write_text(json.dumps(content, indent=1) + "\n")
@@ -268,8 +281,13 @@ def _table(study: Any, space: Space) -> Table:
         shown.add_column(column, justify="right")
     for t in _complete(study)[:10]:
         values = (_shown(t.params.get(name, "")) for name in space)
-        shown.add_row(str(t.number), *values, f"{100 * t.value:.2f}")
+        shown.add_row(str(t.number), *values, DIVERGED if _reason(t) else f"{100 * t.value:.2f}")
     return shown
+
+
+def _reason(trial: Any) -> dict[str, str]:
+    """Why a trial diverged, if it did."""
+    return {DIVERGED: trial.user_attrs[DIVERGED]} if DIVERGED in trial.user_attrs else {}
 
 
 def _shown(value: Any) -> str:

@@ -41,6 +41,12 @@ def add_checkpoints(command: argparse.ArgumentParser) -> None:
     command.add_argument("--checkpoint-every", type=int, default=0, metavar="N", help=text)
 
 
+def add_divergence(command: argparse.ArgumentParser) -> None:
+    """What becomes of the other runs when one diverges."""
+    text = "after a run whose loss or weights are NaN: go on with the others and mark it, or stop (default: skip)"
+    command.add_argument("--on-divergence", choices=("skip", "stop"), default="skip", help=text)
+
+
 def add_track(command: argparse.ArgumentParser) -> None:
     """What follows the runs."""
     text = "follow the runs with tensorboard, wandb or csv, in a folder beside each result; may be given again"
@@ -137,7 +143,7 @@ def stream_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def running_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """What says where and how runs are done, as arguments of `run_suite` and `run_all`."""
-    names = ("data_root", "device", "jobs", "force", "keep", "track", "checkpoint_every")
+    names = ("data_root", "device", "jobs", "force", "keep", "track", "checkpoint_every", "on_divergence")
     return {"cluster": cluster_of(arguments), **{name: getattr(arguments, name) for name in names}}
 
 
