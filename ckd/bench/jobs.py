@@ -67,9 +67,14 @@ def side_by_side(todo: Todo, jobs: int, report: Report, finish: Finish) -> None:
             received="one that ended before",
             fix='If memory was short, use fewer jobs. A script must start the suite under `if __name__ == "__main__"`.',
         ) from error
-    except BaseException:
-        for worker in set(active_children()) - others:
+    except BaseException as error:
+        workers = set(active_children()) - others
+        for worker in workers:
             worker.terminate()
+        for worker in workers:
+            worker.join()
+        if isinstance(error, Interrupted):
+            error.saved = any(worker.exitcode == _SAVED for worker in workers)
         raise
     finally:
         pool.shutdown(cancel_futures=True)
@@ -92,6 +97,9 @@ def _for_workers() -> Iterator[None]:
         if mask is not None:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
+
+_SAVED = 128 + signal.SIGTERM
+"""Exit status of a worker that was told to end, and has saved its run."""
 
 _reports: SimpleQueue[tuple[int, float, int, float]]
 """In a worker: what the parent's `report` is called with."""
@@ -120,4 +128,4 @@ def _work(i: int, act: Callable[..., Result]) -> Result:
             raise_noted()
             return result
     except Interrupted as ended:  # the parent ends too, and wants no other run
-        os._exit(ended.status)
+        os._exit(_SAVED if ended.saved else 1)

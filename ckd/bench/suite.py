@@ -44,6 +44,7 @@ def run_suite(
     track: Sequence[str] = (),
     checkpoint_every: int | None = 0,
     on_divergence: OnDivergence = "skip",
+    deterministic: bool = False,
     published: Published | None = None,
     against: str | None = None,
     console: Console | None = None,
@@ -62,7 +63,7 @@ def run_suite(
     """
     out, console = Path(out), console or Console()
     given: dict[str, Any] = {"data_root": data_root, "device": device, "jobs": jobs, "cluster": cluster}
-    given |= {"checkpoint_every": checkpoint_every, "on_divergence": on_divergence}
+    given |= {"checkpoint_every": checkpoint_every, "on_divergence": on_divergence, "deterministic": deterministic}
     results, failed = run_all(specs, out, force=force, keep=keep, renew=renew, track=track, console=console, **given)
     compare(results, out, console, published, against, [run.spec for run in failed])
     if failed:
@@ -84,6 +85,7 @@ def run_all(
     track: Sequence[str] = (),
     checkpoint_every: int | None = 0,
     on_divergence: OnDivergence = "skip",
+    deterministic: bool = False,
     keep_networks: bool = False,
     console: Console,
 ) -> tuple[list[Result], list[Diverged]]:
@@ -105,6 +107,7 @@ def run_all(
             cluster.
         on_divergence: whether the others are run to their end after one that diverged, "skip", or stopped at once,
             "stop". A run diverges when a loss or a weight is NaN or infinite; no checkpoint is written of that state.
+        deterministic: whether results are the same bit for bit whatever the threads and the jobs; see `run`.
         keep_networks: whether the trained networks are kept beside the results, as those of teachers are.
         console: where to print.
 
@@ -138,7 +141,7 @@ def run_all(
     if teachers:
         given: dict[str, Any] = {"data_root": data_root, "device": device, "jobs": jobs, "cluster": cluster}
         given |= {"force": force, "keep": keep, "renew": renew, "track": track, "checkpoint_every": checkpoint_every}
-        given["on_divergence"] = on_divergence
+        given |= {"on_divergence": on_divergence, "deterministic": deterministic}
         _, failed = run_all(teachers, out, keep_networks=True, console=console, **given)
         if failed:
             raise DivergedError.of(failed)
@@ -170,6 +173,7 @@ def run_all(
             teachers=[contents[file] for file in _teachers(s, out)],
             keep_network=keep_networks,
             saving=saving,
+            deterministic=deterministic,
         )
         for i, s in missing.items()
     }

@@ -145,7 +145,9 @@ def tune(arguments: argparse.Namespace) -> None:
         fixed=dict(map(setting, arguments.set)),
         data_root=arguments.data_root,
         device=arguments.device,
+        checkpoint_every=arguments.checkpoint_every,
         on_divergence=arguments.on_divergence,
+        deterministic=arguments.deterministic,
         **stream_of(arguments),
     )
 

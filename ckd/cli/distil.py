@@ -9,6 +9,7 @@ from typing import Any
 from ckd.cli.shared import (
     NETWORK,
     add_checkpoints,
+    add_deterministic,
     add_divergence,
     add_finished,
     add_jobs,
@@ -61,6 +62,7 @@ def add(commands: Any) -> None:
     add_finished(distil)
     add_checkpoints(distil)
     add_divergence(distil)
+    add_deterministic(distil)
     add_track(distil)
     distil.set_defaults(act=act)
 
