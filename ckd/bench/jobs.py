@@ -17,7 +17,7 @@ from threading import Thread
 from ckd.bench.allocator import keep_freed_memory
 from ckd.bench.result import Result
 from ckd.errors import CkdError
-from ckd.signals import Interrupted
+from ckd.signals import Interrupted, handling, raise_interrupted, raise_noted
 
 Report = Callable[[int, float, int, float], None]
 """report(number of the run, experiences learnt, of how many, seconds of training and evaluation)"""
@@ -38,6 +38,7 @@ def one_by_one(todo: Todo, report: Report, finish: Finish) -> None:
     for i, act in todo.items():
         report(i, 0, 1, 0.0)
         finish(i, partial(act, progress=partial(report, i)))
+        raise_noted()
 
 
 def side_by_side(todo: Todo, jobs: int, report: Report, finish: Finish) -> None:
@@ -53,6 +54,7 @@ def side_by_side(todo: Todo, jobs: int, report: Report, finish: Finish) -> None:
         with _for_workers():
             running = {pool.submit(_work, i, act): i for i, act in todo.items()}
         while running:
+            raise_noted()
             done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
             while not reports.empty():
                 report(*reports.get())
@@ -65,9 +67,14 @@ def side_by_side(todo: Todo, jobs: int, report: Report, finish: Finish) -> None:
             received="one that ended before",
             fix='If memory was short, use fewer jobs. A script must start the suite under `if __name__ == "__main__"`.',
         ) from error
-    except BaseException:
-        for worker in set(active_children()) - others:
+    except BaseException as error:
+        workers = set(active_children()) - others
+        for worker in workers:
             worker.terminate()
+        for worker in workers:
+            worker.join()
+        if isinstance(error, Interrupted):
+            error.saved = any(worker.exitcode == _SAVED for worker in workers)
         raise
     finally:
         pool.shutdown(cancel_futures=True)
@@ -91,6 +98,9 @@ def _for_workers() -> Iterator[None]:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
+_SAVED = 128 + signal.SIGTERM
+"""Exit status of a worker that was told to end, and has saved its run."""
+
 _reports: SimpleQueue[tuple[int, float, int, float]]
 """In a worker: what the parent's `report` is called with."""
 
@@ -113,6 +123,9 @@ def _end_with_parent() -> None:
 def _work(i: int, act: Callable[..., Result]) -> Result:
     _reports.put((i, 0, 1, 0.0))
     try:
-        return act(progress=lambda *state: _reports.put((i, *state)))
+        with handling(raise_interrupted, signal.SIGTERM):
+            result = act(progress=lambda *state: _reports.put((i, *state)))
+            raise_noted()
+            return result
     except Interrupted as ended:  # the parent ends too, and wants no other run
-        os._exit(ended.status)
+        os._exit(_SAVED if ended.saved else 1)

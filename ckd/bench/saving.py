@@ -6,8 +6,8 @@ import hashlib
 import signal
 import sys
 import zlib
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import parent_process
@@ -21,7 +21,7 @@ from ckd.bench.code import CODE
 from ckd.bench.spec import RunSpec
 from ckd.checkpoint import Checkpoints, locked
 from ckd.data import TensorStream
-from ckd.signals import Interrupted, handling, raise_interrupted
+from ckd.signals import Interrupted, handling, note, raise_interrupted
 
 if TYPE_CHECKING:
     from ckd.plugins import Checkpoint
@@ -89,10 +89,12 @@ def say_that_it_goes_on(spec: RunSpec, steps: int) -> None:
     _say(f"{spec.name} goes on after {steps} steps")
 
 
-def saving_first(checkpoint: Checkpoint) -> AbstractContextManager[None]:
+@contextmanager
+def saving_first(checkpoint: Checkpoint) -> Iterator[None]:
     """Within this, Ctrl-C and SIGTERM let the run save at the end of the step and raise `Interrupted` then.
 
-    A second signal ends it at once; in a worker of a suite, which may be sent several, it changes nothing.
+    A second signal ends it at once; in a worker of a suite, which may be sent several, it changes nothing. A run that
+    ends before it could save is noted for `raise_noted`, so that no other run begins.
     """
     asked: list[int] = []
 
@@ -105,7 +107,12 @@ def saving_first(checkpoint: Checkpoint) -> AbstractContextManager[None]:
         elif parent_process() is None:
             raise_interrupted(signum, frame)
 
-    return handling(handler, signal.SIGINT, signal.SIGTERM)
+    try:
+        with handling(handler, signal.SIGINT, signal.SIGTERM):
+            yield
+    finally:
+        for signum in asked:
+            note(signum)
 
 
 def _digest(stream: TensorStream) -> str:

@@ -95,8 +95,11 @@ def methods(distillation: Distillation, results: Sequence[Result], out: Path, st
     return found
 
 
-def table(data: str, found: Sequence[Method]) -> Table:
-    """Mean and standard deviation over the seeds in percent, a row for each method; times in milliseconds."""
+def table(data: str, found: Sequence[Method], diverged: Sequence[RunSpec] = ()) -> Table:
+    """Mean and standard deviation over the seeds in percent, a row for each method; times in milliseconds.
+
+    Runs that diverged have a row each, without numbers.
+    """
     seeds = max(len(method.accuracy) for method in found)
     shown = Table(title=f"{data}: percent, {over_seeds(seeds)}", box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
     for column in ("method", "network"):
@@ -114,6 +117,8 @@ def table(data: str, found: Sequence[Method]) -> Table:
             f"{method.size.latency:.2f}",
             f"{method.size.batch_latency:.1f}",
         )
+    for spec in diverged:
+        shown.add_row(f"{spec.label}, seed {spec.seed}", _name([spec]), "diverged", style="red")
     return shown
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from ckd.bench.cluster import RayCluster, on_cluster
+from ckd.bench.diverged import Diverged, DivergedError, OnDivergence, check_on_divergence
 from ckd.bench.finished import by_other_code, check_code, finished
 from ckd.bench.jobs import one_by_one, side_by_side
 from ckd.bench.progress import SuiteProgress
@@ -25,6 +27,7 @@ from ckd.data.registry import find
 from ckd.errors import ConfigError, NonFiniteLossError
 from ckd.evaluation import plot_forgetting
 from ckd.names import short_name
+from ckd.signals import handling, raise_interrupted
 
 
 def run_suite(
@@ -40,6 +43,8 @@ def run_suite(
     renew: bool = False,
     track: Sequence[str] = (),
     checkpoint_every: int | None = 0,
+    on_divergence: OnDivergence = "skip",
+    deterministic: bool = False,
     published: Published | None = None,
     against: str | None = None,
     console: Console | None = None,
@@ -47,20 +52,20 @@ def run_suite(
     """Run every spec that has no result under `out` yet, then compare: a table and a plot of forgetting by benchmark.
 
     The plot is `forgetting.png`; with several benchmarks there is a `forgetting-BENCHMARK.png` for each. Arguments are
-    those of `run_all` and of `compare`; runs that diverged are named after the comparison.
+    those of `run_all` and of `compare`; runs that diverged are rows of the table without numbers.
 
     Returns:
         The results in the order of the specs, those that are the same run once, without their predictions.
 
     Raises:
         CkdError: what `run_all` raises.
-        DivergedError: some runs diverged; the others are finished and kept.
+        DivergedError: some runs diverged; the others are finished and compared, or stopped if that was asked for.
     """
     out, console = Path(out), console or Console()
     given: dict[str, Any] = {"data_root": data_root, "device": device, "jobs": jobs, "cluster": cluster}
-    given["checkpoint_every"] = checkpoint_every
+    given |= {"checkpoint_every": checkpoint_every, "on_divergence": on_divergence, "deterministic": deterministic}
     results, failed = run_all(specs, out, force=force, keep=keep, renew=renew, track=track, console=console, **given)
-    compare(results, out, console, published, against)
+    compare(results, out, console, published, against, [run.spec for run in failed])
     if failed:
         raise DivergedError.of(failed)
     return results
@@ -79,9 +84,11 @@ def run_all(
     renew: bool = False,
     track: Sequence[str] = (),
     checkpoint_every: int | None = 0,
+    on_divergence: OnDivergence = "skip",
+    deterministic: bool = False,
     keep_networks: bool = False,
     console: Console,
-) -> tuple[list[Result], list[str]]:
+) -> tuple[list[Result], list[Diverged]]:
     """Run every spec that has no result under `out` yet, and before it the runs that train its teachers.
 
     Args:
@@ -98,20 +105,25 @@ def run_all(
         checkpoint_every: steps from one checkpoint within an experience to the next, 0 for one after each experience
             alone; None for no checkpoints. A run that was ended goes on from its last one; none are written on a
             cluster.
+        on_divergence: whether the others are run to their end after one that diverged, "skip", or stopped at once,
+            "stop". A run diverges when a loss or a weight is NaN or infinite; no checkpoint is written of that state.
+        deterministic: whether results are the same bit for bit whatever the threads and the jobs; see `run`.
         keep_networks: whether the trained networks are kept beside the results, as those of teachers are.
         console: where to print.
 
     Returns:
-        The results in the order of the specs, those that are the same run once, without their predictions; and what
-        there is to say of runs that diverged.
+        The results in the order of the specs, those that are the same run once, without their predictions; and the
+        runs that diverged.
 
     Raises:
         CkdError: no spec, no job, an output folder that cannot be written, results of other code, or what `run` raises.
+        DivergedError: all runs diverged, or one that trains a teacher did, or any where they are to stop.
     """
     if not specs:
         raise ConfigError("suite", expected="at least one run", received="none", fix="Name a recipe and a seed.")
     if jobs < 1:
         raise ConfigError("jobs", expected="1 or more", received=jobs, fix="Use the number of cores, or less.")
+    check_on_divergence(on_divergence)
     if cluster is not None and jobs > 1:
         fix = "The cluster does as many runs at a time as it has room for."
         raise ConfigError("jobs", expected="none on a cluster", received=jobs, fix=fix)
@@ -129,6 +141,7 @@ def run_all(
     if teachers:
         given: dict[str, Any] = {"data_root": data_root, "device": device, "jobs": jobs, "cluster": cluster}
         given |= {"force": force, "keep": keep, "renew": renew, "track": track, "checkpoint_every": checkpoint_every}
+        given |= {"on_divergence": on_divergence, "deterministic": deterministic}
         _, failed = run_all(teachers, out, keep_networks=True, console=console, **given)
         if failed:
             raise DivergedError.of(failed)
@@ -145,7 +158,7 @@ def run_all(
         for i, spec in enumerate(specs):
             if i in found or force or renew:
                 saving.remove(spec)
-    diverged: dict[int, str] = {}
+    diverged: dict[int, Diverged] = {}
     missing = {i: spec for i, spec in enumerate(specs) if i not in found}
     for spec in missing.values():
         check_writable(out, out / spec.folder)  # before anything is trained whose result would be lost
@@ -160,19 +173,23 @@ def run_all(
             teachers=[contents[file] for file in _teachers(s, out)],
             keep_network=keep_networks,
             saving=saving,
+            deterministic=deterministic,
         )
         for i, s in missing.items()
     }
     jobs = max(1, min(jobs, len(todo)))
-    with SuiteProgress(specs, found, jobs, console) as shown:
+    handled = handling(raise_interrupted, signal.SIGINT, signal.SIGTERM)
+    with handled, SuiteProgress(specs, found, jobs, console) as shown:
 
         def finish(i: int, result: Callable[[], Result]) -> None:
             try:
                 found[i] = result()
             except NonFiniteLossError as error:  # the other runs may well be sound
-                diverged[i] = f"{shown.name(i)}: {error}"
+                diverged[i] = Diverged(specs[i], f"{shown.name(i)}: {error}")
                 save_diverged(specs[i], str(error), out)
                 shown.fail(i, error)
+                if on_divergence == "stop":
+                    raise DivergedError.of([diverged[i]]) from error
             else:
                 save(found[i], out)
                 if saving is not None:
@@ -229,7 +246,12 @@ def unique(specs: Iterable[RunSpec]) -> list[RunSpec]:
 
 
 def compare(
-    results: list[Result], out: Path, console: Console, published: Published | None, against: str | None
+    results: list[Result],
+    out: Path,
+    console: Console,
+    published: Published | None,
+    against: str | None,
+    diverged: Sequence[RunSpec] = (),
 ) -> None:
     """Print a table, and write a plot, for each benchmark.
 
@@ -239,6 +261,7 @@ def compare(
         console: where to print.
         published: numbers to show beside ours, of one benchmark.
         against: a recipe that the others are tested against, seed by seed.
+        diverged: runs without a result.
     """
     console.width = max(console.width, 100)  # a narrow terminal wraps the table; numbers are not cut off
     benchmarks: dict[str, list[Result]] = {}
@@ -246,7 +269,8 @@ def compare(
         benchmarks.setdefault(short_name(result.spec.benchmark), []).append(result)
     plots = [f"forgetting-{name}.png" if len(benchmarks) > 1 else "forgetting.png" for name in benchmarks]
     for (name, found), plot in zip(benchmarks.items(), plots, strict=True):
-        console.print(table(found, published, against))
+        lost = [spec for spec in diverged if short_name(spec.benchmark) == name]
+        console.print(table(found, published, against, lost))
         curves = {label: [r.matrix for r in group] for label, group in by_method(found).items()}
         seeds = len({r.spec.seed for r in found})
         over = f" (mean ± standard deviation over {seeds} seeds)" if seeds > 1 else " (one seed)"
@@ -255,13 +279,3 @@ def compare(
         except OSError as error:
             console.print(f"{plot} cannot be written: {error}", style="red", highlight=False, markup=False)
     console.print(f"results and {', '.join(plots)} are in {out}", highlight=False)
-
-
-class DivergedError(NonFiniteLossError):
-    """Some runs of a suite diverged; the others are finished and kept."""
-
-    @classmethod
-    def of(cls, failed: list[str]) -> DivergedError:
-        """The error for the runs that are named in `failed`."""
-        what = "; ".join(failed)
-        return cls("suite", expected="finite losses in every run", received=what, fix="Lower --lr for these.")

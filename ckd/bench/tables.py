@@ -10,6 +10,7 @@ from rich import box
 from rich.table import Table
 
 from ckd.bench.result import Result
+from ckd.bench.spec import RunSpec
 from ckd.evaluation import paired_test
 from ckd.names import short_name
 from ckd.recipes import get
@@ -31,8 +32,13 @@ def by_method(results: Iterable[Result]) -> dict[str, list[Result]]:
     return named
 
 
-def table(results: Iterable[Result], published: Published | None = None, against: str | None = None) -> Table:
-    """Mean and standard deviation over the seeds of one benchmark, a row for each method.
+def table(
+    results: Iterable[Result],
+    published: Published | None = None,
+    against: str | None = None,
+    diverged: Iterable[RunSpec] = (),
+) -> Table:
+    """Mean and standard deviation over the seeds of one benchmark, a row for each method and each run that diverged.
 
     Its column "s" is the wall time of training and evaluation, "kB" what is kept beside the model.
 
@@ -71,6 +77,9 @@ def table(results: Iterable[Result], published: Published | None = None, against
             rivals = [g for g in methods.values() if g[0].spec.recipe == against and g[0].spec.memory_size == size]
             row.append(_p_value(found, rivals[0] if rivals else []))
         shown.add_row(*row)
+    for spec in diverged:
+        label = spec.label.replace(f", memory {spec.memory_size}", "")
+        shown.add_row(f"{label}, seed {spec.seed}", str(spec.memory_size or "-"), "diverged", style="red")
     return shown
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from ckd.bench.determinism import deterministic as bit_for_bit
 from ckd.bench.learner import learner, sgd
 from ckd.bench.notes import Notes
 from ckd.bench.result import Result, provenance
@@ -43,6 +44,7 @@ def run(
     teachers: Sequence[bytes] = (),
     keep_network: bool = False,
     saving: Saving | None = None,
+    deterministic: bool = False,
 ) -> Result:
     """Train as `spec` says; evaluate on every test experience before training and after each experience.
 
@@ -62,6 +64,8 @@ def run(
         keep_network: whether the result has the network that predicts at the end.
         saving: how checkpoints are written, from which the run goes on if there are any; None for none. They change no
             number. With them Ctrl-C and SIGTERM are obeyed after a checkpoint at the end of the step.
+        deterministic: whether the numbers are the same bit for bit whatever the number of threads; see
+            `ckd.bench.determinism`.
 
     Raises:
         CkdError: a setting or data that cannot work, or checkpoints none of which can be used.
@@ -79,7 +83,8 @@ def run(
     )
     devices = range(torch.cuda.device_count()) if where.type == "cuda" else []
     alone = nullcontext() if saving is None else saving.locked(spec)
-    with alone, (tracking or Tracking()).following(spec) as tracked, torch.random.fork_rng(devices=devices):
+    same, forked = bit_for_bit(deterministic, spec.seed, where), torch.random.fork_rng(devices=devices)
+    with alone, (tracking or Tracking()).following(spec) as tracked, same, forked:
         torch.manual_seed(spec.seed)
         model = network_for(spec.network, stream)
         objective, beside = learner(spec, stream, model, teachers, where)

@@ -58,6 +58,7 @@ class Checkpoints:
         if not isinstance(keep, int) or keep < 1:
             raise ConfigError("checkpoints to keep", expected="1 or more", received=repr(keep), fix="Leave it out.")
         self.folder, self.keep, self.say = Path(folder), keep, say
+        self._full = False  # and that was said
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -68,7 +69,7 @@ class Checkpoints:
         return sorted(path.name for path in self.folder.iterdir() if _NAME.fullmatch(path.name))
 
     def save(self, state: Any, about: Mapping[str, Any]) -> None:
-        """Write a checkpoint, and let those go that are too many; a full disk is said, and the old ones stay.
+        """Write a checkpoint, and let those go that are too many; a full disk is said once, and the old ones stay.
 
         Raises:
             ConfigError: state that is neither tensors nor plain data.
@@ -79,8 +80,11 @@ class Checkpoints:
         try:
             write(file, content)
         except OSError as error:
-            self.say(f"no checkpoint in {self.folder}: {error.strerror or error}; training goes on")
+            if not self._full:
+                self.say(f"no checkpoint in {self.folder}: {error.strerror or error}; training goes on")
+            self._full = True
             return
+        self._full = False
         for old in names[: max(0, len(names) + 1 - self.keep)]:
             (self.folder / old).unlink(missing_ok=True)
 

@@ -18,6 +18,7 @@ from ckd.checkpoint.model import describe, model_state, restore_model
 from ckd.checkpoint.optimiser import optimiser_state, restore_optimiser
 from ckd.checkpoint.place import labels_of, own_generators, pass_over
 from ckd.engine import Engine
+from ckd.engine.finite import check_weights
 
 T = TypeVar("T")
 
@@ -51,6 +52,7 @@ class LoopCheckpoint:
     Raises:
         ConfigError: numbers that cannot work.
         CheckpointError: a folder that cannot be written.
+        NonFiniteLossError: while training, weights that diverged, in the place of a checkpoint.
 
     Example:
         >>> import tempfile
@@ -156,7 +158,8 @@ class LoopCheckpoint:
                 self._save({**place, "start": start, "begin": self._begin})
 
     def _save(self, place: Mapping[str, Any] | None) -> None:
-        engine = self.engine
+        engine, experience = self.engine, self.learnt + (place is not None)
+        check_weights(self.model, f"after {self._steps} mini-batches of experience {experience}")
         state = {
             "learnt": self.learnt,
             "place": place,

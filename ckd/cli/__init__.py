@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal of ASCII shows ? for ±
     try:
-        with handling(raise_interrupted, signal.SIGTERM):
+        with handling(raise_interrupted, signal.SIGINT, signal.SIGTERM):
             arguments.act(arguments)
             sys.stdout.flush()
     except CkdError as error:

@@ -58,6 +58,7 @@ def run(arguments: argparse.Namespace) -> None:
 def bench(arguments: argparse.Namespace) -> None:
     """Run a suite, or list its runs, and write the page."""
     from ckd.bench import run_suite
+    from ckd.bench.diverged import DivergedError
     from ckd.bench.suite import list_runs
     from ckd.bench.suite_file import load_suite, save_suite
 
@@ -74,17 +75,25 @@ def bench(arguments: argparse.Namespace) -> None:
         list_runs(specs, arguments.out)
         return
     own_process()
-    run_suite(
-        specs,
-        arguments.out,
-        **running_of(arguments),
-        published=suite.published,
-        against=suite.against,
-    )
+    failed: DivergedError | None = None
+    try:
+        run_suite(
+            specs,
+            arguments.out,
+            **running_of(arguments),
+            published=suite.published,
+            against=suite.against,
+        )
+    except DivergedError as error:
+        if arguments.on_divergence == "stop":
+            raise
+        failed = error
     if suite.source:
         print(f"published: {suite.source}")
     save_suite(suite, Path(arguments.out))
     _page([arguments.out], Path(arguments.out) / "report.html")
+    if failed is not None:
+        raise failed
 
 
 def report(arguments: argparse.Namespace) -> None:
@@ -136,6 +145,9 @@ def tune(arguments: argparse.Namespace) -> None:
         fixed=dict(map(setting, arguments.set)),
         data_root=arguments.data_root,
         device=arguments.device,
+        checkpoint_every=arguments.checkpoint_every,
+        on_divergence=arguments.on_divergence,
+        deterministic=arguments.deterministic,
         **stream_of(arguments),
     )
 

@@ -7,7 +7,15 @@ from pathlib import Path
 
 from ckd import __version__
 from ckd.cli import actions, distil
-from ckd.cli.shared import add_checkpoints, add_finished, add_jobs, add_stream, add_track
+from ckd.cli.shared import (
+    add_checkpoints,
+    add_deterministic,
+    add_divergence,
+    add_finished,
+    add_jobs,
+    add_stream,
+    add_track,
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,6 +47,8 @@ def parser() -> argparse.ArgumentParser:
     add_jobs(run)
     add_finished(run)
     add_checkpoints(run)
+    add_divergence(run)
+    add_deterministic(run)
     add_track(run)
     run.set_defaults(act=actions.run)
 
@@ -83,6 +93,8 @@ def parser() -> argparse.ArgumentParser:
     add_jobs(bench)
     add_finished(bench)
     add_checkpoints(bench)
+    add_divergence(bench)
+    add_deterministic(bench)
     add_track(bench)
     bench.set_defaults(act=actions.bench)
 
@@ -105,6 +117,9 @@ def parser() -> argparse.ArgumentParser:
     tune.add_argument("--trials", type=int, default=20, metavar="N", help="in all (default: %(default)s)")
     tune.add_argument("--seeds", type=int, default=1, metavar="K", help="runs of each trial (default: %(default)s)")
     add_stream(tune)
+    add_checkpoints(tune)
+    add_divergence(tune)
+    add_deterministic(tune)
     tune.set_defaults(act=actions.tune)
     return top
 

@@ -9,6 +9,8 @@ from typing import Any
 from ckd.cli.shared import (
     NETWORK,
     add_checkpoints,
+    add_deterministic,
+    add_divergence,
     add_finished,
     add_jobs,
     add_track,
@@ -59,6 +61,8 @@ def add(commands: Any) -> None:
     add_jobs(distil)
     add_finished(distil)
     add_checkpoints(distil)
+    add_divergence(distil)
+    add_deterministic(distil)
     add_track(distil)
     distil.set_defaults(act=act)
 
@@ -78,8 +82,9 @@ def act(arguments: argparse.Namespace) -> None:
 
     from ckd.bench import exports
     from ckd.bench.distil import check_networks, out_of, plan_distillation, with_layers
+    from ckd.bench.diverged import DivergedError
     from ckd.bench.students import methods, save_methods, table
-    from ckd.bench.suite import DivergedError, run_all
+    from ckd.bench.suite import run_all
     from ckd.bench.teachers import file_of, loaded, read_network
     from ckd.data import tensor_stream
 
@@ -116,7 +121,7 @@ def act(arguments: argparse.Namespace) -> None:
     )
     found = methods(planned, results, out, stream)
     console.width = max(console.width, 130)
-    console.print(table(arguments.data, found))
+    console.print(table(arguments.data, found, [run.spec for run in failed]))
     save_methods(found, out / "students.json")
     finished = {result.spec.folder for result in results}
     student = next((spec for spec in planned.taught if spec.folder in finished), None)

@@ -41,6 +41,18 @@ def add_checkpoints(command: argparse.ArgumentParser) -> None:
     command.add_argument("--checkpoint-every", type=int, default=0, metavar="N", help=text)
 
 
+def add_divergence(command: argparse.ArgumentParser) -> None:
+    """What becomes of the other runs when one diverges."""
+    text = "after a run whose loss or weights are NaN: go on with the others and mark it, or stop (default: skip)"
+    command.add_argument("--on-divergence", choices=("skip", "stop"), default="skip", help=text)
+
+
+def add_deterministic(command: argparse.ArgumentParser) -> None:
+    """Whether every bit is to be the same again."""
+    text = "the same numbers, bit for bit, at every call on the same machine, whatever the jobs and the threads"
+    command.add_argument("--deterministic", action="store_true", help=text)
+
+
 def add_track(command: argparse.ArgumentParser) -> None:
     """What follows the runs."""
     text = "follow the runs with tensorboard, wandb or csv, in a folder beside each result; may be given again"
@@ -137,7 +149,17 @@ def stream_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def running_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """What says where and how runs are done, as arguments of `run_suite` and `run_all`."""
-    names = ("data_root", "device", "jobs", "force", "keep", "track", "checkpoint_every")
+    names = (
+        "data_root",
+        "device",
+        "jobs",
+        "force",
+        "keep",
+        "track",
+        "checkpoint_every",
+        "on_divergence",
+        "deterministic",
+    )
     return {"cluster": cluster_of(arguments), **{name: getattr(arguments, name) for name in names}}
 
 
@@ -197,3 +219,9 @@ def setting(text: str) -> tuple[str, Any]:
 
 def own_process() -> None:
     """One thread, as the networks are small and more only wait for each other; and freed memory is kept."""
+    import torch
+
+    from ckd.bench.allocator import keep_freed_memory
+
+    torch.set_num_threads(1)
+    keep_freed_memory()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ckd.classes import ClassSet
+from ckd.engine.finite import check_weights
 from ckd.engine.given import BoundaryWarning, check_label, classes_by_task, mean_cross_entropy, rows_of
 from ckd.engine.rehearsal import Prepare
 from ckd.engine.stepper import Stepper
@@ -150,6 +151,7 @@ class Engine(Stepper):
         Raises:
             ConfigError: before a step of the experience, without a call of `after_update` in it, or without data that a
                 part needs.
+            NonFiniteLossError: a weight, or a loss of the last steps, that is NaN or infinite.
         """
         objective, moment, memory, student = self.objective, self.moment, self.objective.memory, self.student
         if student is None or self._begun or not len(moment.classes.current):
@@ -162,6 +164,8 @@ class Engine(Stepper):
         if data is None and needy:
             received, fix = f"none, and {needy[0]} looks at it", "Call engine.end((inputs, labels))."
             raise ConfigError("engine.end", expected="the experience's data", received=received, fix=fix)
+        self.record.read()
+        check_weights(student, f"after {moment.iteration} steps, at the end of experience {moment.experience + 1}")
         data = list(data) if isinstance(data, Iterator) else data  # several parts may read it
         prepare = getattr(self.prepare, "deterministic", self.prepare)
         ending = Ending(

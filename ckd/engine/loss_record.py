@@ -26,36 +26,37 @@ class LossRecord:
         self.every = every
         self._totals: dict[str, tuple[float, int]] = {}
         self._names: tuple[str, ...] = ()
-        self._unread: list[tuple[int, tuple[float, ...], Tensor]] = []
+        self._unread: list[tuple[str, tuple[float, ...], Tensor]] = []
 
-    def add(self, losses: dict[str, tuple[float, Tensor]], iteration: int) -> None:
+    def add(self, losses: dict[str, tuple[float, Tensor]], iteration: int, experience: int = 0) -> None:
         """Add each loss of this iteration, weight · value (a scalar).
 
         Raises:
-            NonFiniteLossError: a loss is NaN or infinite; the term and the iteration are in the message.
+            NonFiniteLossError: a loss is NaN or infinite; term, iteration and experience are in the message.
         """
+        when = f"at iteration {iteration} in experience {experience + 1}"
         names = tuple(losses)
         if names != self._names:
-            self._read()
+            self.read()
             self._names = names
         if next(iter(losses.values()))[1].device.type == "cpu":
-            self._sum(iteration, [weight * value.item() for weight, value in losses.values()])
+            self._sum(when, [weight * value.item() for weight, value in losses.values()])
             return
         weights, values = zip(*losses.values(), strict=True)
-        self._unread.append((iteration, weights, torch.stack([value.detach().reshape(()) for value in values])))
+        self._unread.append((when, weights, torch.stack([value.detach().reshape(()) for value in values])))
         if len(self._unread) >= self.every:
-            self._read()
+            self.read()
 
     def means(self) -> dict[str, float]:
         """The mean of each loss since the last call, and a fresh start."""
-        self._read()
+        self.read()
         means = {name: total / steps for name, (total, steps) in self._totals.items()}
         self._totals = {}
         return means
 
     def state_dict(self) -> dict[str, Any]:
         """The sums so far."""
-        self._read()
+        self.read()
         return {"totals": {name: list(total) for name, total in self._totals.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -63,19 +64,23 @@ class LossRecord:
         self._totals = {name: (total, steps) for name, (total, steps) in state["totals"].items()}
         self._unread = []
 
-    def _read(self) -> None:
-        """Read what is left on the device."""
+    def read(self) -> None:
+        """Read what is left on the device.
+
+        Raises:
+            NonFiniteLossError: as `add` does.
+        """
         unread, self._unread = self._unread, []
         if unread:
             rows = torch.stack([values for *_, values in unread]).tolist()
-            for (iteration, weights, _), row in zip(unread, rows, strict=True):
-                self._sum(iteration, [weight * value for weight, value in zip(weights, row, strict=True)])
+            for (when, weights, _), row in zip(unread, rows, strict=True):
+                self._sum(when, [weight * value for weight, value in zip(weights, row, strict=True)])
 
-    def _sum(self, iteration: int, values: list[float]) -> None:
+    def _sum(self, when: str, values: list[float]) -> None:
         for name, value in zip(self._names, values, strict=True):
             if not math.isfinite(value):
                 raise NonFiniteLossError(
-                    f"loss {name!r} at iteration {iteration}",
+                    f"loss {name!r} {when}",
                     expected="a finite number",
                     received="NaN or infinity",
                     fix="Lower the learning rate or the term's weight, or look for NaN in the inputs.",

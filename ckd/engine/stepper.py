@@ -119,7 +119,7 @@ class Stepper:
         """Weight and value of every active term by name; noted beside the `criterion`'s value for `mean_losses`."""
         assert self._step is not None
         values = self._step.values()
-        self.record.add({"criterion": (1.0, criterion), **values}, self.moment.iteration)
+        self.record.add({"criterion": (1.0, criterion), **values}, self.moment.iteration, self.moment.experience)
         return values
 
     def watch(self, loss: Tensor) -> None:

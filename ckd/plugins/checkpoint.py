@@ -11,6 +11,7 @@ from avalanche.core import SupervisedPlugin
 
 from ckd.checkpoint import Checkpoints, Rest, Saved, labels_of, random_state, restore_random, warn
 from ckd.checkpoint.about import check_every
+from ckd.engine.finite import check_weights
 from ckd.errors import ConfigError
 from ckd.numbers import check_number
 from ckd.plugins.relived import relive
@@ -33,6 +34,8 @@ class Checkpoint(SupervisedPlugin):  # type: ignore[misc]
     with the same numbers, bit for bit, as one that was not killed, and as one without checkpoints. Heads that grow have
     grown again. What Avalanche's own metrics and loggers noted is not kept; `AccuracyRecorder` is.
 
+    Weights that are NaN or infinite are refused, so that the last checkpoint is always one to go on from.
+
     With a `budget`, one after an experience is left out where checkpoints would take more than that share of the time;
     those every so many steps are not.
 
@@ -51,6 +54,7 @@ class Checkpoint(SupervisedPlugin):  # type: ignore[misc]
     Raises:
         ConfigError: numbers that cannot work; when training starts, a strategy or a plugin whose state is not known.
         CheckpointError: a folder that cannot be written.
+        NonFiniteLossError: while training, weights that diverged, in the place of a checkpoint.
 
     Example:
         >>> import tempfile, torch
@@ -215,8 +219,11 @@ class Checkpoint(SupervisedPlugin):  # type: ignore[misc]
     def _save(self, strategy: Any, place: dict[str, Any] | None) -> None:
         assert self._about is not None
         begun = time.perf_counter()
+        within = place is not None
+        steps, experience = strategy.clock.train_iterations + within, self.learnt + within
+        check_weights(strategy.model, f"after {steps} steps, in experience {experience}")
         clock = {**vars(strategy.clock)}
-        if place is not None:  # it counts the step after this
+        if within:  # it counts the step after this
             for name in ("train_iterations", "train_exp_iterations", "train_epoch_iterations", "total_iterations"):
                 clock[name] += 1
         state = {

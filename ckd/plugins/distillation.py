@@ -22,6 +22,7 @@ from ckd.plugins.boundaries import TaskBoundaries, labels_by_task
 from ckd.plugins.checks import check_arguments, check_experience, warn_of_boundaries
 from ckd.plugins.conflicts import refuse_two
 from ckd.plugins.experience_data import rows_of
+from ckd.plugins.guarded_evaluation import GuardedEvaluation
 from ckd.plugins.head_units import active_units, has_head_per_task
 from ckd.plugins.loader import LoaderWarning, TensorLoader
 from ckd.plugins.refusals import Trained, refuse_another_student, refuse_strategy, refuse_unmet_classes
@@ -141,6 +142,7 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         refuse_strategy(strategy, self.objective)
         refuse_another_student(strategy, self.objective, self._trained)
         self._trained = Trained(strategy)
+        GuardedEvaluation.put(strategy, self.after_eval)
         refuse_two(strategy.plugins, SelfDistillation, "Keep one; to combine methods, add a term to one's objective.")
         if self._loader is not None and not any(isinstance(p, TensorLoader) for p in strategy.plugins):
             self._loader.before_training(strategy)

@@ -8,6 +8,8 @@ from typing import Any
 
 from avalanche.core import SupervisedPlugin
 
+from ckd.signals import raise_noted
+
 EVERY = 0.2
 """Seconds between two reports, at least."""
 
@@ -41,7 +43,8 @@ class StepCounter(SupervisedPlugin):  # type: ignore[misc]
         self._before = self.steps
 
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        """Count, and report if it is time."""
+        """Count, and report if it is time; end a run whose interrupt was lost."""
+        raise_noted()
         self.steps += 1
         if self._report is None or (now := time.perf_counter()) < self._next:
             return

@@ -22,6 +22,7 @@ from ckd.cli import main
 from ckd.errors import ConfigError, DataError, NonFiniteLossError
 from ckd.losses import cross_entropy
 from ckd.memory import Memory
+from ckd.plugins import StepCounter
 from ckd.recipes import RECIPES
 from ckd.rows import Rows
 from ckd.teachers import Snapshot
@@ -338,6 +339,68 @@ def test_a_trial_whose_process_was_killed_is_run_by_another(study):
     ended.wait()
     begun_by(study, socket.gethostname(), ended.pid)
     assert study(3) == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
+
+
+TINY = {"n_experiences": 2, "epochs": 1, "samples_per_class": 20, "batch_size": 15, "memory_size": 20}
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_a_trial_that_was_killed_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
+    """No run is repeated, none is lost, and the accuracy is that of a trial that was not killed."""
+    import optuna
+
+    from ckd.bench import Range, run, tune
+    from ckd.bench.tuning import _storage
+
+    module, hook, seen = sys.modules["ckd.bench.tuning"], StepCounter.after_training_iteration, []
+    monkeypatch.setattr(module, "run", lambda spec, **given: seen.append(spec) or run(spec, **given))
+
+    def count(self, strategy, **given):
+        hook(self, strategy, **given)
+        if len(seen) == 2 and self.steps == 5:
+            raise Killed
+
+    monkeypatch.setattr(StepCounter, "after_training_iteration", count)
+
+    def act():
+        space = {"lr": Range(0.01, 0.3)}
+        return tune("split-digits", "er", space, tmp_path, trials=2, seeds=2, checkpoint_every=2, **TINY)
+
+    with pytest.raises(Killed):
+        act()
+    assert list(tmp_path.rglob("checkpoint-*"))
+    storage = _storage(optuna, tmp_path / "study.db")
+    study = optuna.load_study(study_name=optuna.get_all_study_names(storage)[0], storage=storage)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    storage.set_trial_user_attr(study.trials[0]._trial_id, "process", [socket.gethostname(), ended.pid])
+    act()
+    assert "goes on after 4 steps" in capsys.readouterr().err
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert study.trials[0].params == study.trials[1].params
+    assert [spec.seed for spec in seen] == [1000, 1001, 1001, 1000, 1001]
+    wanted = np.mean([run(spec).matrix.average_accuracy() for spec in seen[:2]])
+    assert study.trials[1].value == wanted
+    assert not list(tmp_path.rglob("trials"))
+
+
+def test_a_trial_that_was_interrupted_is_the_next_one(study, monkeypatch):
+    run, rates = sys.modules["ckd.bench.tuning"].run, []
+
+    def interrupted_at_first(spec, **given):
+        rates.append(spec.lr)
+        if len(rates) == 1:
+            raise KeyboardInterrupt
+        return run(spec, **given)
+
+    monkeypatch.setattr(sys.modules["ckd.bench.tuning"], "run", interrupted_at_first)
+    with pytest.raises(KeyboardInterrupt):
+        study(2)
+    assert study(2) == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert rates[0] == rates[1] != rates[2]
 
 
 def test_two_processes_do_not_run_one_trial_too_many(study):

@@ -143,7 +143,8 @@ def test_an_interrupt_stops_the_workers_and_keeps_what_is_finished(suite, tmp_pa
     with pytest.raises(KeyboardInterrupt):
         suite([*specs("naive"), LONG], jobs=2)
     assert [load(file).spec for file in files(tmp_path)] == specs("naive")
-    assert [worker.exitcode for worker in workers] == [-signal.SIGTERM] * 2
+    assert {worker.exitcode for worker in workers} <= {-signal.SIGTERM, 1}
+    assert len(workers) == 2
 
 
 def test_what_finishes_together_with_a_failure_is_kept(suite, tmp_path, monkeypatch):
@@ -193,6 +194,28 @@ def test_workers_end_with_their_parent(tmp_path):
             time.sleep(0.05)
         parent.kill()
     assert psutil.wait_procs(family, timeout=60)[1] == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there is no SIGTERM")
+def test_a_command_that_is_told_to_end_saves_both_runs_and_leaves_no_process(tmp_path):
+    command = ["run", "split-digits", "--recipe", "er", "--seeds", "2", "--jobs", "2", "--epochs", "10000"]
+    command = [sys.executable, "-m", "ckd.cli", *command, "--checkpoint-every", "5", "--out", str(tmp_path)]
+
+    def saved():
+        return {file.parent for file in tmp_path.rglob("checkpoint-*.safetensors")}
+
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as parent:
+        while len(saved()) < 2:
+            assert parent.poll() is None
+            time.sleep(0.05)
+        family = psutil.Process(parent.pid).children(recursive=True)
+        parent.terminate()
+        said = parent.communicate(timeout=60)[1]
+    assert parent.returncode == 143
+    assert said.endswith("and the run under way goes on when this is called again\n")
+    assert psutil.wait_procs(family, timeout=60)[1] == []
+    assert len(saved()) == 2
+    assert not list(tmp_path.rglob("*.part"))
 
 
 @pytest.mark.parametrize("jobs", [0, -1])

@@ -2,17 +2,20 @@
 
 import json
 import signal
+from contextlib import suppress
 
 import pytest
 from rich.console import Console
 
 import ckd.bench.saving
+import ckd.bench.training
 from ckd.bench import plan, run, run_suite
 from ckd.bench.saving import FOLDER, Saving
 from ckd.checkpoint import CheckpointError
 from ckd.cli import main
 from ckd.data import tensor_stream
-from ckd.plugins import Checkpoint
+from ckd.plugins import Checkpoint, StepCounter
+from ckd.signals import Interrupted, handling, raise_interrupted
 
 TINY = {"n_experiences": 5, "epochs": 2, "samples_per_class": 10, "batch_size": 10, "evaluate_every": 3}
 SPEC = plan("split-digits", "der++", seed=0, memory_size=20, momentum=0.5, lr_end=0.5, **TINY)
@@ -120,6 +123,48 @@ def test_a_second_signal_stops_at_once(tmp_path, at_step, capsys):
     at_step(3, twice)
     assert main([*COMMAND, "--out", str(tmp_path)]) == 130
     assert capsys.readouterr().err.endswith("ckd: interrupted; finished runs are kept\n")
+
+
+def test_an_interrupt_that_a_callback_swallowed_ends_the_next_step(tmp_path, monkeypatch, pictures):
+    """As Python does with what is raised in a callback of C: it is printed as ignored."""
+    hook, steps = StepCounter.after_training_iteration, []
+
+    def act(self, strategy, **given):
+        hook(self, strategy, **given)
+        steps.append(1)
+        if len(steps) == 3:
+            with suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(StepCounter, "after_training_iteration", act)
+    with pytest.raises(Interrupted):
+        run_suite([SPEC], tmp_path, console=QUIET, checkpoint_every=None)
+    assert len(steps) == 3
+    (result,) = run_suite([SPEC], tmp_path, console=QUIET)  # it is not remembered
+    assert result.steps == 20
+
+
+def test_an_interrupt_after_the_last_checkpoint_begins_no_other_run(tmp_path, monkeypatch, pictures):
+    train, others = ckd.bench.training._train, [plan("split-digits", "naive", seed=s, **TINY) for s in range(2)]
+
+    def act(*given):
+        result = train(*given)
+        signal.raise_signal(signal.SIGTERM)
+        return result
+
+    monkeypatch.setattr(ckd.bench.training, "_train", act)
+    with pytest.raises(Interrupted):
+        run_suite(others, tmp_path, console=QUIET)
+    assert len(list(tmp_path.rglob("result.json"))) == 1
+
+
+def test_a_signal_that_is_ignored_stays_so():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with handling(raise_interrupted, signal.SIGINT):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_checkpoints_of_other_code_are_refused_taken_up_or_dropped(tmp_path, at_step, monkeypatch, pictures):

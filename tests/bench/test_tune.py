@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from ckd.bench import Choice, Range, parse_search, tune
-from ckd.bench.tuning import FIRST_SEED
+from ckd.bench.search import FIRST_SEED
 from ckd.errors import CkdError, ConfigError, DataError, NonFiniteLossError, UnknownNameError
 
 MODULE = sys.modules["ckd.bench.tuning"]

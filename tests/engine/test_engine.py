@@ -442,6 +442,27 @@ def test_a_loss_that_is_not_finite():
     assert engine.loss(student, X, Y).total.isfinite()
 
 
+@pytest.mark.parametrize("value", [-float("inf"), float("inf")])
+def test_weights_that_the_last_update_ruined_do_not_end_an_experience(value):
+    engine, student = begun(recipes.er(memory_size=8))
+    engine.loss(student, X, Y)
+    engine.after_update()
+    broken = next(student.parameters())
+    sound = broken.detach().clone()
+    broken.data.flatten()[0] = value
+    refused(NonFiniteLossError, "after 1 steps, at the end of experience 1", engine.end, student)
+    broken.data.copy_(sound)
+    engine.end()
+
+
+def test_a_frozen_weight_may_be_what_it_likes():
+    engine, student = begun(recipes.er(memory_size=8))
+    engine.loss(student, X, Y)
+    engine.after_update()
+    student.mask = torch.nn.Parameter(torch.full((2,), -torch.inf), requires_grad=False)
+    engine.end()
+
+
 def test_after_an_error_of_the_model_the_next_step_is_as_if_there_had_been_none():
     engine, student = begun(recipes.der_plus_plus(memory_size=8))
     with pytest.raises(RuntimeError):

@@ -61,9 +61,9 @@ def test_what_is_not_finite_is_found_with_its_name_and_iteration(value, elsewher
 
     def three_more():
         for i in range(11, 14):
-            record.add(losses(1, value if i == 11 else 2, elsewhere=elsewhere), i)
+            record.add(losses(1, value if i == 11 else 2, elsewhere=elsewhere), i, 4)
 
-    with pytest.raises(NonFiniteLossError, match=r"loss 'b' at iteration 11.*Lower the learning rate"):
+    with pytest.raises(NonFiniteLossError, match=r"loss 'b' at iteration 11 in experience 5: .*Lower the learning"):
         three_more()
 
 

@@ -42,6 +42,25 @@ class Predictors:
         self.seen.append(strategy.model)
 
 
+class Raises:
+    """A metric of a third party."""
+
+    def after_eval_iteration(self, strategy, **kwargs):
+        raise ZeroDivisionError
+
+
+def test_a_metric_that_raises_leaves_the_strategy_its_own_model(blobs, benchmark_of, network, naive):
+    strategy, stream, _ = trained(several(), blobs, benchmark_of, network, naive)
+    student, sound = strategy.model, strategy.eval(stream.test_stream)
+    strategy.plugins.append(Raises())
+    with pytest.raises(ZeroDivisionError):
+        strategy.eval(stream.test_stream)
+    assert strategy.model is student
+    strategy.plugins.pop()
+    assert strategy.eval(stream.test_stream) == sound
+    assert strategy.model is student
+
+
 def accuracy(model, blobs):
     """On each experience, by hand."""
     model.eval()
