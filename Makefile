@@ -32,7 +32,7 @@ docs: .venv/docs
 
 # run both notebooks, each in a kernel of its own, and store what they print and draw
 notebooks: .venv/docs
-	$(BIN)/jupyter execute --inplace --NotebookClient.record_timing=False docs/notebooks/*.ipynb
+	$(BIN)/python docs/store_notebooks.py
 
 # what is published, in dist/: built, looked into, installed in an environment of its own (some GB, the first time), tried there
 wheel: $(WHEEL)/tools/ready $(WHEEL)/user/ready
