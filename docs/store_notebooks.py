@@ -12,7 +12,7 @@ def store(file: Path) -> None:
     notebook = nbformat.read(file, as_version=4)
     with TemporaryDirectory() as folder:
         resources = {"metadata": {"path": folder}}
-        NotebookClient(notebook, timeout=300, record_timing=False, resources=resources).execute()
+        NotebookClient(notebook, timeout=300, record_timing=False, coalesce_streams=True, resources=resources).execute()
     notebook.metadata.language_info = {"name": "python"}
     for cell in notebook.cells:
         if cell.cell_type == "code":  # warnings have paths of this machine in them

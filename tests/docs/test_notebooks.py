@@ -16,6 +16,7 @@ def cells(notebook):
     """Of each cell of code: its lines, what it printed, whether it drew, and whether its numbers are of the machine."""
     for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] == "code":
+            assert {out["output_type"] for out in cell["outputs"]} <= {"stream", "display_data"}, cell["source"]
             printed = "".join("".join(out["text"]) for out in cell["outputs"] if out["output_type"] == "stream")
             drawn = any("image/png" in out.get("data", {}) for out in cell["outputs"])
             yield "".join(cell["source"]), printed, drawn, "varies" in cell["metadata"].get("tags", [])
