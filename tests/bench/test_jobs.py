@@ -200,7 +200,7 @@ def test_workers_end_with_their_parent(tmp_path):
             assert parent.poll() is None
             time.sleep(0.05)
         parent.kill()
-    assert psutil.wait_procs(family, timeout=60)[1] == []
+    assert psutil.wait_procs(family, timeout=300)[1] == []
 
 
 @pytest.mark.parametrize("jobs", [0, -1])
