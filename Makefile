@@ -1,8 +1,9 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 LOWEST := .venv-lowest
+WHEEL := .venv-wheel
 
-.PHONY: demo test test-lowest lint format docs clean
+.PHONY: demo test test-lowest lint format docs notebooks wheel clean
 
 demo: .venv/ready
 	$(BIN)/ckd demo
@@ -29,6 +30,27 @@ docs: .venv/docs
 	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet docs build/docs
 	@echo "open build/docs/index.html"
 
+# run both notebooks, each in a kernel of its own, and store what they print and draw
+notebooks: .venv/docs
+	$(BIN)/python docs/store_notebooks.py
+
+# what is published, in dist/: built, looked into, installed in an environment of its own (some GB, the first time), tried there
+wheel: $(WHEEL)/tools/ready $(WHEEL)/user/ready
+	rm -rf dist
+	$(WHEEL)/tools/bin/python -m build
+	$(WHEEL)/tools/bin/python -m twine check --strict dist/*
+	$(WHEEL)/user/bin/python -m pip install --quiet dist/*.whl
+	$(WHEEL)/user/bin/python -m pip install --quiet --force-reinstall --no-deps dist/*.whl
+	$(WHEEL)/user/bin/python -m pip check
+	$(WHEEL)/user/bin/python tests/wheel.py dist
+
+$(WHEEL)/tools/ready: TOOLS := build twine
+$(WHEEL)/user/ready: TOOLS := mypy
+$(WHEEL)/%/ready:
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade pip $(TOOLS)
+	touch $@
+
 .venv/docs: .venv/ready
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	touch $@
@@ -47,4 +69,4 @@ $(LOWEST)/ready: pyproject.toml tests/lowest.py
 	touch $@
 
 clean:
-	rm -rf .venv $(LOWEST) runs build/docs docs/recipes docs/reference
+	rm -rf .venv $(LOWEST) $(WHEEL) dist runs build/docs docs/recipes docs/reference

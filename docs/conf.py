@@ -14,7 +14,7 @@ copyright = "the ckd authors, MIT licence"
 version = release = ckd.__version__
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
@@ -42,6 +42,7 @@ html_theme_options = {
 pygments_style = "friendly"
 pygments_dark_style = "native"
 
+nb_execution_mode = "off"  # outputs are those in the files: `make notebooks`
 myst_enable_extensions = ["attrs_inline", "colon_fence"]
 myst_heading_anchors = 3
 

@@ -26,13 +26,13 @@ def draw(folder: str, theme: str) -> None:
     coloured = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")
     settings = {"svg.hashsalt": "ckd", **dict.fromkeys(coloured, text)}
     with mpl.rc_context(settings):
-        figure = Figure(figsize=(7.2, 3.4), layout="constrained")
+        figure = Figure(figsize=(5.4, 3.0), layout="constrained")
         axes = figure.subplots()
         for method in sorted(curves.index.get_level_values(0).unique(), key=lambda m: -curves[m].iloc[-1]):
             curve, name = curves[method], method.split(",")[0]
             colour = OTHERS.get(name, accent)
             axes.plot(curve.index, curve, color=colour, linestyle=STYLES.get(name, "-"), marker="o", markersize=3.5)
-            place = {"lwf": 3, "naive": -3, "self-distillation": 3, "der++": -4}.get(name, 0)
+            place = {"lwf": 4, "naive": -4, "self-distillation": 4, "der++": -3}.get(name, 0)
             axes.annotate(
                 name,
                 (curve.index[-1], curve.iloc[-1] + place),
@@ -41,7 +41,7 @@ def draw(folder: str, theme: str) -> None:
                 color=colour,
                 va="center",
             )
-        axes.set(xlabel="experiences learnt", ylabel="accuracy on all of them (%)", ylim=(0, 103), xlim=(0.9, 6.3))
+        axes.set(xlabel="experiences learnt", ylabel="accuracy on all of them (%)", ylim=(0, 103), xlim=(0.9, 6.6))
         axes.set_xticks([1, 2, 3, 4, 5])
         axes.spines[["top", "right"]].set_visible(False)
         figure.savefig(STATIC / f"forgetting-{theme}.svg", transparent=True, metadata={"Date": None})

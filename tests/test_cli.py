@@ -2,8 +2,10 @@
 
 import json
 import pkgutil
+import re
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -373,7 +375,10 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
         ckd.Recipe  # noqa: B018
 
 
-def test_the_core_does_not_import_avalanche_nor_a_suite_ray():
+def test_the_core_and_the_readmes_own_loop_do_not_import_avalanche_nor_a_suite_ray():
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    _, loop = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    loop = loop.replace("range(5)", "range(1)").replace("split(16)", "split(400)")  # one step an experience
     core = ("losses", "teachers", "memory", "heads", "anchors", "views", "objective", "engine", "recipes", "evaluation")
     light = ["ckd", "ckd.cli", *(f"ckd.{package}" for package in core)]
     code = (
@@ -381,6 +386,8 @@ def test_the_core_does_not_import_avalanche_nor_a_suite_ray():
         f"for name in {light!r}:\n"
         "    importlib.import_module(name)\n"
         "    if 'avalanche' in sys.modules: sys.exit(f'{name} imports avalanche')\n"
+        f"{loop}"
+        "if 'avalanche' in sys.modules: sys.exit('the loop imports avalanche')\n"
         "import ckd.bench\n"
         "if 'ray' in sys.modules: sys.exit('ckd.bench imports ray')\n"
     )

@@ -46,12 +46,14 @@ from avalanche.training import Naive
 from ckd import AccuracyRecorder, tap
 from ckd.data import benchmark
 
+digits = benchmark("split-digits", samples_per_class=20)
+
 def go_on(plugin, model, experience):
     torch.manual_seed(experience)
     optimizer, criterion = torch.optim.SGD(model.parameters(), lr=0.1), torch.nn.CrossEntropyLoss()
     common = {"train_mb_size": 32, "plugins": [plugin], "evaluator": AccuracyRecorder()}
     strategy = Naive(model=model, optimizer=optimizer, criterion=criterion, **common)
-    strategy.train(benchmark("split-digits", samples_per_class=20).train_stream[experience])
+    strategy.train(digits.train_stream[experience])
 
 if sys.argv[1:]:
     torch.set_num_threads(1)
