@@ -3,13 +3,22 @@ BIN := .venv/bin
 LOWEST := .venv-lowest
 WHEEL := .venv-wheel
 
-.PHONY: demo test test-lowest lint format docs notebooks wheel clean
+.PHONY: demo test coverage test-lowest lint format docs notebooks wheel clean
 
 demo: .venv/ready
 	$(BIN)/ckd demo
 
 test: lint
 	$(BIN)/python -m pytest
+
+# lines and branches of ckd/ that the tests run, and what they miss; too few are an error
+coverage: .venv/ready
+	mkdir -p build/coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage json --quiet
+	$(BIN)/python tests/covered.py build/coverage/report.json
 
 # the lowest versions that pyproject.toml promises, in an environment of their own: some GB, the first time
 test-lowest: $(LOWEST)/ready

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import platform
 import struct
 
 import pytest
@@ -142,6 +143,26 @@ def test_the_last_few_are_kept(files):
     assert Checkpoints(files.folder, keep=1).latest(ABOUT).state() == {"steps": 4}
 
 
+@pytest.mark.parametrize("keep", [0, -1, 1.0, "2"])
+def test_a_number_to_keep_that_cannot_work_is_refused(tmp_path, keep):
+    with pytest.raises(ConfigError, match="checkpoints to keep"):
+        Checkpoints(tmp_path, keep=keep)
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_as_many_as_asked_for_are_kept_from_the_first_on(tmp_path, keep):
+    files = Checkpoints(tmp_path, keep=keep)
+    for steps in range(5):
+        files.save({"steps": steps}, ABOUT)
+        assert len(files.names()) == min(steps + 1, keep)
+
+
+def test_the_number_of_the_next_is_one_more_with_all_its_digits(files):
+    (files.folder / "checkpoint-12345678.safetensors").touch()
+    files.save({}, ABOUT)
+    assert files.names()[-1] == "checkpoint-12345679.safetensors"
+
+
 def test_none_is_none(files):
     assert files.latest(ABOUT) is None
 
@@ -164,7 +185,9 @@ def test_of_another_run_they_are_refused_with_what_differs(files):
         files.latest({"recipe": "der"})
     with pytest.raises(CheckpointError, match="whose seed is null and not 3"):
         files.latest({"seed": 3})
-    assert files.latest({"recipe": "er"}).state() == {}
+    assert files.latest({"recipe": "er", "sizes": (1, 2)}).state() == {}  # tuples are lists in a file
+    with pytest.raises(CheckpointError, match=f'and not "{"x" * 76}...;? *'):
+        files.latest({"recipe": "x" * 78})
 
 
 def test_a_link_is_not_followed(files, tmp_path):
@@ -216,10 +239,13 @@ def test_a_link_in_the_place_of_the_half_written_file_is_not_followed(tmp_path):
 def test_remove_leaves_what_is_not_its_own(files):
     files.save({}, ABOUT)
     (files.folder / "checkpoint-00000002.safetensors.77.part").touch()
-    (files.folder / "mine.txt").touch()
+    mine = {"mine.txt", "checkpoint-notes.txt", "mine.part"}
+    for name in mine:
+        (files.folder / name).touch()
     files.remove()
-    assert [path.name for path in files.folder.iterdir()] == ["mine.txt"]
-    (files.folder / "mine.txt").unlink()
+    assert {path.name for path in files.folder.iterdir()} == mine
+    for name in mine:
+        (files.folder / name).unlink()
     files.remove()
     assert not files.folder.exists()
 
@@ -239,7 +265,7 @@ def test_a_lock_lets_one_in_and_names_it(tmp_path):
     with locked(tmp_path / "run"), named, locked(tmp_path / "run"):
         pass
     with locked(tmp_path / "run"):  # the file is still there
-        pass
+        assert (tmp_path / "run" / "lock").read_text() == f"process {os.getpid()} on {platform.node()}"
     Checkpoints(tmp_path / "run").remove()
     assert not (tmp_path / "run").exists()
 

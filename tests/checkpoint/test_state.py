@@ -97,6 +97,22 @@ def test_momentum_of_a_parameter_that_has_grown_is_left_out():
     assert set(other.state) == {*model[0].parameters(), *model[1].parameters()}
 
 
+def test_a_parameter_that_the_model_does_not_name_is_known_by_its_place():
+    def make():
+        own, extra = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+        return own, extra, torch.optim.SGD([{"params": [own]}, {"params": [torch.ones(2), extra]}], momentum=0.9)
+
+    own, extra, optimizer = make()
+    (own.sum() + 3 * extra.sum()).backward()
+    optimizer.step()
+    state = saved(optimiser_state(optimizer, {"own": own}))
+    assert sorted(state["state"]) == ["#1.1", "own"]
+    own, extra, again = make()
+    restore_optimiser(again, state, {"own": own})
+    assert again.state[extra]["momentum_buffer"].tolist() == [3.0, 3.0]
+    assert again.state[own]["momentum_buffer"].tolist() == [1.0, 1.0]
+
+
 def test_other_groups_are_refused():
     model = net()
     one = optimiser_state(OPTIMISERS["sgd"](model.parameters()), {})
@@ -117,6 +133,21 @@ def test_a_network_of_other_shapes_is_refused_unless_it_may_grow():
     x = torch.randn(4, 3)
     assert torch.equal(other.eval()(x), model.eval()(x))
     assert [p.requires_grad for p in other.parameters()] == [p.requires_grad for p in model.parameters()]
+
+
+def test_whatever_has_another_shape_may_grow():
+    def build(width):
+        parts = [nn.Linear(3, width, bias=False), nn.BatchNorm1d(width, track_running_stats=False)]
+        return nn.Sequential(*parts, nn.Conv1d(1, width, 1), nn.BatchNorm1d(width))
+
+    wanted, other = build(4), build(2)
+    wanted[3].running_mean += 1
+    other[2].weight.requires_grad_(False)
+    restore_model(other, saved(model_state(wanted)), grow=True)
+    found = other.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in wanted.state_dict().items())
+    assert all(isinstance(p, nn.Parameter) and p.requires_grad for p in other.parameters())
+    assert (other[0].in_features, other[0].out_features) == (3, 4)
 
 
 def test_a_network_of_other_names_is_refused():
