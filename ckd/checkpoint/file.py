@@ -21,6 +21,9 @@ FORMAT = 1
 
 _DIGEST = re.compile(rb'"sha256":"([0-9a-f]{64})"')
 
+_PICKLED = {b"PK", *(bytes([0x80, protocol]) for protocol in range(6))}
+"""How pickles begin, and the zip files around those that torch.save writes."""
+
 
 class Unusable(ValueError):
     """Why a file cannot be used as a checkpoint."""
@@ -78,7 +81,7 @@ def unpack(content: bytes) -> Saved:
     Raises:
         Unusable: not the bytes that `pack` returned, or those of a newer version, with the reason.
     """
-    if content[:2] in {b"PK", *(bytes([0x80, protocol]) for protocol in range(6))}:
+    if content[:2] in _PICKLED and content[8:9] != b"{":  # else a header whose length begins with these bytes
         raise Unusable("it is a pickle, which could run code, and no checkpoint")
     length = int.from_bytes(content[:8], "little")
     if len(content) <= 8 or length > len(content) - 8:

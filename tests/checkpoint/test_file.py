@@ -31,6 +31,14 @@ def test_what_is_read_is_what_was_written():
     assert str(found.state()["list"][3]) == "-0.0"
 
 
+@pytest.mark.parametrize("low", [0x0180, 0x0280, 0x0480, 0x0580, 0x4B50])
+def test_a_header_whose_length_begins_as_a_pickle_does_is_no_pickle(low):
+    length = int.from_bytes(pack(["", torch.ones(1)], ABOUT)[:8], "little")
+    content = pack(["x" * ((low - length) % 2**16), torch.ones(1)], ABOUT)
+    assert int.from_bytes(content[:2], "little") == low
+    assert equal_bits(unpack(content).state()[1], torch.ones(1))
+
+
 def test_each_reading_has_memory_of_its_own():
     found = unpack(pack(STATE, ABOUT))
     found.state()["weights"]["a"]["b"].zero_()
