@@ -260,7 +260,7 @@ def test_remove_leaves_what_is_not_its_own(files):
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(CheckpointError, match="a folder to write to"):
+    with pytest.raises(CheckpointError, match=r"checkpoints in .*: expected a folder to write to"):
         Checkpoints(tmp_path / "file" / "run")
 
 

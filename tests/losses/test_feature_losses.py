@@ -47,6 +47,14 @@ def test_parallel_opposite_and_empty_features_are_finite():
     assert student.grad.isfinite().all()
 
 
+def test_a_cosine_that_is_rounded_to_more_than_1_has_an_angle():
+    student = torch.randn(2000, 3, generator=torch.Generator().manual_seed(0))
+    cosine = F.cosine_similarity(student, student, dim=1)
+    assert (cosine > 1).any()
+    loss = cosine_distance(torch.cat([student, -student]), student.repeat(2, 1), angle_weight=1.0)
+    torch.testing.assert_close(loss, torch.tensor([0.0, 3.0]).repeat_interleave(2000), atol=1e-3, rtol=0)
+
+
 def test_wrong_shapes_and_weights_are_refused():
     student, target = features()
     for loss in (feature_mse, cosine_distance):

@@ -23,6 +23,14 @@ def test_symmetric_kl_is_both_of_scipys_divergences(balance):
     np.testing.assert_allclose(symmetric_kl(student, teacher, balance=balance, temperature=3.0), wanted, rtol=1e-10)
 
 
+@pytest.mark.parametrize(("balance", "calls"), [(0, 1), (0.5, 2)])
+def test_a_direction_of_weight_0_costs_nothing(monkeypatch, balance, calls):
+    made = []
+    monkeypatch.setattr("ckd.losses._symmetric_kl.kd", lambda *args, **settings: made.append(args) or kd(*args))
+    symmetric_kl(*logits(), balance=balance)
+    assert len(made) == calls
+
+
 def test_symmetric_kl_is_symmetric_at_balance_1():
     student, teacher = logits()
     torch.testing.assert_close(symmetric_kl(student, teacher), symmetric_kl(teacher, student))

@@ -63,6 +63,8 @@ def test_every_class_of_every_experience_has_its_share_when_that_has_ended():
     assert groups(memory) == {(0, 0): 3, (0, 1): 3, (1, 2): 3, (1, 3): 3}
     end(memory, 2, rows([0, 3] * 20, 2, seed=2))  # classes that return
     assert groups(memory) == {(0, 0): 2, (0, 1): 2, (1, 2): 2, (1, 3): 2, (2, 0): 2, (2, 3): 2}
+    end(memory, 3, rows([4] * 20, 3, seed=3))
+    assert set(groups(memory)) == {(0, 0), (0, 1), (1, 2), (1, 3), (2, 0), (2, 3), (3, 4)}
 
 
 def test_places_that_do_not_divide_evenly_are_given_out_too():

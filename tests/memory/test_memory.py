@@ -446,6 +446,10 @@ def test_state_of_an_empty_memory_restores_an_empty_one():
 # what is refused ---------------------------------------------------------------------------------------------------
 
 
+def test_the_seed_is_0_unless_given():
+    assert Memory(5).generator.initial_seed() == 0
+
+
 def test_a_negative_size_is_refused():
     with pytest.raises(ConfigError, match="memory size: expected a whole number from 0; received -1") as caught:
         Memory(-1)

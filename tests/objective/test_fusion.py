@@ -72,6 +72,13 @@ def test_the_common_width_is_that_of_the_deepest_layer_or_ones_own(width, wanted
     assert {layer.narrow[0].out_channels for layer in fusion._module.layers} == {wanted}
 
 
+def test_no_bias_stands_before_a_batch_norm():
+    fusion = Fusion(2)
+    fusion(maps(STUDENT[1:3]), maps(TEACHER[1:3]))
+    narrow, widen, attention = 2 * (4 + 5) + 2 * 2 * 2, 9 * 2 * (9 + 4) + 2 * (9 + 4), 2 * (2 * 2) + 2
+    assert sum(p.numel() for p in fusion._module.parameters()) == narrow + widen + attention
+
+
 def test_equal_seeds_begin_alike_and_leave_the_global_generator_alone():
     x, t, before = maps(STUDENT), maps(TEACHER), torch.get_rng_state()
     one, same, other = (Fusion(seed=seed)(x, t)[0] for seed in (1, 1, 2))

@@ -48,8 +48,9 @@ from ckd.views import Chain, Collage, Mixup
     ],
 )
 def test_what_cannot_work_is_refused_at_construction(make, message):
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=message) as caught:
         make()
+    assert all(isinstance(text, str) and text for text in (caught.value.what, caught.value.fix))
 
 
 @pytest.mark.parametrize(
@@ -62,8 +63,9 @@ def test_what_cannot_work_is_refused_at_construction(make, message):
     ],
 )
 def test_a_criterion_that_cannot_work_is_refused(criterion, expected):
-    with pytest.raises(ConfigError, match=expected):
+    with pytest.raises(ConfigError, match=expected) as caught:
         Objective("mine", criterion=criterion, memory=Memory(20))
+    assert isinstance(caught.value.fix, str)
 
 
 @pytest.mark.parametrize("gamma", [-0.1, 1.1, float("nan"), "a"])
