@@ -47,8 +47,8 @@ class Slot:
 
     def call(self) -> None:
         """Call the command in a process of its own."""
-        first, n = (2 if self.together else 1) * self.round, 2 if self.together else 1
-        seeds = ",".join(map(str, range(first, first + n)))
+        n = 2 if self.together else 1
+        seeds = f"{n * self.round}-{n * self.round + n - 1}"
         command = ["run", "split-digits", "--recipe", self.recipe, "--seeds", seeds, "--jobs", str(n)]
         command += ["--epochs", str(self.epochs), "--memory-size", "100", "--checkpoint-every", "20"]
         self.pid = os.fork()
