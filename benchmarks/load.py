@@ -47,8 +47,8 @@ class Slot:
 
     def call(self) -> None:
         """Call the command in a process of its own."""
-        first, n = (2 if self.together else 1) * self.round, 2 if self.together else 1
-        seeds = ",".join(map(str, range(first, first + n)))
+        n = 2 if self.together else 1
+        seeds = f"{n * self.round}-{n * self.round + n - 1}"
         command = ["run", "split-digits", "--recipe", self.recipe, "--seeds", seeds, "--jobs", str(n)]
         command += ["--epochs", str(self.epochs), "--memory-size", "100", "--checkpoint-every", "20"]
         self.pid = os.fork()
@@ -129,7 +129,12 @@ def report() -> None:
     shutil.rmtree(chosen.out, ignore_errors=True)
     chosen.out.mkdir(parents=True)
     slots = [Slot(recipe, chosen.out, chosen.epochs, i < TOGETHER) for i, recipe in enumerate(RECIPES)]
-    kills = disturb(slots, chosen.minutes, chosen.every, random.Random(chosen.seed))
+    try:
+        kills = disturb(slots, chosen.minutes, chosen.every, random.Random(chosen.seed))
+    except BaseException:
+        for one in psutil.Process().children(recursive=True):
+            one.kill()
+        raise
     left = left_over(chosen.out)
     found = [load(file) for file in sorted(chosen.out.rglob("result.json"))]
     differ = [result.spec.name for result in found if numbers(run(result.spec)) != numbers(result)]

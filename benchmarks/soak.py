@@ -1,4 +1,4 @@
-"""A long stream: what a process holds and how long an experience takes, after 20 experiences and after 200.
+"""A long stream: what a process holds and what an experience costs, after 20 experiences and after 200.
 
     python benchmarks/soak.py [--experiences N] [--recipe R ...]
 
@@ -34,7 +34,7 @@ FEATURES, PER_CLASS, EVERY = 32, 20, 20
 
 @dataclass(frozen=True)
 class State:
-    """What a process holds after an experience, and how long those before it took, the median of 20."""
+    """What a process holds after an experience, and the CPU time that one took, the median of the last 20."""
 
     megabytes: float
     files: int
@@ -83,9 +83,9 @@ def soak(recipe: str, experiences: int) -> list[State]:
     )
     process, states, seconds = psutil.Process(), [], list[float]()
     for i, experience in enumerate(benchmark.train_stream):
-        begun = time.perf_counter()
+        begun = time.process_time()
         strategy.train(experience)
-        seconds.append(time.perf_counter() - begun)
+        seconds.append(time.process_time() - begun)
         if (i + 1) % EVERY:
             continue
         strategy.eval(benchmark.test_stream[: i + 1])
@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--experiences", type=int, default=200, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--recipe", action="append", metavar="R", help=f"(default: {', '.join(RECIPES)})")
     chosen = parser.parse_args()
-    print("| recipe | MB | open files | hooks | objects | kB of the method | ms an experience |")
+    print("| recipe | MB | open files | hooks | objects | kB of the method | ms of CPU an experience |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for recipe in chosen.recipe or RECIPES:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
