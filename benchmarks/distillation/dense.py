@@ -30,8 +30,8 @@ from ckd.outputs import logits
 from ckd.teachers import input_keys
 
 CANVAS, DIGITS, BRIGHT, CLASSES = 24, 2, 100, 11
-TRAINED_ON, TESTED_ON, BATCH, RATE = 1000, 2000, 5, 0.2
-STUDENT, TEACHER, EPOCHS, TEACHER_EPOCHS = 6, 12, 6, 10
+TRAINED_ON, TESTED_ON, BATCH, RATE = 2000, 2000, 10, 0.2
+STUDENT, TEACHER, EPOCHS, TEACHER_EPOCHS = 6, 16, 12, 15
 PLACES = tap("coarse")
 PAIR_WEIGHT = 10.0
 LOSS = functools.partial(kd, temperature=1.0)
@@ -144,7 +144,7 @@ def segmenter(width: int, wanted: Objective, shown: Tensor, classes: Tensor, *, 
     """A trained network."""
     torch.manual_seed(seed)
     return train(
-        Segmenter(width),
+        Segmenter(width).to(memory_format=torch.channels_last),
         wanted,
         lambda _, rows, __: shown[rows],
         classes,
