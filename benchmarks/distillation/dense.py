@@ -3,8 +3,8 @@
     python benchmarks/distillation/dense.py --data-root D --seeds 3 --out runs/distillation
 
 A canvas of 24 x 24 pixels has two MNIST digits of 14 x 14, the second over the first; a pixel brighter than 100 of 255
-is of its digit's class, the others are background. 1,000 canvases to train on, 2,000 to test, of MNIST's training and
-test images. Student and teacher are small networks with skip connections, of 6 and 12 channels. Students of a seed see
+is of its digit's class, the others are background. 2,000 canvases to train on, 2,000 to test, of MNIST's training and
+test images. Student and teacher are small networks with skip connections, of 6 and 16 channels. Students of a seed see
 the same canvases in the same order, with labels: alone, with KD at each pixel (T 1, a weight of 1), and with the
 cosines between all pairs of places too (a weight of 10): Liu et al. 2019, arXiv:1903.04197, section 3. One teacher,
 which is trained for longer and asked once.

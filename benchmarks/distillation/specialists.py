@@ -5,15 +5,16 @@
 50 images a class, cropped and flipped; a fifth is held out, and says which classes the generalist confuses: 8 clusters.
 A specialist begins as the generalist with another head, for its cluster and a dustbin, and is trained for 5 epochs of
 as many draws as its cluster has images twice, half of them of the cluster. The merged teacher fits the generalist's and
-the specialist's predictions (eq. 5). All networks are tiny-resnets. Two students of the same seed, recipe kd: one of
-the generalist alone, one of the merged teacher.
+the specialist's predictions (eq. 5). The control is the generalist trained on for as many draws as a specialist, of all
+classes. All networks are tiny-resnets. Two students of the same seed, recipe kd: one of the generalist alone, one of
+the merged teacher.
 """
 
 from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from statistics import mean
 from typing import Any
@@ -23,7 +24,7 @@ from image_runs import augmented, markdown, measures, of, options, predict, told
 from text_runs import Results
 from torch import Tensor, nn
 
-from ckd import recipes
+from ckd import Fixed, recipes
 from ckd.data import Arrays
 from ckd.data.sources.cifar import cifar100
 from ckd.networks import network
@@ -32,7 +33,7 @@ from ckd.teachers import Specialists, confusable_classes, dustbin_shift, special
 
 PER_CLASS, EPOCHS, CLUSTERS = 50, 12, 8
 SPECIAL_EPOCHS, SPECIAL_RATE = 5, 0.01
-METHODS = ("generalist", "merged", "student of the generalist", "student of the merged")
+METHODS = ("generalist", "trained on", "merged", "student of the generalist", "student of the merged")
 
 
 def specialist(generalist: nn.Module, arrays: Arrays, classes: tuple[int, ...], seed: int) -> nn.Module:
@@ -44,9 +45,21 @@ def specialist(generalist: nn.Module, arrays: Arrays, classes: tuple[int, ...], 
     generator = torch.Generator().manual_seed(seed)
     weights = specialist_weights(arrays.y_train, classes)
     rows = torch.multinomial(weights, draws, replacement=True, generator=generator)
-    labels = specialist_labels(arrays.y_train[rows], classes)
+    return trained_on(own, arrays, rows, specialist_labels(arrays.y_train[rows], classes), seed)
+
+
+def control(generalist: nn.Module, arrays: Arrays, seed: int) -> nn.Module:
+    """A copy of the generalist that sees as much more of all classes as a specialist sees on average."""
+    draws = 2 * len(arrays.y_train) * SPECIAL_EPOCHS // CLUSTERS
+    rows = torch.randint(len(arrays.y_train), (draws,), generator=torch.Generator().manual_seed(seed))
+    own = copy.deepcopy(generalist).requires_grad_(True)
+    return trained_on(own, arrays, rows, arrays.y_train[rows], seed)
+
+
+def trained_on(network: nn.Module, arrays: Arrays, rows: Tensor, labels: Tensor, seed: int) -> nn.Module:
+    """The network after one pass over these samples with these labels."""
     drawn = replace(arrays, x_train=arrays.x_train[rows], y_train=labels)
-    return train(own, recipes.naive(), augmented(drawn), labels, epochs=1, seed=seed, lr=SPECIAL_RATE)
+    return train(network, recipes.naive(), augmented(drawn), labels, epochs=1, seed=seed, lr=SPECIAL_RATE)
 
 
 def merged(generalist: nn.Module, arrays: Arrays, seed: int) -> Specialists:
@@ -80,12 +93,18 @@ def run_seed(results: Results, whole: Arrays, seed: int) -> None:
     generalist = functools.cache(lambda: learnt(recipes.naive(), seed))
     teacher = functools.cache(lambda: merged(generalist(), arrays, seed))
 
+    made: dict[str, Callable[[], Any]] = {
+        "generalist": generalist,
+        "trained on": lambda: control(generalist(), arrays, seed),
+        "merged": teacher,
+        "student of the generalist": lambda: learnt(recipes.kd(generalist()), seed + 1000),
+        "student of the merged": lambda: learnt(recipes.kd(teacher()), seed + 1000),
+    }
+
     def measured(method: str) -> dict[str, float]:
-        if method == "merged":
-            found = torch.cat([teacher().outputs(x)[logits] for x in test.split(100)])
-        else:
-            taught_by = {"student of the generalist": generalist, "student of the merged": teacher}.get(method)
-            found = predict(generalist() if taught_by is None else learnt(recipes.kd(taught_by()), seed + 1000), test)
+        one = made[method]()
+        asked = one if isinstance(one, Specialists) else Fixed(one)
+        found = torch.cat([asked.outputs(x)[logits] for x in test.split(100)])
         return {**measures(found, some.y_test), "right cluster": within(found, some.y_test, teacher().specialists)}
 
     for method in METHODS:
