@@ -28,7 +28,8 @@ class Distillation:
     """The runs of a comparison.
 
     Attributes:
-        teachers: trained networks, or the runs that train them; several are an ensemble. None if no recipe takes one.
+        teachers: trained networks, or the runs that train them; several are an ensemble. Empty
+            where no recipe takes one and none is named.
         dense: the student without a teacher and without pruning, by seed; none if no student is pruned.
         alone: the student without a teacher, by seed.
         taught: the student with one, by recipe and seed.
