@@ -60,8 +60,8 @@ class LearningRateDecay(SupervisedPlugin):  # type: ignore[misc]
             received, fix = "an LRSchedulerPlugin too", "Keep one of the two."
             raise ConfigError("learning rate", expected="one schedule", received=received, fix=fix)
         if self.steps and max(self.steps) >= strategy.train_epochs:
-            expected, received = f"epochs below {strategy.train_epochs}, the last", max(self.steps)
-            raise ConfigError("steps of the learning rate", expected=expected, received=received, fix="Train longer.")
+            late, expected = max(self.steps), f"epochs below {strategy.train_epochs}, the last"
+            raise ConfigError("steps of the learning rate", expected=expected, received=late, fix="Train longer.")
         self.after_training_exp(strategy)
 
     def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
