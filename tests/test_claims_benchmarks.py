@@ -148,3 +148,78 @@ def test_what_is_fixed_does_not_follow_the_view(script, tmp_path, monkeypatch):
     module.run(results, data, 2)
     assert len(results.rows) == 1 + 2 * 2 * len(module.METHODS)
     assert len(module.table(results).splitlines()) == 2 + len(module.METHODS)
+
+
+def test_canvases_show_the_digits_that_their_pixels_are_of(script):
+    module = script("dense")
+    x = torch.full((3, 1, 28, 28), 200, dtype=torch.uint8)
+    shown, classes = module.canvases(x, torch.tensor([4, 4, 4]), 5, 0)
+    assert shown.shape == (5, 1, module.CANVAS, module.CANVAS)
+    assert torch.equal(classes == 5, shown[:, 0] > 0.5)
+    assert set(classes.unique().tolist()) == {0, 5}
+    assert int((classes[0] == 5).sum()) > 14 * 14
+
+
+def test_pairwise_is_that_of_a_loop(script):
+    module, generator = script("dense"), torch.Generator().manual_seed(0)
+    ours, theirs = torch.randn(2, 3, 2, 2, generator=generator), torch.randn(2, 5, 2, 2, generator=generator)
+    for sample, found in enumerate(module.pairwise(ours, theirs)):
+        gaps = []
+        for i in range(4):
+            for j in range(4):
+                a, b = (
+                    torch.cosine_similarity(maps.flatten(1)[:, i], maps.flatten(1)[:, j], dim=0)
+                    for maps in (ours[sample], theirs[sample])
+                )
+                gaps.append((a - b) ** 2)
+        assert found.item() == pytest.approx(torch.stack(gaps).mean().item(), abs=1e-6)
+    assert module.pairwise(3 * theirs, theirs).abs().max() < 1e-6
+
+
+def test_intersection_over_union_is_that_of_sklearn(script):
+    from sklearn.metrics import jaccard_score
+
+    generator = torch.Generator().manual_seed(0)
+    found, true = torch.randint(11, (2, 3, 9, 9), generator=generator)
+    wanted = jaccard_score(true.flatten(), found.flatten(), average=None)
+    assert script("dense").ious(found, true).numpy() == pytest.approx(wanted)
+
+
+def test_dense_students_learn_from_pixels_and_pairs(script, tmp_path, monkeypatch):
+    module, results = script("dense"), script("text_runs").Results(tmp_path / "rows.json")
+    monkeypatch.setattr(module, "EPOCHS", 1)
+    monkeypatch.setattr(module, "TEACHER_EPOCHS", 1)
+    data = [module.canvases(*images(20, 10, channels=1, size=28), n, n) for n in (12, 4)]
+    module.run(results, *data, 1)
+    assert [row["method"] for row in results.rows] == ["teacher", *module.METHODS]
+    assert len(module.table(results).splitlines()) == 3 + len(module.METHODS)
+    kept = module.Kept(module.Segmenter(4), data[0][0])
+    live = importlib.import_module("ckd").Fixed(kept.network)
+    wanted = (module.logits, module.PLACES)
+    rows = torch.tensor([3, 1])
+    for output, value in kept.outputs(data[0][0][rows], None, wanted).items():
+        torch.testing.assert_close(value, live.outputs(data[0][0][rows], None, wanted)[output])
+
+
+def test_specialists_are_merged_and_taught_to_one_network(script, tmp_path, monkeypatch):
+    module, results = script("specialists"), script("text_runs").Results(tmp_path / "rows.json")
+    for name, value in {"PER_CLASS": 10, "EPOCHS": 1, "CLUSTERS": 3, "SPECIAL_EPOCHS": 1}.items():
+        monkeypatch.setattr(module, name, value)
+    data = little(120, classes=6)
+    module.run_seed(results, data, 0)
+    assert [row["method"] for row in results.rows] == list(module.METHODS)
+    assert len(module.table(results).splitlines()) == 2 + len(module.METHODS)
+    clusters = {(0, 1): None, (2, 3, 4, 5): None}
+    said = torch.eye(6)[[1, 0, 5, 5]]
+    assert module.within(said, torch.tensor([0, 1, 2, 0]), clusters) == 75.0
+
+
+def test_a_specialist_starts_as_the_generalist_and_leaves_it_alone(script, monkeypatch):
+    module, data = script("specialists"), little(40, classes=4)
+    monkeypatch.setattr(module, "SPECIAL_RATE", 0.0)
+    generalist = importlib.import_module("ckd.networks").network("tiny-resnet", (3, 16, 16), 4)
+    before = {name: value.clone() for name, value in generalist.state_dict().items()}
+    found = module.specialist(generalist, data, (1, 3), 0)
+    assert found[-1].out_features == 3
+    assert all(torch.equal(value, before[name]) for name, value in generalist.state_dict().items())
+    assert torch.equal(found[0].weight, generalist[0].weight)

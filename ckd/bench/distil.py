@@ -28,19 +28,36 @@ class Distillation:
     """The runs of a comparison.
 
     Attributes:
-        teachers: trained networks, or the runs that train them; several are an ensemble.
+        teachers: trained networks, or the runs that train them; several are an ensemble. Empty
+            where no recipe takes one and none is named.
+        dense: the student without a teacher and without pruning, by seed; none if no student is pruned.
         alone: the student without a teacher, by seed.
         taught: the student with one, by recipe and seed.
     """
 
     teachers: tuple[RunSpec | NetworkFile, ...]
+    dense: tuple[RunSpec, ...]
     alone: tuple[RunSpec, ...]
     taught: tuple[RunSpec, ...]
 
     @property
     def runs(self) -> list[RunSpec]:
         """All that are compared, the teachers' first."""
-        return [*(t for t in self.teachers if isinstance(t, RunSpec)), *self.alone, *self.taught]
+        return [*(t for t in self.teachers if isinstance(t, RunSpec)), *self.students]
+
+    @property
+    def students(self) -> list[RunSpec]:
+        """All but the teachers, those without one first."""
+        return [*self.dense, *self.alone, *self.taught]
+
+    def name(self, spec: RunSpec) -> str:
+        """How a run is called where it is shown: "teacher", "student alone" or the recipe."""
+        return "teacher" if spec in self.teachers else student_name(spec)
+
+
+def student_name(spec: RunSpec) -> str:
+    """How a student is called: "student alone" or the recipe, and what was changed."""
+    return f"student alone{spec.label.removeprefix(ALONE)}" if spec.recipe == ALONE else spec.label
 
 
 def plan_distillation(
@@ -63,7 +80,8 @@ def plan_distillation(
     Args:
         data: a data set or a benchmark, taken as one experience with all classes.
         recipes: of distillation.
-        teacher: the teacher's network by name, trained first; or a file with a trained one.
+        teacher: the teacher's network by name, trained first; or a file with a trained one. Unless it is named there is
+            none for recipes that take none, as born-again and mutual.
         student: the student's network.
         seeds: of the students.
         teacher_seeds: of the teachers; several are an ensemble.
@@ -71,21 +89,24 @@ def plan_distillation(
         teacher_network: of a teacher in a file whose header does not say it.
         generations: of `born-again`.
         settings: hyper-parameters by recipe.
-        sparsity: share of the student's weights that is pruned, with and without a teacher.
+        sparsity: share of the student's weights that is pruned, with and without a teacher; the student alone is also
+            trained without pruning.
         how: other arguments of `plan`, for all runs.
 
     Raises:
         CkdError: what `plan` raises.
         ConfigError: no teacher, or no student, for data that have no usual ones; a recipe that has no teacher.
     """
-    rule = protocol(data, ALONE, 0, how.get("variant"))
-    teacher, student = teacher or rule.teacher, student or (rule.network if rule.teacher else None)
+    rule, needed = protocol(data, ALONE, 0, how.get("variant")), any(get(r).teacher == "given" for r in recipes)
+    teacher = teacher or (rule.teacher if needed else None)
+    student = student or (rule.network if rule.teacher else None)
     if data.endswith(".npz"):
         digest(Path(data))  # refuses a file that is not there
-    if not teacher or not student:
-        missing = " and ".join(w for w, network in (("teacher", teacher), ("student", student)) if not network)
+    networks = {**({"teacher": teacher} if needed else {}), "student": student}
+    missing = [which for which, network in networks.items() if not network]
+    if missing:
         fix = "Add --teacher NAME and --student NAME, from `ckd list`, or FILE.py:function of your own."
-        raise ConfigError(f"{missing} for {data}", expected="a network", received="none", fix=fix)
+        raise ConfigError(f"{' and '.join(missing)} for {data}", expected="a network", received="none", fix=fix)
     check_whole("generations", generations, least=1, most=MOST)
     if teacher_epochs is not None:
         check_whole("epochs of the teacher", teacher_epochs, least=1)
@@ -93,12 +114,15 @@ def plan_distillation(
         expected, fix = "1, or more with born-again", "Leave it out, or add --recipe born-again."
         raise ConfigError("generations", expected=expected, received=generations, fix=fix)
     how = {"n_experiences": 1, **how}
-    if teacher.endswith(".safetensors"):
-        teachers: tuple[RunSpec | NetworkFile, ...] = (network_file(teacher, teacher_network),)
-    else:
+    teachers: tuple[RunSpec | NetworkFile, ...] = ()
+    if teacher and teacher.endswith(".safetensors"):
+        teachers = (network_file(teacher, teacher_network),)
+    elif teacher:
         own = {**how, "network": teacher, **({} if teacher_epochs is None else {"epochs": teacher_epochs})}
         teachers = tuple(plan(data, ALONE, seed=seed, **own) for seed in teacher_seeds)
-    how = {**how, "network": student, "sparsity": sparsity}
+    how = {**how, "network": student}
+    dense = tuple(plan(data, ALONE, seed=seed, **how) for seed in seeds if sparsity)
+    how["sparsity"] = sparsity
     alone = tuple(plan(data, ALONE, seed=seed, **how) for seed in seeds)
     taught = []
     for name in recipes:
@@ -117,7 +141,7 @@ def plan_distillation(
             for _ in range(generations):
                 last = plan(data, name, seed=seed, teachers=(last,), **given)
             taught.append(last)
-    return Distillation(teachers, alone, tuple(taught))
+    return Distillation(teachers, dense, alone, tuple(taught))
 
 
 def with_layers(settings: Mapping[str, Mapping[str, Any]], layers: str) -> dict[str, dict[str, Any]]:

@@ -16,7 +16,7 @@ from ckd.modules import source_file
 from ckd.networks import check_network, layer_pairs
 from ckd.numbers import check_number, check_whole
 from ckd.objective import Objective
-from ckd.recipes import Recipe, get, pairs, protocol
+from ckd.recipes import Protocol, Recipe, get, pairs, protocol
 from ckd.teachers import Fixed
 
 
@@ -45,6 +45,7 @@ def plan(
     momentum: float | None = None,
     weight_decay: float | None = None,
     sparsity: float = 0.0,
+    lr_steps: Sequence[int] | None = None,
     teachers: Sequence[RunSpec | NetworkFile] = (),
 ) -> RunSpec:
     """Decide every hyper-parameter: what is given here, else the protocol table, else the recipe's defaults.
@@ -58,6 +59,9 @@ def plan(
     `teachers` are for recipes that need one: trained networks, as runs or files; several are an ensemble.
 
     `sparsity` is the share of the weights that is pruned while the network trains.
+
+    `lr_steps` are epochs after which the learning rate falls to `lr_end` times what it was, a tenth unless given. The
+    protocol's keep their place in a training of other epochs.
 
     `samples_per_class="all"` trains on all data where the protocol takes a part.
 
@@ -113,13 +117,14 @@ def plan(
         precision=precision,
         compiled=compiled,
         average=average,
-        lr_end=rule.lr_end if lr_end is None else lr_end,
+        lr_end=(TENTH if lr_steps else rule.lr_end) if lr_end is None else lr_end,
         passes=rule.passes if passes is None else passes,
         evaluate_every=evaluate_every,
         stream="" if stream in (None, "split") else stream,
         momentum=rule.momentum if momentum is None else momentum,
         weight_decay=rule.weight_decay if weight_decay is None else weight_decay,
         sparsity=sparsity,
+        lr_steps=_steps(rule, epochs) if lr_steps is None else tuple(lr_steps),
         teachers=tuple(teachers),
         data=digest(Path(benchmark) if benchmark.endswith(".npz") else source_file(benchmark)),
         code=digest(source_file(recipe)),
@@ -142,6 +147,15 @@ def plan(
 
 USUAL = "Leave it out to use the protocol's."
 
+TENTH = 0.1
+"""What each step leaves of the learning rate unless it is said."""
+
+
+def _steps(rule: Protocol, epochs: int | None) -> tuple[int, ...]:
+    """The steps of a protocol in a training of so many epochs, those that come before its end."""
+    last = rule.epochs if epochs is None else epochs
+    return tuple(sorted({round(step * last / rule.epochs) for step in rule.lr_steps} & set(range(1, last))))
+
 
 def _check_numbers(spec: RunSpec) -> None:
     """Refuse numbers that cannot work."""
@@ -155,6 +169,9 @@ def _check_numbers(spec: RunSpec) -> None:
         if value is not None:
             check_whole(what, value, least=least, fix=USUAL if least else "0 is for none.")
     check_number("end of the learning rate", spec.lr_end, fits="from 0 to 1", fix="Try 0.1.")
+    for step in spec.lr_steps:
+        fix = "Name epochs after which others come, as 150,180,210 of 240."
+        check_whole("epoch of a step of the learning rate", step, least=1, most=spec.epochs - 1, fix=fix)
     check_number("average", spec.average, fits="from 0 to below 1", fix="Try 0.99.")
     check_number("sparsity", spec.sparsity, fits="from 0 to below 1", fix="Try 0.9.")
     check_number("momentum", spec.momentum, fits="from 0 to below 1", fix="Try 0.9.")

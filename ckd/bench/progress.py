@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
 
@@ -33,10 +34,18 @@ class SuiteProgress:
         kept: results of those that are finished already, by number.
         jobs: runs at a time; more if more are seen.
         console: where it is shown.
+        called: how a run's method is called.
     """
 
-    def __init__(self, specs: Sequence[RunSpec], kept: Mapping[int, Result], jobs: int, console: Console) -> None:
-        self._specs, self._jobs = specs, jobs
+    def __init__(
+        self,
+        specs: Sequence[RunSpec],
+        kept: Mapping[int, Result],
+        jobs: int,
+        console: Console,
+        called: Callable[[RunSpec], str] = attrgetter("label"),
+    ) -> None:
+        self._specs, self._jobs, self._called = specs, jobs, called
         self._several = len({spec.benchmark for spec in specs}) > 1
         self._ended = set(kept)
         self._running: dict[int, _Running] = {}
@@ -85,7 +94,7 @@ class SuiteProgress:
         """How run `i` is called here."""
         spec = self._specs[i]
         benchmark = f"{short_name(spec.benchmark)}, " if self._several else ""
-        return f"{benchmark}{spec.label}, seed {spec.seed}"
+        return f"{benchmark}{self._called(spec)}, seed {spec.seed}"
 
     def left(self) -> float | None:
         """Seconds until all runs are done; None while nothing is known.

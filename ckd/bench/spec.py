@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ckd.bench.typed import check_fields
+from ckd.bench.typed import check, check_fields
 from ckd.names import short_name
 from ckd.recipes import protocol
+from ckd.recipes.protocols import variants
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ class RunSpec:
         precision: "float32" or "bfloat16", the arithmetic of the network.
         compiled: whether the network is compiled.
         average: decay of an average of the weights that predicts in the student's place; 0 for none.
-        lr_end: share of the learning rate that is left at the end of each experience; 1 keeps it.
+        lr_end: share of the learning rate that is left at the end of each experience, or after a step; 1 keeps it.
+        lr_steps: epochs of an experience after which the rate falls; none for a straight line.
         passes: updates with each mini-batch, one after the other.
         evaluate_every: steps from one evaluation within an experience to the next; 0 for none.
         stream: what the arrays of a file of one's own are made into; "" for split by classes.
@@ -90,6 +92,7 @@ class RunSpec:
     momentum: float = 0.0
     weight_decay: float = 0.0
     sparsity: float = 0.0
+    lr_steps: tuple[int, ...] = ()
     teachers: tuple[RunSpec | NetworkFile, ...] = ()
     data: str = ""
     code: str = ""
@@ -105,15 +108,21 @@ class RunSpec:
         """
         given = {name: content[name] for name in cls.__dataclass_fields__ if name in content}
         check_fields(cls, given)
-        teachers = given.pop("teachers", ())
-        return cls(**given, teachers=tuple(NetworkFile.of(t) if "file" in t else cls.of(t) for t in teachers))
+        teachers, steps = given.pop("teachers", ()), tuple(given.pop("lr_steps", ()))
+        for step in steps:
+            check("lr_steps", step, int)
+        return cls(
+            **given, lr_steps=steps, teachers=tuple(NetworkFile.of(t) if "file" in t else cls.of(t) for t in teachers)
+        )
 
     @property
     def label(self) -> str:
         """How the method is called in tables and plots."""
         extras = [f" + average {self.average:g}"] if self.average else []
-        usual = protocol(self.benchmark, self.recipe, self.memory_size).lr_end
-        extras += [f" + lr to {self.lr_end:g}"] if self.lr_end != usual else []
+        named = (None, *variants(self.benchmark))
+        usual = [protocol(self.benchmark, self.recipe, self.memory_size, variant) for variant in named]
+        falls = (self.lr_end, bool(self.lr_steps))
+        extras += [f" + lr to {self.lr_end:g}"] if falls not in [(p.lr_end, bool(p.lr_steps)) for p in usual] else []
         extras += [f" + sparsity {self.sparsity:g}"] if self.sparsity else []
         name = Path(self.recipe).name + "".join(extras)
         return f"{name}, memory {self.memory_size}" if self.memory_size else name
@@ -149,6 +158,7 @@ _ADDED = {
     "momentum": 0.0,
     "weight_decay": 0.0,
     "sparsity": 0.0,
+    "lr_steps": (),
     "teachers": (),
     "code": "",
     "network_code": "",

@@ -12,7 +12,7 @@ from rich import box
 from rich.table import Table
 from torch import nn
 
-from ckd.bench.distil import ALONE, Distillation
+from ckd.bench.distil import Distillation, student_name
 from ckd.bench.result import PREDICTIONS, Result
 from ckd.bench.spec import NetworkFile, RunSpec
 from ckd.bench.tables import mean_sd, over_seeds
@@ -53,9 +53,9 @@ class Method:
     """One row of the comparison.
 
     Attributes:
-        name: "teacher", "student alone" or the recipe.
+        name: "teacher", "student alone" or the recipe, and what was changed.
         network: its name.
-        accuracy, agreement, calibration_error: by seed, from 0 to 1; agreement with what the teacher predicts.
+        accuracy, agreement, calibration_error: by seed, from 0 to 1; agreement with what the teacher predicts, if any.
         size: what the network costs.
     """
 
@@ -68,7 +68,7 @@ class Method:
 
 
 def methods(distillation: Distillation, results: Sequence[Result], out: Path, stream: TensorStream) -> list[Method]:
-    """The teacher, the student alone and the student with each recipe.
+    """The teacher, the student alone and the student with each recipe; of pruned students, the dense one first.
 
     Args:
         distillation: what was run.
@@ -81,14 +81,16 @@ def methods(distillation: Distillation, results: Sequence[Result], out: Path, st
     """
     finished = {result.spec.folder for result in results}
     groups: dict[str, list[RunSpec]] = {}
-    for spec in (*distillation.alone, *distillation.taught):
+    for spec in distillation.students:
         if spec.folder in finished:
-            groups.setdefault(spec.label if spec.teachers or spec.recipe != ALONE else "student alone", []).append(spec)
-    networks = {"teacher": _networks(distillation.teachers, out, stream)}
+            groups.setdefault(student_name(spec), []).append(spec)
+    networks = {"teacher": _networks(distillation.teachers, out, stream)} if distillation.teachers else {}
     networks |= {name: _networks(specs[:1], out, stream) for name, specs in groups.items()}
-    said = _predictions(teacher_of(networks["teacher"]), stream)
     sizes = _sizes(networks, stream)
-    found = [Method("teacher", _name(distillation.teachers), *_known([said], said), sizes["teacher"])]
+    found, said = [], None
+    if "teacher" in networks:
+        said = _predictions(teacher_of(networks["teacher"]), stream)
+        found.append(Method("teacher", _name(distillation.teachers), *_known([said], said), sizes["teacher"]))
     for name, specs in groups.items():
         own = [Predictions.load(out / spec.folder / PREDICTIONS) for spec in specs]
         found.append(Method(name, _name(specs[:1]), *_known(own, said), sizes[name]))
@@ -127,11 +129,11 @@ def save_methods(found: Sequence[Method], file: Path) -> None:
     file.write_text(json.dumps([asdict(method) for method in found], indent=1) + "\n")
 
 
-def _known(found: Sequence[Predictions], teacher: Predictions) -> tuple[list[float], list[float], list[float]]:
+def _known(found: Sequence[Predictions], teacher: Predictions | None) -> tuple[list[float], list[float], list[float]]:
     """Accuracy, agreement with the teacher and calibration error of each."""
     return (
         [float((p.predicted[-1] == p.labels).mean()) for p in found],
-        [float((p.predicted[-1] == teacher.predicted[-1]).mean()) for p in found],
+        [float((p.predicted[-1] == teacher.predicted[-1]).mean()) for p in found] if teacher is not None else [],
         [expected_calibration_error(p) for p in found],
     )
 

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,7 @@ def run_all(
     on_divergence: OnDivergence = "skip",
     deterministic: bool = False,
     keep_networks: bool = False,
+    called: Callable[[RunSpec], str] = attrgetter("label"),
     console: Console,
 ) -> tuple[list[Result], list[Diverged]]:
     """Run every spec that has no result under `out` yet, and before it the runs that train its teachers.
@@ -109,6 +111,7 @@ def run_all(
             "stop". A run diverges when a loss or a weight is NaN or infinite; no checkpoint is written of that state.
         deterministic: whether results are the same bit for bit whatever the threads and the jobs; see `run`.
         keep_networks: whether the trained networks are kept beside the results, as those of teachers are.
+        called: how a run's method is called in the lines of progress.
         console: where to print.
 
     Returns:
@@ -141,7 +144,7 @@ def run_all(
     if teachers:
         given: dict[str, Any] = {"data_root": data_root, "device": device, "jobs": jobs, "cluster": cluster}
         given |= {"force": force, "keep": keep, "renew": renew, "track": track, "checkpoint_every": checkpoint_every}
-        given |= {"on_divergence": on_divergence, "deterministic": deterministic}
+        given |= {"on_divergence": on_divergence, "deterministic": deterministic, "called": called}
         _, failed = run_all(teachers, out, keep_networks=True, console=console, **given)
         if failed:
             raise DivergedError.of(failed)
@@ -179,7 +182,7 @@ def run_all(
     }
     jobs = max(1, min(jobs, len(todo)))
     handled = handling(raise_interrupted, signal.SIGINT, signal.SIGTERM)
-    with handled, SuiteProgress(specs, found, jobs, console) as shown:
+    with handled, SuiteProgress(specs, found, jobs, console, called) as shown:
 
         def finish(i: int, result: Callable[[], Result]) -> None:
             try:

@@ -194,7 +194,7 @@ def _train(
             plugin,
             *([MixedPrecision()] if spec.precision == "bfloat16" else []),
             *([compiled] if spec.compiled else []),
-            *([LearningRateDecay(spec.lr_end)] if spec.lr_end != 1 else []),
+            *([LearningRateDecay(spec.lr_end, steps=spec.lr_steps)] if spec.lr_end != 1 else []),
             *([beside] if beside is not None else []),
             counter,
             *([WithinExperiences(spec.evaluate_every, evaluate)] if spec.evaluate_every else []),

@@ -117,6 +117,7 @@ def act(arguments: argparse.Namespace) -> None:
         out,
         **running_of(arguments),
         keep_networks=True,
+        called=planned.name,
         console=console,
     )
     found = methods(planned, results, out, stream)

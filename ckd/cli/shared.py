@@ -78,6 +78,8 @@ def add_training(command: argparse.ArgumentParser) -> None:
     command.add_argument("--lr", type=float, metavar="L", help="learning rate of SGD")
     text = "lower the rate to S times its value in each experience"
     command.add_argument("--lr-end", type=float, metavar="S", help=text)
+    text = "lower it in steps, after each of these epochs to S times what it was (0.1), instead of in a line"
+    command.add_argument("--lr-steps", type=steps, metavar="E,...", help=text)
     command.add_argument("--momentum", type=float, metavar="M", help="of SGD")
     command.add_argument("--weight-decay", type=float, metavar="W", help="of SGD")
     command.add_argument("--samples-per-class", type=count, metavar="N", help="training samples of each class, or all")
@@ -99,6 +101,11 @@ NETWORK = "a name from `ckd list`, or package.module:function or FILE.py:functio
 def count(text: str) -> int | Literal["all"]:
     """A number, or all."""
     return "all" if text == "all" else int(text)
+
+
+def steps(text: str) -> tuple[int, ...]:
+    """Whole numbers with commas between them."""
+    return tuple(int(one) for one in text.split(",") if one)
 
 
 def cluster_of(arguments: argparse.Namespace) -> RayCluster | None:
@@ -170,6 +177,7 @@ def training_of(arguments: argparse.Namespace) -> dict[str, Any]:
         "batch_size": arguments.batch_size,
         "lr": arguments.lr,
         "lr_end": arguments.lr_end,
+        "lr_steps": arguments.lr_steps,
         "momentum": arguments.momentum,
         "weight_decay": arguments.weight_decay,
         "samples_per_class": arguments.samples_per_class,

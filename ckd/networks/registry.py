@@ -17,6 +17,7 @@ from ckd.modules import is_path, named
 from ckd.networks.resnets import (
     cifar_resnet8x4,
     cifar_resnet32x4,
+    half_mobilenet_v2,
     mobilenet_v2,
     resnet18,
     slim_resnet18,
@@ -37,6 +38,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "resnet8x4": cifar_resnet8x4,
     "resnet32x4": cifar_resnet32x4,
     "mobilenet-v2": mobilenet_v2,
+    "mobilenet-v2-half": half_mobilenet_v2,
     "text-pool": text_pool,
     "text-attention": text_attention,
     "text-transformer": text_transformer,
@@ -50,7 +52,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("tiny-resnet", "small-resnet", "wide-resnet"), ("2", "6", "10")),
     **dict.fromkeys(("resnet18", "slim-resnet18"), ("layer1", "layer2", "layer3", "layer4")),
     **dict.fromkeys(("resnet8x4", "resnet32x4"), ("layer1", "layer2", "layer3")),
-    "mobilenet-v2": ("features.3", "features.6", "features.13", "features.18"),
+    **dict.fromkeys(("mobilenet-v2", "mobilenet-v2-half"), ("features.3", "features.6", "features.13", "features.18")),
 }
 """Layers that recipes of distillation match unless others are named, from the input on; the head is not among them."""
 

@@ -33,12 +33,25 @@ def mobilenet_v2(input_shape: Shape, n_classes: int) -> nn.Module:
 
     Sandler et al. 2018, arXiv:1801.04381.
     """
+    return _mobilenet_v2(input_shape, n_classes, width=1.0, stride=1)
+
+
+def half_mobilenet_v2(input_shape: Shape, n_classes: int) -> nn.Module:
+    """torchvision's MobileNetV2, half as wide, the second stride 1, as in the published comparisons on CIFAR-100.
+
+    0.7 million parameters for 10 classes. Tian et al. 2020, arXiv:1910.10699, MobileNetV2.
+    """
+    return _mobilenet_v2(input_shape, n_classes, width=0.5, stride=2)
+
+
+def _mobilenet_v2(input_shape: Shape, n_classes: int, *, width: float, stride: int) -> nn.Module:
+    """torchvision's, with this first stride and a second one of 1."""
     from torchvision.models import mobilenet_v2 as build
 
     channels = image_shape(input_shape, "16 x 16 or larger", min(input_shape[1:], default=0) >= 16)[0]
-    model = build(num_classes=n_classes)
+    model = build(num_classes=n_classes, width_mult=width)
     features: Any = model.features
-    features[0][0] = nn.Conv2d(channels, 32, 3, padding=1, bias=False)
+    features[0][0] = nn.Conv2d(channels, features[0][0].out_channels, 3, stride, padding=1, bias=False)
     features[2].conv[1][0].stride = (1, 1)
     found: nn.Module = model
     return found

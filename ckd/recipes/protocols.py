@@ -48,7 +48,8 @@ class Protocol:
         passes: updates with each mini-batch, one after the other.
         n_experiences: of the stream; None for the benchmark's own number.
         momentum, weight_decay: of SGD.
-        lr_end: share of the learning rate that is left at the end of each experience.
+        lr_end: share of the learning rate that is left at the end of each experience, or after a step.
+        lr_steps: epochs of an experience after which the rate falls; none for a straight line.
         teacher: name of the network that teaches, where one is needed and none is named.
         settings: hyper-parameters of the recipe.
         source: where the values come from.
@@ -64,6 +65,7 @@ class Protocol:
     momentum: float = 0.0
     weight_decay: float = 0.0
     lr_end: float = 1.0
+    lr_steps: tuple[int, ...] = ()
     teacher: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     source: str = UNTUNED
@@ -72,8 +74,9 @@ class Protocol:
 _MNIST = Protocol(0.1, 128, 1, "mlp")
 _DIGITS = Protocol(0.1, 16, 5, "mlp")
 _AT_ONCE = Protocol(0.05, 64, 30, "tiny-resnet", momentum=0.9, weight_decay=5e-4, lr_end=0.0, teacher="wide-resnet")
-_CRD = "Tian et al. 2020, arXiv:1910.10699, section 4, with a rate that falls in a line in place of three steps"
-_FULL = replace(_AT_ONCE, epochs=240, network="resnet8x4", teacher="resnet32x4", source=_CRD)
+_CRD = "Tian et al. 2020, arXiv:1910.10699, section 4"
+_STEPS: dict[str, Any] = {"epochs": 240, "lr_end": 0.1, "lr_steps": (150, 180, 210)}
+_FULL = replace(_AT_ONCE, **_STEPS, network="resnet8x4", teacher="resnet32x4", source=_CRD)
 _TEXT = Protocol(0.1, 32, 20, "text-attention")
 BENCHMARKS: dict[str, Protocol] = {
     "split-digits": _DIGITS,
@@ -89,7 +92,7 @@ BENCHMARKS: dict[str, Protocol] = {
     "mnist": replace(_AT_ONCE, epochs=5),
     "cifar10": replace(_AT_ONCE, epochs=15),
     "cifar100": _AT_ONCE,
-    "cifar10, full": replace(_FULL, lr=0.05),
+    "cifar10, full": _FULL,
     "cifar100, full": _FULL,
     "split-cifar100, online": Protocol(0.06, 10, 1, "slim-resnet18", passes=3, n_experiences=20, source=SURVEY),
     "sst2": _TEXT,

@@ -24,6 +24,7 @@ _OPTIONS = {
     "precision": "--precision",
     "average": "--average",
     "lr_end": "--lr-end",
+    "lr_steps": "--lr-steps",
     "passes": "--passes",
     "evaluate_every": "--evaluate-every",
 }
@@ -59,13 +60,20 @@ def _options(spec: RunSpec, variant: str | None) -> list[str]:
     said = [] if variant is None else ["--protocol", variant]
     for name, option in _OPTIONS.items():
         if decided[name] != usual.get(name, ...) and (decided[name] is not None or usual.get(name) is not None):
-            said += [option, "all" if decided[name] is None else f"{decided[name]}"]
+            said += [option, _told(decided[name])]
     for name, flag in _FLAGS.items():
         said += [flag] if decided[name] else []
     for name, value in decided["settings"].items():
         if value != usual.get("settings", {}).get(name, ...):
             said += ["--set", f"{name}={value}"]
     return said
+
+
+def _told(value: Any) -> str:
+    """As the option of a command reads it."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "all" if value is None else f"{value}"
 
 
 def _seeds(seeds: Sequence[int]) -> str:

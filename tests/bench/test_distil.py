@@ -60,6 +60,24 @@ def test_each_generation_is_taught_by_the_one_before():
     assert (first.recipe, first.network, first.seed, first.teachers) == ("naive", "small-mlp", 5, ())
 
 
+def test_the_full_protocol_is_the_published_one():
+    found = plan_distillation("cifar100", variant="full")
+    assert [spec.network for spec in found.runs] == ["resnet32x4", "resnet8x4", "resnet8x4"]
+    for spec in found.runs:
+        assert (spec.epochs, spec.batch_size, spec.samples_per_class) == (240, 64, None)
+        assert (spec.lr, spec.lr_end, spec.lr_steps) == (0.05, 0.1, (150, 180, 210))
+        assert (spec.momentum, spec.weight_decay) == (0.9, 5e-4)
+
+
+def test_recipes_that_take_no_teacher_have_none_unless_it_is_named():
+    given = {"data": "digits", "recipes": ("born-again", "mutual")}
+    assert {spec.network for spec in plan_distillation(**given).runs} == {"small-mlp"}
+    assert plan_distillation(**given).teachers == ()
+    assert plan_distillation(**given, teacher="mlp").teachers[0].network == "mlp"
+    assert plan_distillation("digits", recipes=("mutual", "kd")).teachers[0].network == "small-resnet"
+    assert plan_distillation("split-digits", recipes=("mutual",), student="mlp").teachers == ()
+
+
 def test_layers_are_those_of_the_networks_unless_named():
     given = {"data": "cifar10", "recipes": ("hint",)}
     assert plan_distillation(**given).taught[0].settings["layers"] == "2=2, 6=6, 10=10"
@@ -247,6 +265,18 @@ def test_the_comparison_is_what_the_networks_say(made):
     assert sizes["kd"].nbytes == 4 * sizes["kd"].parameters
 
 
+def test_pruned_students_stand_below_the_dense_one(tmp_path):
+    found = planned(sparsity=0.5)
+    assert found.dense == planned().alone
+    results, _ = run_all(found.runs, tmp_path, keep_networks=True, console=QUIET)
+    rows = methods(found, results, tmp_path, tensor_stream("digits", n_experiences=1, samples_per_class=20))
+    names = ["teacher", "student alone", "student alone + sparsity 0.5", "kd + sparsity 0.5"]
+    assert [row.name for row in rows] == names
+    accuracies = {r.spec.folder: r.matrix.average_accuracy() for r in results}
+    runs = [found.dense[0], found.alone[0], found.taught[0]]
+    assert [row.accuracy[0] for row in rows[1:]] == pytest.approx([accuracies[spec.folder] for spec in runs])
+
+
 def test_a_run_that_is_loaded_knows_its_teachers(made):
     found, _, out = made
     assert load(out / found.taught[-1].folder / "result.json").spec == found.taught[-1]
@@ -336,11 +366,24 @@ def test_the_command(tmp_path, capsys):
     networks = ["--teacher", "mlp", "--student", f"{tmp_path}/mine.py:build"]
     assert main(["distil", *networks, *options, "--out", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr().out
-    for word in ("teacher", "student alone", "kd", "mine.py:build", "agreement", "multiply-adds", "student.int8.onnx"):
+    for word in ("mine.py:build", "agreement", "multiply-adds", "student.int8.onnx"):
         assert word in shown
+    for line in ("teacher, seed 0: ", "student alone, seed 1: ", "kd, seed 1: "):
+        assert line in shown
+    assert "naive" not in shown
     rows = json.loads((tmp_path / "out" / "students.json").read_text())
     assert [row["name"] for row in rows] == ["teacher", "student alone", "kd"]
     assert [len(row["accuracy"]) for row in rows] == [1, 2, 2]
     student = safetensors.torch.load_file(tmp_path / "out" / "student.safetensors")
     assert student["1.weight"].shape == (10, 64)
     assert all((tmp_path / "out" / f"student.{end}").exists() for end in ("onnx", "int8.onnx", "pt2"))
+
+
+def test_the_command_without_a_teacher(tmp_path, capsys):
+    options = ["--epochs", "2", "--samples-per-class", "20", "--seeds", "1", "--lr-steps", "1"]
+    assert main(["distil", "--recipe", "mutual", *options, "--out", str(tmp_path)]) == 0
+    assert "teacher," not in capsys.readouterr().out
+    rows = json.loads((tmp_path / "students.json").read_text())
+    assert [row["name"] for row in rows] == [f"{name} + lr to 0.1" for name in ("student alone", "mutual")]
+    assert [row["agreement"] for row in rows] == [[], []]
+    assert all(load(file).spec.lr_steps == (1,) for file in tmp_path.rglob("result.json"))

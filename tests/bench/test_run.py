@@ -323,3 +323,8 @@ def test_several_passes_make_that_many_steps_with_each_mini_batch(monkeypatch):
 def test_a_rate_that_falls_changes_the_run():
     plain, falling = (tiny("naive", lr_end=end) for end in (1.0, 0.1))
     assert plain.losses != falling.losses
+
+
+def test_a_rate_that_falls_in_steps_is_another_run():
+    line, steps = (tiny("naive", epochs=2, lr_end=0.1, lr_steps=given) for given in ((), (1,)))
+    assert line.losses != steps.losses

@@ -1,6 +1,7 @@
 """What a run is: the protocol table, what overrides it, and where its result belongs."""
 
-from dataclasses import fields, replace
+import json
+from dataclasses import asdict, fields, replace
 
 import pytest
 
@@ -196,6 +197,7 @@ OTHER = {
     "momentum": 0.9,
     "weight_decay": 0.001,
     "sparsity": 0.5,
+    "lr_steps": (3,),
     "teachers": (NetworkFile("mlp", "mlp.safetensors", "0123abcd"),),
     "data": "0123abcd",
     "code": "0123abcd",
@@ -370,6 +372,32 @@ def test_a_recipe_that_returns_nothing_is_refused(tmp_path):
     (tmp_path / "mine.py").write_text("def build():\n    pass")
     with pytest.raises(ConfigError, match=r"expected an Objective; received None. End it with `return objective`"):
         plan("split-digits", f"{tmp_path / 'mine.py'}:build", seed=0)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "steps"), [(None, (150, 180, 210)), (24, (15, 18, 21)), (4, (2, 3)), (1, ()), (480, (300, 360, 420))]
+)
+def test_the_steps_of_a_protocol_keep_their_place(epochs, steps):
+    assert plan("cifar100", "naive", seed=0, variant="full", epochs=epochs).lr_steps == steps
+
+
+def test_steps_of_ones_own_leave_a_tenth_each_unless_it_is_said():
+    found = [plan("digits", "naive", seed=0, lr_steps=[5, 9], lr_end=end) for end in (None, 0.5)]
+    assert [(spec.lr_end, spec.lr_steps) for spec in found] == [(0.1, (5, 9)), (0.5, (5, 9))]
+    assert found[0].label == "naive + lr to 0.1"
+    assert RunSpec.of(json.loads(json.dumps(asdict(found[0])))) == found[0]
+    assert plan("cifar100", "naive", seed=0, variant="full").label == "naive"
+
+
+@pytest.mark.parametrize("steps", [(0,), (5,), (2, 7), (1.5,)])
+def test_steps_that_never_come_are_refused(steps):
+    with pytest.raises(ConfigError, match="step of the learning rate"):
+        plan("digits", "naive", seed=0, epochs=5, lr_steps=steps)
+
+
+def test_steps_in_a_file_that_are_no_numbers_are_refused():
+    with pytest.raises(TypeError, match="lr_steps is no int"):
+        RunSpec.of({**asdict(SPEC), "lr_steps": ["five"]})
 
 
 @pytest.mark.parametrize(

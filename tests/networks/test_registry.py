@@ -46,6 +46,8 @@ def test_networks_for_other_inputs(name, shape):
         ("small-resnet", (3, 32, 32), 158_914),
         ("resnet18", (3, 32, 32), 11_200_000),
         ("slim-resnet18", (3, 32, 32), 1_100_000),
+        ("mobilenet-v2", (3, 32, 32), 2_236_682),
+        ("mobilenet-v2-half", (3, 32, 32), 700_490),
     ],
 )
 def test_networks_are_as_large_as_published(name, shape, expected):

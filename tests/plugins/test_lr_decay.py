@@ -1,4 +1,4 @@
-"""The learning rate falls in a straight line within each experience, and is the user's own afterwards."""
+"""The learning rate falls in a line or in steps within each experience, and is the user's own afterwards."""
 
 import pickle
 from types import SimpleNamespace
@@ -9,6 +9,7 @@ import torch
 from avalanche.core import SupervisedPlugin
 from avalanche.training.plugins import LRSchedulerPlugin
 
+from ckd.checkpoint.encoding import decode, encode
 from ckd.errors import ConfigError
 from ckd.plugins import LearningRateDecay
 
@@ -104,6 +105,48 @@ def test_the_groups_are_as_they_were(blobs, benchmark_of, network, naive, train)
 
 def test_an_end_of_one_changes_nothing(trained, same):
     assert same(trained(LearningRateDecay(1.0))[0], trained()[0])
+
+
+def test_in_steps_it_falls_after_the_epochs_that_are_named(blobs, benchmark_of, network, naive, train):
+    rates = Rates()
+    strategy = naive(network(), [LearningRateDecay(0.5, steps=(1, 3)), rates], batch=8, epochs=4, lr=0.2)
+    train(strategy, benchmark_of(blobs(n_per_class=20)))
+    epochs = np.repeat([0.2, 0.1, 0.1, 0.05], 5)  # 5 steps each
+    assert np.allclose(np.array(rates.seen)[:, 0], np.tile(epochs, 3), rtol=0, atol=1e-12)
+    assert strategy.optimizer.param_groups[0]["lr"] == 0.2
+
+
+@pytest.mark.parametrize("steps", [(), (1, 3)])
+def test_a_schedule_that_is_saved_goes_on_where_it_was(steps):
+    def start():
+        optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.3)
+        plugin = LearningRateDecay(0.1, steps=steps)
+        return plugin, SimpleNamespace(optimizer=optimiser, dataloader=range(3), train_epochs=5)
+
+    def rates(plugin, strategy, n):
+        found = []
+        for _ in range(n):
+            plugin.before_training_iteration(strategy)
+            found.append(strategy.optimizer.param_groups[0]["lr"])
+            strategy.optimizer.step()
+        return found
+
+    (first, before), (second, after) = start(), start()
+    rates(first, before, 7)
+    second.load_state_dict(decode(*reversed(encode(first.state_dict()))), after)
+    after.optimizer.load_state_dict(before.optimizer.state_dict())
+    assert rates(second, after, 8) == rates(first, before, 8)
+
+
+@pytest.mark.parametrize("steps", [(0,), (1.5,), (2, -1)])
+def test_steps_that_are_no_epochs_are_refused(steps):
+    with pytest.raises(ConfigError, match="whole number"):
+        LearningRateDecay(steps=steps)
+
+
+def test_a_step_that_never_comes_is_refused(trained):
+    with pytest.raises(ConfigError, match="epochs below 2"):
+        trained(LearningRateDecay(steps=(1, 2)))
 
 
 @pytest.mark.parametrize("end", [-0.1, 1.5, float("nan")])

@@ -32,6 +32,9 @@ def planned(monkeypatch):
         ("split-cifar10", "icarl", {"average": 0.995, "network": "convnet", "epochs": 3}),
         ("split-cifar100", "er", {"variant": "online", "precision": "bfloat16", "compiled": True}),
         ("split-cifar10", "er", {"variant": "full", "lr_end": 0.1}),
+        ("split-digits", "er", {"lr_steps": (2, 4)}),
+        ("cifar100", "naive", {"variant": "full", "epochs": 24}),
+        ("cifar100", "naive", {"variant": "full", "lr_steps": ()}),
         (
             "split-cifar10",
             "er",
