@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -60,10 +61,15 @@ def named(what: str, where: str) -> tuple[ModuleType, Callable[..., Any] | None]
     module_name, _, function = where.rpartition(":") if not where.endswith(".py") else (where, "", "")
     try:
         module = file_module(Path(module_name)) if module_name.endswith(".py") else importlib.import_module(module_name)
-    except (ImportError, OSError, SyntaxError) as error:
-        expected, fix = "a function of a module or file", "Write package.module:function, or file.py:function."
-        received = "no such file" if isinstance(error, FileNotFoundError) else error
-        raise ConfigError(what, expected=expected, received=received, fix=fix) from error
+    except FileNotFoundError as error:
+        raise ConfigError(what, expected="a file", received="no such file", fix="Check the path.") from error
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise _unreadable(what, module_name, error) from error
+        fix = "Write package.module:function, or file.py:function."
+        raise ConfigError(what, expected="a function of a module or file", received=error, fix=fix) from error
+    except Exception as error:
+        raise _unreadable(what, module_name, error) from error
     found: Callable[..., Any] | None = getattr(module, function, None) if function else None
     if function and not inspect.isroutine(found):
         functions = inspect.getmembers(module, inspect.isfunction)
@@ -71,6 +77,14 @@ def named(what: str, where: str) -> tuple[ModuleType, Callable[..., Any] | None]
         expected, fix = f"a function of {module_name}: {', '.join(mine) or 'there is none'}", "Name one of them."
         raise ConfigError(what, expected=expected, received=repr(function), fix=fix)
     return module, found
+
+
+def _unreadable(what: str, module: str, error: Exception) -> ConfigError:
+    """The error for code that raised when it was loaded, with the line."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(module)]
+    line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+    told = f"{type(error).__name__}{f' in line {line}' if line else ''}: {getattr(error, 'msg', error)}"
+    return ConfigError(what, expected=f"that {module} can be loaded", received=told, fix="Mend it there.")
 
 
 def defaults_of(what: str, function: Callable[..., Any], given: Sequence[str] = ()) -> dict[str, Any]:

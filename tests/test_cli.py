@@ -393,3 +393,19 @@ def test_the_core_and_the_readmes_own_loop_do_not_import_avalanche_nor_a_suite_r
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# what is misspelt ---------------------------------------------------------------------------------------------------
+
+
+def test_a_misspelt_option_brings_the_one_that_was_meant(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["distil", "--teacher-netwrok=mlp"])
+    assert ended.value.code == 2
+    told = "ckd distil: unrecognized arguments: --teacher-netwrok=mlp; did you mean --teacher-network?\n"
+    assert capsys.readouterr().err == told
+
+
+def test_a_pickled_network_is_refused_with_what_to_write_in_its_place(capsys):
+    assert main(["distil", "--teacher", "mine.pt"]) == 2
+    assert "save_file(model.state_dict(), 'network.safetensors')" in capsys.readouterr().err

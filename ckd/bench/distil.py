@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ckd.bench.planning import digest, plan
 from ckd.bench.spec import NetworkFile, RunSpec
 from ckd.bench.teachers import loaded, network_file, network_for, read_network
 from ckd.data import TensorStream
-from ckd.errors import ConfigError
+from ckd.engine import Engine
+from ckd.errors import CkdError, ConfigError
 from ckd.numbers import check_whole
 from ckd.outputs import check_path
 from ckd.recipes import get, pairs, protocol
 from ckd.seeds import MOST
+from ckd.teachers import Fixed
 
 ALONE = "naive"
 """The recipe of a network that nobody teaches."""
@@ -163,6 +166,7 @@ def check_networks(planned: Distillation, stream: TensorStream) -> None:
     """Refuse, before anything is trained, networks that do not fit the data, and layers that they do not have.
 
     Raises:
+        CkdError: layers whose outputs a recipe cannot compare.
         ConfigError: a network for other inputs.
         ModelError: a file with the weights of another network, or of other classes.
         UnknownNameError: a layer; the nearest names are in the message.
@@ -174,10 +178,24 @@ def check_networks(planned: Distillation, stream: TensorStream) -> None:
                 teacher = loaded(given.network, read_network(Path(given.file)), stream)
             else:
                 teacher = network_for(given.network, stream)
-    for spec in planned.taught:
-        for ours, theirs in pairs(spec.settings["layers"]).items() if spec.settings.get("layers") else ():
-            check_path(dict(student.named_modules()), ours, "student")
-            check_path(dict(teacher.named_modules()), theirs, "teacher")
+        for spec in planned.taught:
+            for ours, theirs in pairs(spec.settings["layers"]).items() if spec.settings.get("layers") else ():
+                check_path(dict(student.named_modules()), ours, "student")
+                check_path(dict(teacher.named_modules()), theirs, "teacher")
+            if spec.settings.get("layers"):
+                _check_layers(spec, student, teacher, stream)
+
+
+def _check_layers(spec: RunSpec, student: nn.Module, teacher: nn.Module, stream: TensorStream) -> None:
+    """Refuse layers whose outputs cannot be compared, as a first step would."""
+    engine = Engine(get(spec.recipe).build(Fixed(teacher), **spec.settings))
+    engine.begin(range(stream.n_classes))
+    inputs = torch.zeros(2, *stream.input_shape, dtype=torch.int64 if stream.vocabulary else torch.float32)
+    try:
+        engine.loss(student, inputs, torch.arange(2) % stream.n_classes)
+    except CkdError as error:
+        what = f"{spec.recipe} of layers {spec.settings['layers']}: {error.what}"
+        raise type(error)(what, expected=error.expected, received=error.received, fix=error.fix) from error
 
 
 def out_of(data: str) -> Path:

@@ -60,9 +60,17 @@ def export(kinds: Sequence[str], student: nn.Module, stream: TensorStream, out: 
     return found
 
 
-def table(found: Sequence[Exported]) -> Table:
-    """A row for each file: bytes, accuracy in percent, milliseconds for one sample."""
-    shown = Table(title="exported", box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
+def remove_others(content: bytes, out: Path) -> None:
+    """Remove what was exported of the student in `out`, unless it is the one with these bytes."""
+    student = out / "student.safetensors"
+    if student.exists() and student.read_bytes() != content:
+        for end in ("onnx", "int8.onnx", "pt2"):
+            (out / f"student.{end}").unlink(missing_ok=True)
+
+
+def table(found: Sequence[Exported], student: str) -> Table:
+    """A row for each file of this student: bytes, accuracy in percent, milliseconds for one sample."""
+    shown = Table(title=f"exported: {student}", box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
     shown.add_column("file", no_wrap=True)
     for column in ("kB", "accuracy", "ms"):
         shown.add_column(column, justify="right", no_wrap=True)

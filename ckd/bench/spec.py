@@ -11,7 +11,7 @@ from typing import Any
 
 from ckd.bench.typed import check, check_fields
 from ckd.names import short_name
-from ckd.recipes import protocol
+from ckd.recipes import RECIPES, protocol
 from ckd.recipes.protocols import variants
 
 
@@ -117,14 +117,16 @@ class RunSpec:
 
     @property
     def label(self) -> str:
-        """How the method is called in tables and plots."""
+        """How the method is called in tables and plots; a function of one's own by its name alone."""
         extras = [f" + average {self.average:g}"] if self.average else []
         named = (None, *variants(self.benchmark))
         usual = [protocol(self.benchmark, self.recipe, self.memory_size, variant) for variant in named]
         falls = (self.lr_end, bool(self.lr_steps))
         extras += [f" + lr to {self.lr_end:g}"] if falls not in [(p.lr_end, bool(p.lr_steps)) for p in usual] else []
         extras += [f" + sparsity {self.sparsity:g}"] if self.sparsity else []
-        name = Path(self.recipe).name + "".join(extras)
+        function = self.recipe.rpartition(":")[2]
+        called = function if function not in RECIPES else Path(self.recipe).name
+        name = Path(called).name + "".join(extras)
         return f"{name}, memory {self.memory_size}" if self.memory_size else name
 
     @property

@@ -72,6 +72,8 @@ class Suite:
         for name in self.settings:
             if known_as(name, self.recipes) is None:
                 raise UnknownNameError.of("recipe in the settings of the suite", name, self.recipes)
+        if self.against is not None and known_as(self.against, self.recipes) is None:
+            raise UnknownNameError.of("recipe to test against in the suite", self.against, self.recipes)
         known = inspect.signature(plan).parameters.keys() - _DECIDED
         for name in self.protocol.keys() - known:
             raise UnknownNameError.of("protocol argument of the suite", name, known)

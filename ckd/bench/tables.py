@@ -43,18 +43,19 @@ def table(
     Its column "s" is the wall time of training and evaluation, "kB" what is kept beside the model.
 
     `published` adds a column, and so does `against`: the p-value of `paired_test` against that recipe with as large a
-    memory, for methods that have the same seeds.
+    memory, for methods that have the same seeds; a method without memory is tested against the only one there is.
     """
     results = list(results)
     seeds = len({r.spec.seed for r in results})
     benchmark = short_name(results[0].spec.benchmark)
     shown = Table(
-        title=f"{benchmark}: percent, {over_seeds(seeds)}",
+        title=f"{benchmark}: percent, {over_seeds(seeds)}"
+        + (f"; p: against {against}, uncorrected" if against else ""),
         box=box.SIMPLE_HEAD,
         padding=(0, 0, 0, 1),
     )
     shown.add_column("method", no_wrap=True)
-    more = [*(["published"] if published else []), *([f"p ({against}), uncorrected"] if against else [])]
+    more = [*(["published"] if published else []), *(["p"] if against else [])]
     for column in ("memory", "accuracy", "task-incremental", "forgetting", "s", "kB", *more):
         shown.add_column(column, justify="right", no_wrap=True)
     methods = by_method(results)
@@ -74,8 +75,9 @@ def table(
             known = published.get((found[0].spec.recipe, size))
             row.append("-" if known is None else f"{known:.2f}")
         if against:
-            rivals = [g for g in methods.values() if g[0].spec.recipe == against and g[0].spec.memory_size == size]
-            row.append(_p_value(found, rivals[0] if rivals else []))
+            rivals = [g for g in methods.values() if g[0].spec.recipe == against]
+            alike = [g for g in rivals if g[0].spec.memory_size == size] or (rivals if not size else [])
+            row.append(_p_value(found, alike[0] if len(alike) == 1 else []))
         shown.add_row(*row)
     for spec in diverged:
         label = spec.label.replace(f", memory {spec.memory_size}", "")

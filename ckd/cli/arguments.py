@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ckd import __version__
 from ckd.cli import actions, distil
@@ -18,9 +21,23 @@ from ckd.cli.shared import (
 )
 
 
+class _Parser(argparse.ArgumentParser):
+    """Names the option that was probably meant by a misspelt one."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        found, rest = super().parse_known_args(args, namespace)
+        if rest:
+            near = difflib.get_close_matches(rest[0].split("=")[0], self._option_string_actions, n=1)
+            meant = f"did you mean {near[0]}?" if near else f"{self.prog} --help lists all options"
+            self.exit(2, f"{self.prog}: unrecognized arguments: {' '.join(rest)}; {meant}\n")
+        return found, rest
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    top = argparse.ArgumentParser(prog="ckd", description="Continual learning by self-distillation, for Avalanche.")
+    top = _Parser(prog="ckd", description="Continual learning by self-distillation, for Avalanche.")
     top.add_argument("--version", action="version", version=__version__)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 

@@ -129,11 +129,12 @@ def act(arguments: argparse.Namespace) -> None:
     if student is None:
         raise DivergedError.of(failed)
     content = read_network(file_of(student, out))
+    exports.remove_others(content, out)
     (out / "student.safetensors").write_bytes(content)
+    told = f"{student.label}, seed {student.seed}"
     if arguments.export:
         network = loaded(student.network, content, stream)
-        console.print(exports.table(exports.export(arguments.export, network, stream, out)))
-    told = f"{student.label}, seed {student.seed}"
+        console.print(exports.table(exports.export(arguments.export, network, stream, out), told))
     console.print(f"results, students.json and student.safetensors ({told}) are in {out}", highlight=False)
     if failed:
         raise DivergedError.of(failed)

@@ -135,8 +135,12 @@ def check_names(benchmark: str, recipes: Sequence[str], *networks: str | None) -
             raise UnknownNameError.of("recipe", recipe, names)
     known = catalogue.networks()
     for network in networks:
-        if network is not None and network not in known and not is_path(network) and not is_file(network):
-            raise UnknownNameError.of("network", network, [*known, "FILE.py:function"])
+        if network is None or network in known or is_path(network) or is_file(network):
+            continue
+        if network.endswith((".pt", ".pth", ".bin", ".ckpt")):
+            fix = "Write one with safetensors.torch.save_file(model.state_dict(), 'network.safetensors')."
+            raise ConfigError("network", expected="FILE.safetensors; no pickle is read", received=network, fix=fix)
+        raise UnknownNameError.of("network", network, [*known, "FILE.py:function", "FILE.safetensors"])
 
 
 def is_file(network: str) -> bool:

@@ -20,7 +20,7 @@ from ckd.bench.suite import run_all
 from ckd.bench.teachers import loaded, network_file
 from ckd.cli import main
 from ckd.data import tensor_stream
-from ckd.errors import ConfigError, DataError, ModelError, UnknownNameError
+from ckd.errors import CkdError, ConfigError, DataError, ModelError, UnknownNameError
 from ckd.networks import network
 
 TINY = {"epochs": 1, "samples_per_class": 20}
@@ -346,6 +346,20 @@ def test_a_layer_that_is_not_there_is_refused_before_anything_is_trained(layers,
         check_networks(found, tensor_stream("digits"))
 
 
+@pytest.mark.parametrize(
+    ("recipe", "layers", "told"),
+    [("hint", "0=3", "differ in width only"), ("attention", "12=12", "expected two of shape")],
+)
+def test_layers_that_cannot_be_compared_are_refused_before_anything_is_trained(recipe, layers, told):
+    settings = with_layers({recipe: {}}, layers)
+    found = plan_distillation(
+        "digits", recipes=(recipe,), teacher="tiny-resnet", student="tiny-resnet", settings=settings, **TINY
+    )
+    stream = tensor_stream("digits", n_experiences=1, samples_per_class=2)
+    with pytest.raises(CkdError, match=rf"^{recipe} of layers {layers}: .*{told}"):
+        check_networks(found, stream)
+
+
 def test_a_teacher_of_other_classes_is_refused_before_anything_is_trained(tmp_path):
     file = tmp_path / "three.safetensors"
     safetensors.torch.save_file(network("mlp", (1, 8, 8), 3).state_dict(), file)
@@ -376,7 +390,13 @@ def test_the_command(tmp_path, capsys):
     assert [len(row["accuracy"]) for row in rows] == [1, 2, 2]
     student = safetensors.torch.load_file(tmp_path / "out" / "student.safetensors")
     assert student["1.weight"].shape == (10, 64)
-    assert all((tmp_path / "out" / f"student.{end}").exists() for end in ("onnx", "int8.onnx", "pt2"))
+    files = [tmp_path / "out" / f"student.{end}" for end in ("onnx", "int8.onnx", "pt2")]
+    assert "exported: kd, seed 0" in shown
+    options = options[:6]
+    assert main(["distil", *networks, *options, "--set", "temperature=2", "--out", str(tmp_path / "out")]) == 0
+    assert all(file.exists() for file in files)
+    assert main(["distil", *networks, *options, "--out", str(tmp_path / "out")]) == 0
+    assert not any(file.exists() for file in files)  # they were of another student
 
 
 def test_the_command_without_a_teacher(tmp_path, capsys):

@@ -312,6 +312,13 @@ def floats(given):
     return {k: floats(v) if isinstance(v, dict) else float(v) for k, v in given.items()}
 
 
+@pytest.mark.parametrize(("function", "label"), [("keepsake", "keepsake"), ("er", "mine.py:er")])
+def test_a_function_of_ones_own_gives_the_label_unless_a_recipe_has_that_name(function, label, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(f"from ckd import Objective\n\n\ndef {function}():\n    return Objective('mine')\n")
+    assert plan("split-digits", f"{file}:{function}", seed=0).label == label
+
+
 @pytest.mark.parametrize(("recipe", "label"), [("naive", "naive"), ("er", "er, memory 200")])
 def test_the_label_names_the_memory_where_there_is_one(recipe, label):
     assert plan("split-digits", recipe, seed=0).label == label

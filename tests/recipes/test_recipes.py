@@ -142,7 +142,19 @@ def test_the_default_is_ballast_bit_for_bit_where_classes_come(blobs, benchmark_
             "",
             r"expected a function under @recipe.*Decorate one, or name a function: .*mine.py:",
         ),
-        (None, ":build", r"expected a function of a module or file; received no such file"),
+        (None, ":build", "expected a file; received no such file"),
+        (
+            "from ckd import tap, feature",
+            ":build",
+            r"can be loaded; received ImportError in line 1: cannot import name",
+        ),
+        (
+            "import nowhere_at_all",
+            ":build",
+            r"received ModuleNotFoundError in line 1: No module named 'nowhere_at_all'",
+        ),
+        ("\nbuild = undefined", ":build", r"received NameError in line 2: name 'undefined' is not defined"),
+        ("def build(:", ":build", r"received SyntaxError in line 1: "),
     ],
 )
 def test_a_file_without_the_recipe_is_refused_with_what_is_there(content, function, told, tmp_path):
