@@ -154,7 +154,8 @@ TENTH = 0.1
 def _steps(rule: Protocol, epochs: int | None) -> tuple[int, ...]:
     """The steps of a protocol in a training of so many epochs, those that come before its end."""
     last = rule.epochs if epochs is None else epochs
-    return tuple(sorted({round(step * last / rule.epochs) for step in rule.lr_steps} & set(range(1, last))))
+    scaled = {step * last // rule.epochs for step in rule.lr_steps}
+    return tuple(sorted(step for step in scaled if 1 <= step < last))
 
 
 def _check_numbers(spec: RunSpec) -> None:
