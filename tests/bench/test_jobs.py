@@ -151,7 +151,7 @@ def test_an_interrupt_stops_the_workers_and_keeps_what_is_finished(suite, tmp_pa
     with pytest.raises(KeyboardInterrupt):
         suite([*specs("naive"), LONG], jobs=2)
     assert [load(file).spec for file in files(tmp_path)] == specs("naive")
-    assert {worker.exitcode for worker in workers} <= {-signal.SIGTERM, 1}
+    assert {worker.exitcode for worker in workers} <= {-signal.SIGTERM, 1, 255}  # 255: the server does not know
     assert len(workers) == 2
 
 

@@ -265,9 +265,18 @@ def begun(objective=None, student=None, **settings):
     return engine, student or nn.Linear(3, 4)
 
 
-@pytest.mark.parametrize("wrong", [None, "er", recipes.er, Memory(3)], ids=named)
-def test_something_else_than_an_objective(wrong):
-    refused(ConfigError, r"Give it a recipe, such as recipes.er\(memory_size=200\)", lambda: Engine(wrong))
+@pytest.mark.parametrize(
+    ("wrong", "fix"),
+    [
+        (None, r"such as Engine\(recipes.er\(memory_size=200\)\)"),
+        ("er", r"recipes.get\('er'\).build\(memory_size=200\)"),
+        (recipes.er, r"Call it: Engine\(er\(...\)\)"),
+        (Memory(3), "Give it a recipe"),
+    ],
+    ids=named,
+)
+def test_something_else_than_an_objective(wrong, fix):
+    refused(ConfigError, fix, lambda: Engine(wrong))
 
 
 def test_a_loss_before_an_experience_has_begun():
