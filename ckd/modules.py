@@ -71,7 +71,7 @@ def named(what: str, where: str) -> tuple[ModuleType, Callable[..., Any] | None]
     except Exception as error:
         raise _unreadable(what, module_name, error) from error
     found: Callable[..., Any] | None = getattr(module, function, None) if function else None
-    if function and not inspect.isroutine(found):
+    if function and not (inspect.isroutine(found) or inspect.isclass(found)):
         functions = inspect.getmembers(module, inspect.isfunction)
         mine = [known for known, value in functions if value.__module__ == module.__name__]
         expected, fix = f"a function of {module_name}: {', '.join(mine) or 'there is none'}", "Name one of them."

@@ -75,3 +75,10 @@ def test_convolutions_refuse_what_is_no_image(name):
 def test_convolutions_refuse_images_that_do_not_fit(name, shape):
     with pytest.raises(ConfigError):
         network(name, shape, 10)
+
+
+def test_a_class_of_ones_own_is_built_as_a_function_is(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n\n\nclass Net(nn.Linear):\n    def __init__(self):\n        super().__init__(4, 3)\n"
+    )
+    assert network(f"{tmp_path}/mine.py:Net", (4,), 3)(torch.zeros(1, 4)).shape == (1, 3)
