@@ -190,7 +190,8 @@ def _check_layers(spec: RunSpec, student: nn.Module, teacher: nn.Module, stream:
     """Refuse layers whose outputs cannot be compared, as a first step would."""
     engine = Engine(get(spec.recipe).build(Fixed(teacher), **spec.settings))
     engine.begin(range(stream.n_classes))
-    inputs = torch.zeros(2, *stream.input_shape, dtype=torch.int64 if stream.vocabulary else torch.float32)
+    shape = 2, *stream.input_shape
+    inputs = torch.randint(1, stream.vocabulary, shape) if stream.vocabulary else torch.randn(shape)
     try:
         engine.loss(student, inputs, torch.arange(2) % stream.n_classes)
     except CkdError as error:
