@@ -59,10 +59,11 @@ def named(what: str, where: str) -> tuple[ModuleType, Callable[..., Any] | None]
         ConfigError: a module or file that cannot be loaded, or one without that function.
     """
     module_name, _, function = where.rpartition(":") if not where.endswith(".py") else (where, "", "")
+    is_file = module_name.endswith(".py")
+    if is_file and not Path(module_name).is_file():
+        raise ConfigError(what, expected="a file", received="no such file", fix="Check the path.")
     try:
-        module = file_module(Path(module_name)) if module_name.endswith(".py") else importlib.import_module(module_name)
-    except FileNotFoundError as error:
-        raise ConfigError(what, expected="a file", received="no such file", fix="Check the path.") from error
+        module = file_module(Path(module_name)) if is_file else importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise _unreadable(what, module_name, error) from error

@@ -153,6 +153,7 @@ def test_the_default_is_ballast_bit_for_bit_where_classes_come(blobs, benchmark_
             ":build",
             r"received ModuleNotFoundError in line 1: No module named 'nowhere_at_all'",
         ),
+        ("open('nowhere')", ":build", "received FileNotFoundError in line 1: "),
         ("\nbuild = undefined", ":build", r"received NameError in line 2: name 'undefined' is not defined"),
         ("def build(:", ":build", r"received SyntaxError in line 1: "),
     ],
