@@ -7,7 +7,7 @@ import torch
 from avalanche.benchmarks import class_incremental_benchmark
 from avalanche.training import Cumulative
 from avalanche.training.plugins import ReplayPlugin
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, RandomSampler, TensorDataset, WeightedRandomSampler
 from torchvision import transforms
 from torchvision.datasets import CIFAR10, MNIST
 
@@ -16,6 +16,9 @@ from ckd.data import benchmark
 from ckd.data.resident_loader import ResidentLoader
 from ckd.errors import ConfigError, LoaderConflictError
 from ckd.plugins import LoaderWarning
+from ckd.plugins.loader import convert
+from ckd.plugins.residency import read
+from ckd.plugins.transforms import NotResidentError
 
 
 class Watch:
@@ -250,6 +253,63 @@ def test_a_data_set_that_does_not_serve_its_tensors_as_they_are_is_caught(blobs,
 
     with pytest.warns(LoaderWarning, match="differ from"):
         naive(network(), [TensorLoader()]).train(odd_stream(blobs, Doubled).train_stream)
+
+
+def columns(x, y, *more):
+    """A TensorDataset with targets, as Avalanche wants it."""
+    dataset = TensorDataset(x, y, *more)
+    dataset.targets = y.tolist()
+    return dataset
+
+
+def unlike(kind, x, y):
+    """A data set of two halves, of which the second is not like the first."""
+    from avalanche.benchmarks.utils import as_classification_dataset
+
+    first, second = columns(x[::2], y[::2]), columns(x[1::2], y[1::2])
+    groups = None
+    if kind == "dtypes":
+        second = columns(x[1::2].double(), y[1::2])
+    elif kind == "transforms":
+        scale = transforms.Normalize([0.0], [2.0])
+        groups = {"train": (scale, None), "eval": (scale, None)}
+    elif kind == "columns":
+        first, second = (columns(*half.tensors, torch.zeros(len(half))) for half in (first, second))
+    return as_classification_dataset(first).concat(as_classification_dataset(second, transform_groups=groups))
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("dtypes", "samples of different kinds"), ("transforms", "different transforms"), ("columns", "3 tensors")],
+)
+def test_data_whose_parts_are_unlike_is_left_to_the_stock_loader(kind, said):
+    x, y = torch.rand(8, 1, 2, 2), torch.arange(8) % 2
+    with pytest.raises(NotResidentError, match=said):
+        read(unlike(kind, x, y))
+
+
+def test_an_empty_data_set_is_left_to_the_stock_loader():
+    from avalanche.benchmarks.utils import as_classification_dataset
+
+    with pytest.raises(NotResidentError, match="is empty"):
+        read(as_classification_dataset(columns(torch.rand(0, 3), torch.zeros(0, dtype=torch.int64))))
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (lambda data: DataLoader(data, sampler=WeightedRandomSampler([1.0] * 8, 8)), "a WeightedRandomSampler"),
+        (lambda data: DataLoader(data, sampler=RandomSampler(data, replacement=True)), "a RandomSampler"),
+        (lambda data: DataLoader(data, batch_size=None), "a SequentialSampler"),
+        (lambda data: iter([data]), "a list_iterator is not known"),
+    ],
+)
+def test_a_loader_that_draws_in_its_own_way_is_left_alone(made, said):
+    from avalanche.benchmarks.utils import as_classification_dataset
+
+    data = as_classification_dataset(columns(torch.rand(8, 3), torch.arange(8) % 2))
+    with pytest.raises(NotResidentError, match=said):
+        convert(made(data), torch.device("cpu"), torch.Generator())
 
 
 def test_an_unreadable_stream_is_remembered_as_it_arrives_with_one_warning(blobs, network, naive):
