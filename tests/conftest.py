@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from ckd.errors import CkdError
 from ckd.recipes import RECIPES
 
 torch.set_num_threads(1)
@@ -40,6 +42,20 @@ def registry() -> Iterator[None]:
     yield
     RECIPES.clear()
     RECIPES.update(before)
+
+
+@pytest.fixture(autouse=True)
+def whole_errors(monkeypatch) -> None:
+    """Every error that a test meets names its subject, and says in a sentence what to do."""
+    told = CkdError.__init__
+
+    def checked(self: CkdError, what: str, *, expected: object, received: object, fix: str) -> None:
+        told(self, what, expected=expected, received=received, fix=fix)
+        assert isinstance(what, str)
+        assert all([what, str(expected), expected is not None]), self
+        assert re.fullmatch(r"[^a-z\s].*[a-z].*[.?!]", fix, re.DOTALL), self
+
+    monkeypatch.setattr(CkdError, "__init__", checked)
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from ckd import Engine, recipes
 from ckd.checkpoint import CheckpointError, Checkpoints, LoopCheckpoint
-from ckd.errors import ConfigError, ModelError
+from ckd.errors import ConfigError, ModelError, NonFiniteLossError
 
 
 class Killed(BaseException):
@@ -106,3 +106,46 @@ def test_a_number_that_cannot_work_is_refused(tmp_path):
     model = nn.Linear(2, 3)
     with pytest.raises(ConfigError, match="steps between checkpoints"):
         LoopCheckpoint(tmp_path, model=model, optimizer=torch.optim.SGD(model.parameters(), lr=0.1), every=-2)
+
+
+def test_every_so_many_steps_there_is_one(tmp_path, blobs):
+    data = blobs(n_experiences=1)
+    said = []
+
+    class Counted(LoopCheckpoint):
+        def _save(self, place):
+            said.append(None if place is None else place["steps"])
+            super()._save(place)
+
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    loop = Counted(tmp_path, model=model, optimizer=optimizer, every=2)
+    for x, y in loop.experiences(data):
+        for _ in loop.batches(DataLoader(TensorDataset(x, y), batch_size=8)):
+            pass
+    assert said == [2, 4, None]  # of 5 mini-batches
+
+
+def test_weights_that_are_no_numbers_are_not_saved_and_the_place_is_told(tmp_path, blobs):
+    model = net()
+    loop = LoopCheckpoint(tmp_path, model=model, optimizer=torch.optim.SGD(model.parameters(), lr=0.1), every=1)
+    x, y = next(loop.experiences(blobs()))
+    batches = loop.batches(DataLoader(TensorDataset(x, y), batch_size=8))
+    for _ in range(3):
+        next(batches)
+    model[0].weight.data.fill_(float("nan"))
+    with pytest.raises(NonFiniteLossError, match="after 3 mini-batches of experience 1"):
+        next(batches)
+
+
+def test_what_is_passed_over_is_said_to_whom_one_names(tmp_path, blobs):
+    said = []
+    for _ in range(2):
+        model = net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        loop = LoopCheckpoint(tmp_path, model=model, optimizer=optimizer, say=said.append)
+        left = list(loop.experiences(blobs()))
+        (tmp_path / Checkpoints(tmp_path).names()[-1]).write_bytes(b"")
+    assert len(left) == 1  # from the one before
+    assert len(said) == 1
+    assert "checkpoint-00000003" in said[0]

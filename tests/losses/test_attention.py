@@ -56,3 +56,12 @@ def test_maps_without_any_excitation_are_finite():
 def test_what_is_no_pair_of_maps_is_refused(shapes):
     with pytest.raises(ConfigError, match="feature maps to compare"):
         attention(*maps(*shapes))
+
+
+@pytest.mark.parametrize("larger", ["student", "teacher"])
+def test_the_longer_sequence_is_averaged_down(larger):
+    short, long = maps((2, 3, 2), (2, 3, 6))
+    mean = long.pow(2).mean(1, keepdim=True).view(2, 1, 2, 3).mean(3).sqrt()
+    pair = (long, short) if larger == "student" else (short, long)
+    wanted = (mean, short) if larger == "student" else (short, mean)
+    torch.testing.assert_close(attention(*pair), attention(*wanted))

@@ -110,3 +110,19 @@ def test_what_cannot_work_is_refused(settings):
 def test_a_label_beyond_the_head_is_refused():
     with pytest.raises(DataError, match="from 0 to 3"):
         LogitAdjusted()(logits(), torch.tensor([0, 4, 0, 0]))
+
+
+def test_one_that_has_counted_nothing_holds_nothing():
+    assert LogitAdjusted().nbytes() == {}
+
+
+def test_a_restored_one_counts_on_in_the_same_experience():
+    """And anew in the next: the classes of the experience are part of the state."""
+    first, second, model = LogitAdjusted(window=10), LogitAdjusted(window=10), torch.nn.Linear(1, 1)
+    first.begin(model, began(0, 1))
+    first(logits(), BATCHES[0])
+    second.load_state_dict(first.state_dict(), model)
+    for classes in (began(0, 1), began(2, 3, old=(0, 1))):
+        for loss in (first, second):
+            loss.begin(model, classes)
+        assert torch.equal(first(logits(), BATCHES[2]), second(logits(), BATCHES[2]))

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from ckd.errors import ConfigError
-from ckd.losses import relational_angle, relational_distance, similarity
+from ckd.losses import Relational, relational_angle, relational_distance, similarity
 
 LOSSES = (relational_distance, relational_angle, similarity)
 
@@ -116,3 +116,10 @@ def test_maps_are_flattened_and_other_batches_refused(loss):
     for other in (torch.randn(3, 5), torch.randn(4)):
         with pytest.raises(ConfigError, match="features to relate"):
             loss(student, other)
+
+
+@pytest.mark.parametrize(("distance", "angle"), [(25.0, 50.0), (3.0, 0.0), (0.0, 2.0)])
+def test_both_are_added_with_their_weights(distance, angle):
+    student, teacher = features()
+    wanted = distance * relational_distance(student, teacher) + angle * relational_angle(student, teacher)
+    torch.testing.assert_close(Relational(distance, angle)(student, teacher), wanted)

@@ -527,3 +527,16 @@ def test_a_head_that_grows_widens_logits_of_many_places_along_their_classes(shap
     assert (old == 0).all()
     assert new.isnan().all()
     assert not memory.all_logits_known
+
+
+def test_after_update_leaves_logits_out_of_a_memory_that_keeps_none():
+    memory = Memory(4)
+    memory.after_update(
+        Update(nn.Identity(), torch.zeros(2, 1), torch.tensor([0, 1]), None, torch.rand(2, 2), experience=0)
+    )
+    assert memory.rows.logits is None
+
+
+def test_a_memory_beyond_all_bounds_is_refused_with_its_size():
+    with pytest.raises(ConfigError, match=r"received 10{15} samples of \d+ bytes.*smaller memory"):
+        offer(Memory(10**15), 0, 5)

@@ -561,3 +561,8 @@ def test_it_refuses_what_a_memory_refuses():
         RefreshedMemory(-1)
     with pytest.raises(ConfigError, match="expected 50 rows; received 10 rows"):
         filled().load_state_dict(filled(rows([0], 0), size=10).state_dict())
+
+
+@pytest.mark.parametrize("implant", [0, 1])
+def test_a_gamma_of_0_or_1_is_taken(implant):
+    assert RefreshedMemory(5, implant=implant).implant == implant

@@ -1,5 +1,6 @@
 """Logits with a class for each token or pixel: every loss is that of the same places in a flat batch."""
 
+import math
 from functools import partial
 
 import pytest
@@ -219,3 +220,9 @@ def assert_terms(step, values, student, network, then, active, experience):
     p, q = ((by_place(model(a.inputs))[:, :4] / 2).log_softmax(1) for model in (network, student))
     wanted = (4 * (p.exp() * (p - q)).sum(1) * is_past).mean()
     assert values["past"][1].item() == pytest.approx(wanted.item(), rel=1e-9, abs=1e-12)
+
+
+@EACH
+def test_a_batch_of_one_sample_has_its_places(shape):
+    placed = inputs(shape, n=1)[0]
+    assert places(Everywhere(0)(placed)) == math.prod(shape)

@@ -194,3 +194,13 @@ def test_layers_that_are_no_maps_or_too_few_are_refused():
 def test_a_width_of_nothing_is_refused():
     with pytest.raises(ConfigError, match="width of the fusion"):
         Fusion(0)
+
+
+def test_a_width_of_one_is_taken_and_a_fusion_renewed_where_that_is_wanted():
+    kept, renewed = Fusion(1), Fusion(1, renew=True)
+    for fusion, anew in ((kept, False), (renewed, True)):
+        fusion(maps(STUDENT[:3]), maps(TEACHER[:3]))
+        before = fusion._module
+        fusion.end(None)
+        assert (fusion._module is None) == anew
+        assert before.layers[0].narrow[0].out_channels == 1
