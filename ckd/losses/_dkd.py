@@ -58,16 +58,14 @@ def dkd(
     check_temperature(temperature)
     check_same_shape(student, teacher)
     width = student.shape[1]
-    of_label = F.one_hot(labels.clamp(0, width - 1), width).bool() & (labels < width)[:, None]
+    of_label = labels[:, None] == torch.arange(width, device=labels.device)
     s, t = (only(full_precision(z) / temperature, classes) for z in (student, teacher))
     targets = others = s.new_zeros(len(s))
     known = of_label if classes is None else of_label & classes
     if target_weight:
         targets = _binary(s, t, known)
     if other_weight:
-        others = _divergence(only(s, ~known), only(t, ~known))
-        left = width - known.sum(1) if classes is None else (classes & ~known).sum(1)
-        others = others.masked_fill(left < 2, 0)  # a softmax over one class is constant
+        others = _divergence(only(s, ~known), only(t, ~known))  # 0 over a single class
     return temperature**2 * (target_weight * targets + other_weight * others)
 
 

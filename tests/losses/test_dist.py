@@ -61,3 +61,13 @@ def test_a_batch_of_one_and_constant_predictions_have_nothing_to_correlate():
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(ConfigError):
         dist(*logits(), **wrong)
+
+
+def test_one_sample_that_is_constant_is_left_out_and_no_other():
+    """Its correlation has no value; the loss is that of the others."""
+    student, teacher = torch.randn(4, 3), torch.randn(4, 3)
+    student[1] = 0.5
+    found = dist(student, teacher, class_weight=0.0)
+    assert found[1] == 0
+    rows = [0, 2, 3]
+    torch.testing.assert_close(found[rows], dist(student[rows], teacher[rows], class_weight=0.0))

@@ -72,3 +72,22 @@ def test_two_classes_have_no_others_to_compare():
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(ConfigError):
         dkd(*logits(), labels=LABELS, **wrong)
+
+
+@pytest.mark.parametrize("label", [-1, 5])
+def test_a_label_that_no_class_has_leaves_the_divergence_among_all(label):
+    student, teacher = logits()
+    found = dkd(student, teacher, labels=torch.full((6,), label), temperature=2.0, other_weight=3.0)
+    torch.testing.assert_close(found, 3 * kd(student, teacher, temperature=2.0))
+
+
+@pytest.mark.parametrize("allowed", [[2], [2, 4]])
+def test_with_one_or_no_other_class_there_is_nothing_among_them(allowed):
+    student, teacher = logits()
+    student.requires_grad_()
+    mask = torch.zeros(5, dtype=torch.bool)
+    mask[allowed] = True
+    found = dkd(student, teacher, labels=torch.full((6,), 2), classes=mask, target_weight=0.0)
+    found.sum().backward()
+    assert not found.any()
+    assert not student.grad.any()

@@ -36,9 +36,15 @@ def test_counts_of_earlier_batches_fade(window):
 
 
 def test_strength_and_classes_are_passed_on():
-    mask = torch.tensor([True, True, False, True])
+    mask = torch.tensor([True, False, True, True])  # of classes that are met
     expected = logit_adjusted_cross_entropy(logits(), BATCHES[0], strength=0.5, classes=mask)
     torch.testing.assert_close(LogitAdjusted(0.5, warm_up=0)(logits(), BATCHES[0], classes=mask), expected)
+    assert expected[3] == 0  # of the class that is left out
+
+
+def test_the_first_batch_is_the_first_of_the_warm_up():
+    expected = logit_adjusted_cross_entropy(logits(), BATCHES[0], strength=1 - math.exp(-1 / 4))
+    torch.testing.assert_close(LogitAdjusted(warm_up=4)(logits(), BATCHES[0]), expected)
 
 
 def test_the_strength_grows_from_where_classes_came():
@@ -100,7 +106,15 @@ def test_half_precision_is_computed_in_float32():
 
 
 @pytest.mark.parametrize(
-    "settings", [{"window": 0}, {"window": float("inf")}, {"window": "5"}, {"strength": -1}, {"warm_up": -1}]
+    "settings",
+    [
+        {"window": 0},
+        {"window": float("inf")},
+        {"window": "5"},
+        {"strength": -1},
+        {"warm_up": -1},
+        {"warm_up": math.inf},
+    ],
 )
 def test_what_cannot_work_is_refused(settings):
     with pytest.raises(ConfigError, match="expected"):

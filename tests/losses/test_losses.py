@@ -1,6 +1,7 @@
 """What every loss of the library promises; a new one must enter this battery."""
 
 import doctest
+import inspect
 from functools import partial
 
 import pytest
@@ -299,3 +300,31 @@ def test_targets_of_another_shape_are_refused(name):
     for other in (target[:, :-1], target[:-1], target[:1], target[:, :1], target[0]):
         with pytest.raises(ConfigError, match="to compare: expected two tensors of"):
             loss(student, other)
+
+
+DEFAULTS = {
+    "kd": {"temperature": 2.0},
+    "symmetric_kl": {"balance": 1.0, "temperature": 2.0},
+    "dkd": {"target_weight": 1.0, "other_weight": 8.0, "temperature": 4.0},
+    "dist": {"sample_weight": 2.0, "class_weight": 2.0, "temperature": 4.0},
+    "LogitAdjusted": {"strength": 1.0, "window": 50, "warm_up": 300},
+}
+"""Those of the papers, or of ours where that is said."""
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_defaults(name):
+    found = inspect.signature(getattr(ckd.losses, name)).parameters
+    assert {key: found[key].default for key in DEFAULTS[name]} == DEFAULTS[name]
+
+
+def test_a_mean_over_a_single_class_is_its_own_value():
+    mask = torch.tensor([False, True, False])
+    student, teacher = torch.tensor([[9.0, 1.0, 9.0]]), torch.tensor([[0.0, 4.0, 0.0]])
+    assert ckd.losses.hinge(student, teacher, classes=mask).tolist() == [3.0]
+
+
+def test_two_classes_are_standardised_with_the_deviation_of_two():
+    logits = torch.tensor([[1.0, 5.0, 9.0]])
+    found = ckd.losses.standardised(logits, torch.tensor([True, True, False]))
+    torch.testing.assert_close(found, torch.tensor([[-1.0, 1.0, 0.0]]) / 2**0.5)

@@ -134,7 +134,12 @@ def test_state_goes_into_another_memory_which_continues_alike():
     for memory in (one, other):
         end(memory, 1, rows([2, 3, 4] * 9, 1, seed=1), model)
     assert torch.equal(one.rows.raw, other.rows.raw)
-    one.in_pieces()
+    before = torch.get_rng_state()
+    for memory in (one, other):
+        memory.in_pieces()
+        memory.in_pieces()  # which changes nothing any more
+    assert torch.equal(one.policy.priority, other.policy.priority)
+    assert torch.equal(torch.get_rng_state(), before)
     other.load_state_dict(one.state_dict())
     assert other.state_dict()["as_they_come"]
 

@@ -142,6 +142,12 @@ def test_a_memory_smaller_than_the_number_of_classes_stays_empty(size):
         assert len(memory) == 0
 
 
+def test_a_memory_of_one_holds_one():
+    memory, batch = HerdedMemory(1), rows([0] * 5)
+    end(memory, [0], batch)
+    assert contents(memory) == expected(batch, 1)
+
+
 def test_samples_of_another_kind_are_refused_and_nothing_is_lost():
     memory, first = HerdedMemory(10), rows([0, 1] * 15)
     end(memory, [0, 1], first)
