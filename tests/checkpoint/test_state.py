@@ -19,6 +19,7 @@ from ckd.checkpoint import (
     restore_random,
 )
 from ckd.checkpoint.file import pack, unpack
+from ckd.checkpoint.model import resize
 from ckd.errors import ConfigError, ModelError
 
 
@@ -171,3 +172,28 @@ def test_the_rest_of_an_epoch_comes_after_then():
 def test_other_batches_are_refused(done, last):
     with pytest.raises(CheckpointError, match="those that were learnt before"):
         list(Rest(batches(), done, last, lambda: None))
+
+
+def test_only_what_has_another_shape_is_resized_and_keeps_its_kind():
+    """Parameters, frozen ones and buffers, also where the file lacks one that comes before."""
+
+    class Mixed(nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            self.register_parameter("absent", None)
+            self.same = nn.Parameter(torch.ones(2))
+            self.frozen = nn.Parameter(torch.zeros(width, dtype=torch.float64), requires_grad=False)
+            self.free = nn.Parameter(torch.zeros(width))
+            self.register_buffer("unknown", torch.zeros(1))
+            self.register_buffer("seen", torch.zeros(width, dtype=torch.int64))
+
+    small, large = Mixed(2), Mixed(5)
+    same, unknown = small.same, small.unknown
+    resize(small, {name: value for name, value in large.state_dict().items() if name != "unknown"})
+    small.load_state_dict(large.state_dict())
+    assert small.same is same
+    assert small.unknown is unknown
+    assert [name for name, _ in small.named_parameters()] == ["same", "frozen", "free"]
+    assert [one.requires_grad for one in small.parameters()] == [True, False, True]
+    assert (small.frozen.dtype, small.seen.dtype) == (torch.float64, torch.int64)
+    assert {len(one) for one in (small.frozen, small.free, small.seen)} == {5}

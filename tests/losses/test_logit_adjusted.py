@@ -174,3 +174,9 @@ def test_labels_out_of_range_are_refused(prior, label):
 def test_a_negative_label_is_refused_when_the_batch_is_counted():
     with pytest.raises(DataError, match="class indices from 0 to 4"):
         logit_adjusted_cross_entropy(logits(), torch.tensor([0, 2, -1, 4, 2, 0]))
+
+
+def test_whole_numbers_as_a_prior_cost_no_precision():
+    counts, targets = torch.tensor([7, 300, 11, 2, 5]), torch.tensor([0, 1, 2, 3, 4, 0])
+    found, exact = (logit_adjusted_cross_entropy(logits(), targets, prior=prior) for prior in (counts, counts.double()))
+    torch.testing.assert_close(found, exact, rtol=1e-14, atol=0)

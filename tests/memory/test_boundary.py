@@ -67,6 +67,17 @@ def test_every_class_of_every_experience_has_its_share_when_that_has_ended():
     assert set(groups(memory)) == {(0, 0), (0, 1), (1, 2), (1, 3), (2, 0), (2, 3), (3, 4)}
 
 
+def test_a_class_is_told_from_every_class_of_another_experience():
+    memory = BoundaryMemory(8)
+    end(memory, 0, rows([0, 64] * 20))
+    end(memory, 1, rows([0, 3**20] * 20, 1, seed=1))
+    assert groups(memory) == {(0, 0): 2, (0, 64): 2, (1, 0): 2, (1, 3**20): 2}
+
+
+def test_it_takes_what_a_memory_takes():
+    assert BoundaryMemory(4, seed=3).generator.initial_seed() == 3
+
+
 def test_places_that_do_not_divide_evenly_are_given_out_too():
     memory = BoundaryMemory(11, seed=3)
     end(memory, 0, rows([0, 1, 2] * 20))
