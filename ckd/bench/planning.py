@@ -16,7 +16,7 @@ from ckd.modules import source_file
 from ckd.networks import check_network, layer_pairs
 from ckd.numbers import check_number, check_whole
 from ckd.objective import Objective
-from ckd.recipes import Protocol, Recipe, get, pairs, protocol
+from ckd.recipes import LAST_STAGE, Protocol, Recipe, get, pairs, protocol
 from ckd.teachers import Fixed
 
 
@@ -197,12 +197,13 @@ def _objective(recipe: Recipe, spec: RunSpec) -> Objective:
 
 
 def _layers(asked: str, student: str, teachers: Sequence[RunSpec | NetworkFile]) -> str:
-    """The pairs of layers that are matched, as text; those of the networks' stages unless others are asked for."""
+    """The pairs of layers that are matched, as text: those asked for, or the networks' stages, or the last of these."""
     if len(teachers) > 1:
         expected, received = "one teacher, whose layers can be matched", f"an ensemble of {len(teachers)}"
         raise ConfigError("layers to match", expected=expected, received=received, fix="Choose kd, or one teacher.")
-    found = pairs(asked) if asked else layer_pairs(student, teachers[0].network)
-    return ", ".join(f"{ours}={theirs}" for ours, theirs in found.items())
+    known = asked in ("", LAST_STAGE)
+    found = list((layer_pairs(student, teachers[0].network) if known else pairs(asked)).items())
+    return ", ".join(f"{ours}={theirs}" for ours, theirs in (found[-1:] if asked == LAST_STAGE else found))
 
 
 def digest(file: Path | None) -> str:

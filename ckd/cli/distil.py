@@ -47,7 +47,9 @@ def add(commands: Any) -> None:
     )
     distil.add_argument("--teacher-network", metavar="NAME", help="of a file that does not say which network it is of")
     distil.add_argument("--generations", type=int, default=1, metavar="G", help="of born-again (default: %(default)s)")
-    distil.add_argument("--layers", metavar="A=B,...", help="layers to match, student=teacher (default: their stages)")
+    distil.add_argument(
+        "--layers", metavar="A=B,...", help="layers to match, student=teacher (default: their stages, or the last)"
+    )
     distil.add_argument("--sparsity", type=float, default=0.0, metavar="P", help="prune this share of the student")
     distil.add_argument(
         "--export",

@@ -14,7 +14,7 @@ from ckd.recipes._er_ace import er_ace
 from ckd.recipes._er_las import er_las
 from ckd.recipes._ewc import ewc
 from ckd.recipes._fdr import fdr
-from ckd.recipes._feature_distillation import attention, hint, pairs, relational, similarity
+from ckd.recipes._feature_distillation import LAST_STAGE, attention, hint, pairs, relational, similarity
 from ckd.recipes._icarl import icarl
 from ckd.recipes._joint import joint
 from ckd.recipes._lode import lode
@@ -37,6 +37,7 @@ from ckd.recipes.protocols import Protocol, protocol
 from ckd.recipes.registry import RECIPES, Recipe, get, recipe
 
 __all__ = [
+    "LAST_STAGE",
     "RECIPES",
     "Protocol",
     "Recipe",

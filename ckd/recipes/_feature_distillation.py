@@ -21,6 +21,10 @@ from ckd.teachers import Teacher
 Layers = str | Mapping[str, str]
 """Pairs of layers, {"path in the student": "path in the teacher"}, or the same as text, "one=other, two=three"."""
 
+LAST_STAGE = "last stage"
+"""In the place of pairs: the last one of ckd's own networks. Relations are compared there, as by the papers' authors;
+those of large early layers cost most of a step: with N features a sample, B² N, and for angles B³ N."""
+
 
 @recipe("hint", paper="Romero et al. 2015, arXiv:1412.6550", use="layers of one resolution", teacher="given")
 def hint(
@@ -54,7 +58,7 @@ def attention(
 def similarity(
     teacher: nn.Module | Teacher,
     *,
-    layers: Layers = "",
+    layers: Layers = "last stage",
     feature_weight: float = 3000.0,
     weight: float = 0.0,
     label_weight: float = 1.0,
@@ -68,7 +72,7 @@ def similarity(
 def relational(
     teacher: nn.Module | Teacher,
     *,
-    layers: Layers = "",
+    layers: Layers = "last stage",
     distance_weight: float = 25.0,
     angle_weight: float = 50.0,
     weight: float = 0.0,

@@ -81,6 +81,8 @@ def test_recipes_that_take_no_teacher_have_none_unless_it_is_named():
 def test_layers_are_those_of_the_networks_unless_named():
     given = {"data": "cifar10", "recipes": ("hint",)}
     assert plan_distillation(**given).taught[0].settings["layers"] == "2=2, 6=6, 10=10"
+    relations = plan_distillation(**{**given, "recipes": ("similarity", "relational")})
+    assert {one.settings["layers"] for one in relations.taught} == {"10=10"}
     named = plan_distillation(**given, settings={"hint": {"layers": "6=6"}})
     assert named.taught[0].settings["layers"] == "6=6"
 
