@@ -47,7 +47,7 @@ def test_a_weight_that_is_a_function_is_told_by_its_class():
 
 
 def test_networks_differ_by_class_names_and_shapes():
-    networks = [nn.Linear(2, 3), nn.Linear(3, 2), nn.Linear(2, 3, bias=False), nn.Sequential(nn.Linear(2, 3))]
+    networks = [nn.Linear(2, 3), nn.Linear(8, 1), nn.Linear(2, 3, bias=False), nn.Sequential(nn.Linear(2, 3))]
     assert len({describe(network) for network in networks}) == len(networks)
     assert describe(networks[0]) == describe(nn.Linear(2, 3))
     assert describe(networks[0]).startswith("Linear, 9 parameters, ")

@@ -12,7 +12,7 @@ import torch
 from shared import equal_bits
 
 from ckd.checkpoint import CheckpointError, Checkpoints, CheckpointWarning, locked
-from ckd.checkpoint.encoding import decode, encode
+from ckd.checkpoint.encoding import _there, decode, encode
 from ckd.checkpoint.file import Unusable, pack, read, unpack, write
 from ckd.errors import ConfigError
 
@@ -282,3 +282,17 @@ def test_a_lock_in_a_place_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(CheckpointError, match="a place to write"), locked(tmp_path / "file"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("device", "wanted"),
+    [("cpu", "cpu"), ("cuda", "cuda"), ("cuda:0", "cuda:0"), ("cuda:1", "cuda:1"), ("cuda:2", "cpu"), ("mps:0", "cpu")],
+)
+def test_a_tensor_goes_back_to_its_device_if_that_is_there(device, wanted, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert _there(device) == torch.device(wanted)
+
+
+def test_without_a_gpu_every_tensor_goes_to_the_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert _there("cuda") == _there("cuda:0") == torch.device("cpu")

@@ -124,6 +124,18 @@ def test_every_so_many_steps_there_is_one(tmp_path, blobs):
         for _ in loop.batches(DataLoader(TensorDataset(x, y), batch_size=8)):
             pass
     assert said == [2, 4, None]  # of 5 mini-batches
+    assert Checkpoints(tmp_path).names() == ["checkpoint-00000002.safetensors", "checkpoint-00000003.safetensors"]
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_so_many_are_kept_as_one_wants(keep, tmp_path, blobs):
+    model, folder = net(), tmp_path / "made" / "with its parents"
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in LoopCheckpoint(folder, model=model, optimizer=optimizer, keep=keep).experiences(
+        blobs(n_experiences=4, per_experience=1)
+    ):
+        pass
+    assert len(Checkpoints(folder).names()) == keep
 
 
 def test_weights_that_are_no_numbers_are_not_saved_and_the_place_is_told(tmp_path, blobs):

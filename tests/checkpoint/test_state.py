@@ -154,6 +154,10 @@ def test_whatever_has_another_shape_may_grow():
 def test_a_network_of_other_names_is_refused():
     with pytest.raises(ModelError, match=r"expected 0\.bias \[4\]; received none"):
         restore_model(nn.Linear(3, 4), model_state(net()), grow=True)
+    with pytest.raises(ModelError, match=r"expected bias \[4\]; received none"):
+        restore_model(nn.Linear(3, 4, bias=False), model_state(nn.Linear(3, 4)))
+    with pytest.raises(ModelError, match=r"expected no bias; received \[4\]"):
+        restore_model(nn.Linear(3, 4), model_state(nn.Linear(3, 4, bias=False)))
 
 
 def batches(n=4):

@@ -132,6 +132,11 @@ def test_the_same_class_in_two_experiences_is_two_groups_only_by_both():
     assert counts(offered("both", 12, labels), "both") == {(0, 0): 4, (1, 0): 4, (0, 1): 4}
 
 
+def test_groups_are_told_apart_whatever_the_class():
+    labels = [(64, 0), (0, 1), (3**20, 1)] * 40
+    assert counts(offered("both", 12, labels), "both") == {(64, 0): 4, (0, 1): 4, (3**20, 1): 4}
+
+
 def test_every_sample_of_a_group_is_equally_likely_to_be_kept():
     trials, each = 500, 12
     labels = [(0, 0)] * each + [(1, 0)] * each
