@@ -328,3 +328,15 @@ def test_two_classes_are_standardised_with_the_deviation_of_two():
     logits = torch.tensor([[1.0, 5.0, 9.0]])
     found = ckd.losses.standardised(logits, torch.tensor([True, True, False]))
     torch.testing.assert_close(found, torch.tensor([[-1.0, 1.0, 0.0]]) / 2**0.5)
+
+
+def test_who_wants_labels_is_told_by_the_signature_unless_the_loss_says_so():
+    class Own(torch.nn.Module):
+        def forward(self, student, target, *, labels):
+            """Of samples with labels."""
+
+    told, silent = ckd.losses.Standardised(ckd.losses.dkd), ckd.losses.Standardised(ckd.losses.kd)
+    assert ckd.losses.takes_labels(Own())
+    assert ckd.losses.takes_labels(told)
+    assert not ckd.losses.takes_labels(silent)  # though its call takes anything
+    assert not ckd.losses.takes_labels(dict)  # of which no signature is known

@@ -201,6 +201,11 @@ def test_several_draws_at_once_are_single_ones_after_another(share, n, draws):
     assert torch.equal(one.generator.get_state(), other.generator.get_state())
 
 
+def test_a_draw_is_one_unless_several_are_wanted():
+    memory = offer(Memory(20), 0, 20)
+    assert len(memory.sample(5)) == len(memory.draw(5)) == 5
+
+
 def test_an_empty_memory_has_nothing_to_draw():
     with pytest.raises(RuntimeError, match="the memory is empty"):
         Memory(5).sample(1)
