@@ -201,3 +201,13 @@ def test_only_what_has_another_shape_is_resized_and_keeps_its_kind():
     assert [one.requires_grad for one in small.parameters()] == [True, False, True]
     assert (small.frozen.dtype, small.seen.dtype) == (torch.float64, torch.int64)
     assert {len(one) for one in (small.frozen, small.free, small.seen)} == {5}
+
+
+def test_an_optimiser_that_had_not_stepped_steps_after_it_was_restored():
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    named = dict(model.named_parameters())
+    restore_optimiser(optimizer, saved(optimiser_state(optimizer, named)), named)
+    model(torch.randn(2, 3)).sum().backward()
+    optimizer.step()
+    assert len(optimizer.state) == len(named)

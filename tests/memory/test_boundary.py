@@ -68,10 +68,11 @@ def test_every_class_of_every_experience_has_its_share_when_that_has_ended():
 
 
 def test_a_class_is_told_from_every_class_of_another_experience():
-    memory = BoundaryMemory(8)
+    memory = BoundaryMemory(10)
     end(memory, 0, rows([0, 64] * 20))
     end(memory, 1, rows([0, 3**20] * 20, 1, seed=1))
-    assert groups(memory) == {(0, 0): 2, (0, 64): 2, (1, 0): 2, (1, 3**20): 2}
+    end(memory, 2, rows([5] * 20, 2, seed=2))  # what is stored is divided anew
+    assert groups(memory) == {(0, 0): 2, (0, 64): 2, (1, 0): 2, (1, 3**20): 2, (2, 5): 2}
 
 
 def test_it_takes_what_a_memory_takes():
