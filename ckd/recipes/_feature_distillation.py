@@ -79,7 +79,11 @@ def relational(
     label_weight: float = 1.0,
     temperature: float = 4.0,
 ) -> Objective:
-    """Place the samples of a batch as the teacher does: match distances and angles between them."""
+    """Place the samples of a batch as the teacher does: match distances and angles between them.
+
+    The authors compare embeddings. Maps work too, but angles of B samples with N features cost B³ N: where a layer
+    gives the average over places, name it, as `--layers 12=12` of ckd's own small resnets, in a quarter of the time.
+    """
     loss = losses.Relational(distance_weight, angle_weight)
     return _matched("relational", teacher, layers, loss, 1.0, weight, label_weight, temperature)
 
