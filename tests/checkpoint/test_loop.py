@@ -138,6 +138,15 @@ def test_so_many_are_kept_as_one_wants(keep, tmp_path, blobs):
     assert len(Checkpoints(folder).names()) == keep
 
 
+def test_unless_one_says_how_often_there_is_one_after_each_experience(tmp_path, blobs):
+    model = net()
+    loop = LoopCheckpoint(tmp_path, model=model, optimizer=torch.optim.SGD(model.parameters(), lr=0.1), keep=99)
+    for x, y in loop.experiences(blobs()):
+        for _ in loop.batches(DataLoader(TensorDataset(x, y), batch_size=8)):
+            pass
+    assert len(Checkpoints(tmp_path).names()) == 3
+
+
 def test_weights_that_are_no_numbers_are_not_saved_and_the_place_is_told(tmp_path, blobs):
     model = net()
     loop = LoopCheckpoint(tmp_path, model=model, optimizer=torch.optim.SGD(model.parameters(), lr=0.1), every=1)

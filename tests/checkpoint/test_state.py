@@ -199,6 +199,7 @@ def test_only_what_has_another_shape_is_resized_and_keeps_its_kind():
     assert small.unknown is unknown
     assert [name for name, _ in small.named_parameters()] == ["same", "frozen", "free"]
     assert [one.requires_grad for one in small.parameters()] == [True, False, True]
+    assert type(small.seen) is torch.Tensor
     assert (small.frozen.dtype, small.seen.dtype) == (torch.float64, torch.int64)
     assert {len(one) for one in (small.frozen, small.free, small.seen)} == {5}
 
@@ -211,3 +212,12 @@ def test_an_optimiser_that_had_not_stepped_steps_after_it_was_restored():
     model(torch.randn(2, 3)).sum().backward()
     optimizer.step()
     assert len(optimizer.state) == len(named)
+
+
+def test_a_schedule_does_not_warn_of_an_optimiser_that_was_restored(recwarn):
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    schedule, named = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9), dict(model.named_parameters())
+    restore_optimiser(optimizer, saved(optimiser_state(optimizer, named)), named)
+    schedule.step()
+    assert not recwarn.list
