@@ -157,10 +157,12 @@ def test_a_state_is_not_changed_by_what_follows():
     adaptor = Adaptor()
     adaptor(torch.randn(6, 4), torch.randn(6, 5)).sum().backward()
     adaptor.after_update(None)
-    state = adaptor.state_dict()
+    state, other = adaptor.state_dict(), Adaptor()
     kept = copy.deepcopy(state)
-    adaptor(torch.randn(6, 4), torch.randn(6, 5)).sum().backward()
-    adaptor.after_update(None)
+    other.load_state_dict(state, nn.Linear(1, 1))
+    for one in (adaptor, other):
+        one(torch.randn(6, 4), torch.randn(6, 5)).sum().backward()
+        one.after_update(None)
     assert torch.equal(state["module"]["weight"], kept["module"]["weight"])
     momentum = state["optimiser"]["state"][0]["momentum_buffer"]
     assert torch.equal(momentum, kept["optimiser"]["state"][0]["momentum_buffer"])

@@ -215,3 +215,10 @@ def test_an_average_on_an_average_is_refused(name):
 def test_a_recipe_without_its_own_average_may_have_another():
     objective = recipes.tether(decay=0.0).with_average(0.9)
     assert [type(one) for (one,) in objective.evaluation.values()] == [Ema]
+
+
+def test_without_an_evaluation_model_there_is_the_student_alone():
+    objective = Objective("plain")
+    assert objective.chain() == objective.chain("student") == ()
+    with pytest.raises(ConfigError, match="expected student; received 'average'"):
+        objective.chain("average")

@@ -79,6 +79,27 @@ def test_no_bias_stands_before_a_batch_norm():
     assert sum(p.numel() for p in fusion._module.parameters()) == narrow + widen + attention
 
 
+def test_it_learns_at_the_rate_that_it_is_given():
+    fusion = Fusion(2, lr=0.03)
+    fusion(maps(STUDENT[:3]), maps(TEACHER[:3]))
+    assert {group["lr"] for group in fusion._optimiser.param_groups} == {0.03}
+
+
+def test_the_common_width_is_512_at_most():
+    fusion = Fusion()
+    fusion(maps([(2, 1, 1), (600, 1, 1)]), maps([(2, 1, 1), (3, 1, 1)]))
+    assert {layer.narrow[0].out_channels for layer in fusion._module.layers} == {512}
+
+
+def test_weights_begin_uniform_with_variance_1_over_inputs():
+    """As in the authors' code: He et al.'s bound with a slope of 1."""
+    fusion = Fusion(40)
+    fusion(maps([(30, 2, 2)]), maps([(30, 2, 2)]))
+    (layer,) = fusion._module.layers
+    for convolution, inputs in ((layer.narrow[0], 30), (layer.widen[0], 9 * 40)):
+        assert convolution.weight.abs().max().item() == pytest.approx((3 / inputs) ** 0.5, rel=0.02)
+
+
 def test_equal_seeds_begin_alike_and_leave_the_global_generator_alone():
     x, t, before = maps(STUDENT), maps(TEACHER), torch.get_rng_state()
     one, same, other = (Fusion(seed=seed)(x, t)[0] for seed in (1, 1, 2))

@@ -68,6 +68,11 @@ def test_a_criterion_that_cannot_work_is_refused(criterion, expected):
     assert isinstance(caught.value.fix, str)
 
 
+@pytest.mark.parametrize("gamma", [0, 1])
+def test_the_bound_of_implanted_logits_may_be_0_or_1(gamma):
+    assert implanted_logits(gamma).gamma == gamma
+
+
 @pytest.mark.parametrize("gamma", [-0.1, 1.1, float("nan"), "a"])
 def test_the_bound_of_implanted_logits_is_checked(gamma):
     with pytest.raises(ConfigError, match="from 0 to 1"):
