@@ -24,7 +24,8 @@ from ckd.objective import (
     stream,
     teacher,
 )
-from ckd.objective.class_axis import beside, by_place, by_sample, mask_by_place, n_classes, places
+from ckd.objective.batch import Batch
+from ckd.objective.class_axis import batch_by_place, beside, by_place, by_sample, mask_by_place, n_classes, places
 
 C, D = 6, 4
 SHAPES = {"tokens": (3,), "pixels": (2, 5)}
@@ -226,3 +227,11 @@ def assert_terms(step, values, student, network, then, active, experience):
 def test_a_batch_of_one_sample_has_its_places(shape):
     placed = inputs(shape, n=1)[0]
     assert places(Everywhere(0)(placed)) == math.prod(shape)
+
+
+@EACH
+def test_task_labels_go_with_their_places(shape):
+    batch = Batch(torch.zeros(2, 1), torch.arange(2 * math.prod(shape)).view(2, *shape), torch.tensor([4, 7]))
+    placed = batch_by_place(batch, Everywhere(0)(inputs(shape, n=2)[0]))
+    assert placed.tasks.tolist() == [4] * math.prod(shape) + [7] * math.prod(shape)
+    assert placed.targets.tolist() == list(range(2 * math.prod(shape)))

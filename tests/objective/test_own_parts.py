@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ckd import Engine, Fixed, Memory, Objective, Snapshot, Term
+from ckd import Engine, Fixed, Memory, Objective, Snapshot, Term, tap
 from ckd.errors import ConfigError
-from ckd.losses import cross_entropy, kd, logit_mse
+from ckd.losses import cross_entropy, feature_mse, kd, logit_mse, probability_mse
 from ckd.memory import Rows
 from ckd.objective import Batch, Draw, Target, logits, replay, stream, teacher
 from ckd.part import Part
@@ -296,3 +296,34 @@ def test_what_no_term_draws_can_be_asked_of_a_step():
     assert sorted(step.batch(replay("b")).inputs.tolist()) == sorted(x.tolist())
     assert torch.equal(step.batch(replay("a")).inputs, before)
     assert step.batch(stream) is step.stream
+
+
+class Known(Target):
+    """Zeros; of every second sample nothing is known."""
+
+    def __init__(self, width):
+        self.width = width
+
+    def values(self, step, shown):
+        n = len(step.batch(shown).targets)
+        known = torch.arange(n) % 2 == 0
+        return torch.zeros(n, self.width), known if self.width == 3 else known[:, None].expand(n, self.width)
+
+
+def test_layers_of_which_a_target_knows_nothing_cost_nothing():
+    model, x = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 2)), torch.randn(4, 2)
+    engine = Engine(Objective("mine", [Term("layer", output=tap("0"), target=Known(3), loss=feature_mse)]))
+    engine.begin([0, 1])
+    wanted = model[0](x)[::2].square().mean(1).sum() / 4
+    torch.testing.assert_close(
+        torch.as_tensor(engine.loss(model, x, torch.zeros(4).long()).parts["layer"]), wanted.detach()
+    )
+
+
+def test_a_target_of_fewer_classes_is_compared_where_it_knows_them():
+    model, x = torch.nn.Linear(2, 5), torch.randn(4, 2)
+    engine = Engine(Objective("mine", [Term("logits", target=Known(2), loss=probability_mse)]))
+    engine.begin(range(5))
+    found = engine.loss(model, x, torch.zeros(4).long()).parts["logits"]
+    wanted = (model(x)[::2, :2].softmax(1) - 0.5).square().mean(1).sum() / 4
+    torch.testing.assert_close(torch.as_tensor(found), wanted.detach())
