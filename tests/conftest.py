@@ -53,7 +53,7 @@ def whole_errors(monkeypatch) -> None:
         told(self, what, expected=expected, received=received, fix=fix)
         assert isinstance(what, str)
         assert all([what, str(expected), expected is not None]), self
-        assert re.fullmatch(r"[^a-z\s].*[a-z].*[.?!]", fix, re.DOTALL), self
+        assert re.fullmatch(r"[^a-z\s].*[a-z].*([.?!]|: pip install .*)", fix, re.DOTALL), self
 
     monkeypatch.setattr(CkdError, "__init__", checked)
 

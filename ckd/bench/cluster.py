@@ -96,7 +96,7 @@ def _ray() -> Any:
     try:
         import ray
     except ImportError as error:
-        fix = "pip install 'avalanche-ckd[ray]'"
+        fix = "Install it: pip install 'avalanche-ckd[ray]'"
         raise ConfigError("runs on a cluster", expected="Ray", received="none installed", fix=fix) from error
     return ray
 

@@ -42,5 +42,5 @@ class DivergedError(NonFiniteLossError):
 def check_on_divergence(given: str) -> None:
     """Raise a ConfigError for what is none of the choices."""
     if given not in CHOICES:
-        fix = "skip goes on with the other runs, stop ends them."
+        fix = "Choose skip to go on with the other runs, stop to end them."
         raise ConfigError("on divergence", expected=" or ".join(CHOICES), received=repr(given), fix=fix)

@@ -36,7 +36,7 @@ class Tracking:
                 raise UnknownNameError.of("tracker", name, TRACKERS)
             package = TRACKERS[name][0]
             if package is not None and find_spec(package) is None:
-                fix = f"pip install {package}"
+                fix = f"Install it: pip install {package}"
                 raise ConfigError(f"--track {name}", expected=f"{package} installed", received="none", fix=fix)
 
     @contextmanager

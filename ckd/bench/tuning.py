@@ -153,7 +153,7 @@ def _optuna() -> Any:
     try:
         import optuna
     except ImportError as error:
-        fix = "pip install 'avalanche-ckd[tune]'"
+        fix = "Install it: pip install 'avalanche-ckd[tune]'"
         raise ConfigError("ckd tune", expected="Optuna", received="none installed", fix=fix) from error
     return optuna
 

@@ -17,6 +17,6 @@ def extra(*names: str) -> Any:
     try:
         first, *_ = [import_module(name) for name in names]
     except ImportError as error:
-        fix = "pip install 'avalanche-ckd[export]'"
+        fix = "Install it: pip install 'avalanche-ckd[export]'"
         raise ConfigError("ckd.deploy", expected=", ".join(names), received=error, fix=fix) from error
     return first

@@ -60,7 +60,7 @@ def _as_onnx(graph: Graph) -> Any:
                 verbose=False,
             )
     except ImportError as error:  # of a part that this version of torch needs
-        fix = "pip install --upgrade 'avalanche-ckd[export]'"
+        fix = "Install one: pip install --upgrade 'avalanche-ckd[export]'"
         raise ConfigError("export_onnx", expected="a newer onnxscript", received=error, fix=fix) from error
     except torch.onnx.OnnxExporterError as error:
         raise ModelError(

@@ -120,7 +120,7 @@ def test_a_trial_that_diverges_counts_as_nothing_or_ends_the_search(tmp_path, mo
     def diverge_at_first(spec, **_):
         rates.append(spec.lr)
         if len(rates) == 1:
-            raise NonFiniteLossError("loss 'kd'", expected="a finite number", received="NaN", fix="-")
+            raise NonFiniteLossError("loss 'kd'", expected="a finite number", received="NaN", fix="Lower the rate.")
         return run(spec)
 
     monkeypatch.setattr(sys.modules["ckd.bench.tuning"], "run", diverge_at_first)

@@ -86,7 +86,7 @@ def test_whole_numbers_stay_whole_and_settings_reach_the_recipe(ran, study):
 
 def test_a_run_that_diverges_counts_as_nothing_known(study, monkeypatch):
     def diverge(*_, **__):
-        raise NonFiniteLossError("loss", expected="finite", received="NaN", fix="-")
+        raise NonFiniteLossError("loss", expected="finite", received="NaN", fix="Lower the rate.")
 
     monkeypatch.setattr(MODULE, "run", diverge)
     with pytest.raises(NonFiniteLossError, match="a trial that works"):
