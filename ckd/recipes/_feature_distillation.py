@@ -22,8 +22,8 @@ Layers = str | Mapping[str, str]
 """Pairs of layers, {"path in the student": "path in the teacher"}, or the same as text, "one=other, two=three"."""
 
 LAST_STAGE = "last stage"
-"""In the place of pairs: the last one of ckd's own networks. Relations are compared there, as by the papers' authors;
-those of large early layers cost most of a step: with N features a sample, B² N, and for angles B³ N."""
+"""In the place of pairs, for the commands, which know ckd's own networks: their last pair alone. Relations are compared
+there, as by the papers' authors. Those of large layers take most of a step: B² N with N features, B³ N for angles."""
 
 
 @recipe("hint", paper="Romero et al. 2015, arXiv:1412.6550", use="layers of one resolution", teacher="given")
@@ -101,7 +101,8 @@ def pairs(layers: Layers) -> dict[str, str]:
         return dict(layers)
     found = [pair.partition("=") for pair in str(layers or "").split(",") if pair.strip()]
     if not found or not all(ours.strip() and theirs.strip() for ours, _, theirs in found):
-        expected, fix = 'pairs of layers, "student=teacher"', 'Name one at least, as in layers={"layer2": "layer3"}.'
+        expected = 'pairs of layers, "student=teacher"'
+        fix = 'Name one at least, as in layers={"layer2": "layer3"}. Only the commands know the stages of a network.'
         raise ConfigError("layers to match", expected=expected, received=repr(layers), fix=fix)
     return {ours.strip(): theirs.strip() for ours, _, theirs in found}
 

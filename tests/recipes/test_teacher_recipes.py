@@ -190,7 +190,7 @@ def test_a_ramp_without_steps_is_the_weight():
     assert ramp(3.0, 0) == 3.0
 
 
-@pytest.mark.parametrize("layers", ["", "1", "1=", "=1", "1=1,2", {}])
+@pytest.mark.parametrize("layers", ["", "last stage", "1", "1=", "=1", "1=1,2", {}])
 def test_layers_that_are_no_pairs_are_refused(layers, teacher):
     with pytest.raises(ConfigError, match="pairs of layers"):
         recipes.hint(teacher, layers=layers)
