@@ -106,6 +106,18 @@ def test_a_loss_of_logits_that_takes_no_classes_is_refused(loss):
     Term("x", loss=loss, output=tap("0"))
 
 
+def test_a_loss_that_does_not_tell_what_it_takes_is_asked_when_it_is_called():
+    class Compiled:
+        __signature__ = "not told"  # inspect.signature raises a TypeError; for a built-in function a ValueError
+
+        def __call__(self, student, target, *, classes=None):
+            return cross_entropy(student, target, classes=classes)
+
+    found, student, _, x, y = step_of(Term("ce", loss=Compiled()))
+    assert found.parts["ce"].item() == pytest.approx(nn.functional.cross_entropy(student(x), y).item())
+    assert Term("x", loss=torch.dist).loss is torch.dist
+
+
 def test_what_is_meant_is_suggested():
     with pytest.raises(ConfigError, match=r'target of term .*target=teacher\("past"\)'):
         Term("x", target="past", loss=cross_entropy)
