@@ -14,7 +14,6 @@ from typing import Any
 from ckd.bench.code import CODE
 from ckd.bench.saving import Saving
 from ckd.bench.spec import RunSpec
-from ckd.checkpoint import CheckpointError, locked
 
 _FIRST, _FOUND, _CODE = "first", "accuracies", "code"
 """Noted of a trial: the one whose checkpoints it goes on from, the accuracies of its runs so far, who wrote those."""
@@ -33,23 +32,17 @@ def claim(trial: Any) -> int:
     return sum(t.state.name == "COMPLETE" or (t.state.name == "RUNNING" and not _dead(t)) for t in earlier)
 
 
-def take_up_dead(study: Any, folder: Path) -> None:
+def take_up_dead(study: Any) -> None:
     """Mark as failed the trials whose process has ended before them, and line up one that goes on for each.
 
-    Args:
-        study: whose trials.
-        folder: a folder of the study; while another process looks through the trials, this one does nothing.
+    Only one process at a time may do so.
     """
     from optuna.trial import TrialState
 
-    try:
-        with locked(folder):
-            for trial in study.get_trials(deepcopy=False):
-                if trial.state == TrialState.RUNNING and _dead(trial):
-                    study.tell(trial.number, state=TrialState.FAIL)
-                    line_up_again(study, trial)
-    except CheckpointError:
-        return
+    for trial in study.get_trials(deepcopy=False):
+        if trial.state == TrialState.RUNNING and _dead(trial):
+            study.tell(trial.number, state=TrialState.FAIL)
+            line_up_again(study, trial)
 
 
 def line_up_again(study: Any, trial: Any) -> None:

@@ -24,6 +24,7 @@ from ckd.bench.suite import run_all, teachers_of
 from ckd.bench.teachers import file_of, read_network
 from ckd.bench.training import run
 from ckd.bench.trials import accuracies, claim, clean, line_up_again, take_up_dead
+from ckd.checkpoint import locked
 from ckd.errors import ConfigError, DataError, NonFiniteLossError
 from ckd.signals import handling, raise_interrupted
 
@@ -119,19 +120,9 @@ def tune(
         return float(np.mean(found))
 
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)  # what fails is raised, and said by ckd
-    try:
-        study = optuna.create_study(
-            storage=_storage(optuna, out / "study.db"),
-            study_name=search.name,
-            direction="maximize",
-            sampler=optuna.samplers.TPESampler(),
-            load_if_exists=True,
-        )
-    except Exception as error:  # whatever the database and its layers raise
-        fix = "Name another folder with --out."
-        received = str(error).split("\n")[0]
-        raise DataError(f"study in {out}", expected="study.db to be one", received=received, fix=fix) from error
-    take_up_dead(study, out / TRIALS)
+    with locked(out / TRIALS, wait=True):  # two that begin at once would both make the tables
+        study = _study(optuna, out / "study.db", search.name)
+        take_up_dead(study)
     finished = optuna.study.MaxTrialsCallback(trials, states=(optuna.trial.TrialState.COMPLETE,))
     if len(_complete(study)) < trials:
         with handling(raise_interrupted, signal.SIGINT, signal.SIGTERM):
@@ -163,6 +154,24 @@ def _storage(optuna: Any, file: Path) -> Any:
     from sqlalchemy.pool import NullPool  # a dependency of Optuna
 
     return optuna.storages.RDBStorage(f"sqlite:///{file}", engine_kwargs={"poolclass": NullPool})
+
+
+def _study(optuna: Any, file: Path, name: str) -> Any:
+    """The study of this name; made where there is none."""
+    try:
+        return optuna.create_study(
+            storage=_storage(optuna, file),
+            study_name=name,
+            direction="maximize",
+            sampler=optuna.samplers.TPESampler(),
+            load_if_exists=True,
+        )
+    except Exception as error:  # whatever the database and its layers raise
+        fix = "Name another folder with --out."
+        received = str(error).split("\n")[0]
+        raise DataError(
+            f"study in {file.parent}", expected=f"{file.name} to be one", received=received, fix=fix
+        ) from error
 
 
 def _complete(study: Any) -> list[Any]:

@@ -6,12 +6,15 @@ import json
 import sys
 from pathlib import Path
 
+import optuna
 import psutil
 import pytest
 from rich.console import Console
 
 from ckd.bench import Choice, Range, parse_search, tune
 from ckd.bench.search import FIRST_SEED
+from ckd.bench.tuning import TRIALS
+from ckd.checkpoint import CheckpointError, locked
 from ckd.errors import CkdError, ConfigError, DataError, NonFiniteLossError, UnknownNameError
 
 MODULE = sys.modules["ckd.bench.tuning"]
@@ -73,6 +76,20 @@ def test_a_study_goes_on_where_it_stopped(ran, study, tmp_path):
     study({"lr": Range(0.1, 0.3)}, trials=5)
     assert len(ran) == 5
     assert len(json.loads((tmp_path / "study.json").read_text())["trials"]) == 5
+
+
+def test_of_those_that_begin_at_once_one_makes_the_study(ran, study, tmp_path, monkeypatch):
+    made, create = [], optuna.create_study
+
+    def alone(*given, **more):
+        with pytest.raises(CheckpointError, match="no other process"), locked(tmp_path / TRIALS):
+            pass
+        made.append(create(*given, **more))
+        return made[-1]
+
+    monkeypatch.setattr(optuna, "create_study", alone)
+    study({"lr": Range(0.1, 0.3)}, trials=1)
+    assert len(made) == 1
 
 
 def test_whole_numbers_stay_whole_and_settings_reach_the_recipe(ran, study):

@@ -4,7 +4,10 @@ import json
 import os
 import pickle
 import platform
+import shutil
 import struct
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import safetensors.torch
@@ -276,6 +279,30 @@ def test_a_lock_lets_one_in_and_names_it(tmp_path):
         assert (tmp_path / "run" / "lock").read_text() == f"process {os.getpid()} on {platform.node()}"
     Checkpoints(tmp_path / "run").remove()
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("removed", [False, True], ids=["kept", "removed by the first"])
+def test_the_second_may_wait_for_the_first(tmp_path, removed):
+    order, asks = [], threading.Event()
+
+    def second():
+        asks.set()
+        with locked(tmp_path / "run", wait=True):
+            order.append("second")
+            with pytest.raises(CheckpointError, match="no other process"), locked(tmp_path / "run"):
+                pass
+
+    with ThreadPoolExecutor() as pool:
+        with locked(tmp_path / "run"):
+            done = pool.submit(second)
+            asks.wait()
+            with pytest.raises(TimeoutError):
+                done.result(0.2)
+            order.append("first")
+            if removed:
+                shutil.rmtree(tmp_path / "run")
+        done.result(20)
+    assert order == ["first", "second"]
 
 
 def test_a_lock_in_a_place_that_cannot_be_written_is_refused(tmp_path):
