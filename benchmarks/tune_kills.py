@@ -30,7 +30,7 @@ from ckd.bench.search import Search
 from ckd.cli import actions, main
 
 BENCHMARK, TRIALS, SEARCH = "split-digits", 12, ("lr=0.01:0.5", "recipe=er,der++")
-PROTOCOL: dict[str, Any] = {"experiences": 5, "epochs": 12}
+PROTOCOL: dict[str, Any] = {"experiences": 5, "epochs": 30}
 TOGETHER = 2
 
 
@@ -99,7 +99,7 @@ def report() -> None:
     """Kill, look, and print a line for each study."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20, metavar="N", help="in all (default: %(default)s)")
-    parser.add_argument("--longest", type=float, default=6.0, metavar="S", help="seconds from a kill to the next")
+    parser.add_argument("--longest", type=float, default=12.0, metavar="S", help="seconds from a kill to the next")
     parser.add_argument("--seed", type=int, default=0, help="of the times (default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a folder that is emptied")
     chosen = parser.parse_args()

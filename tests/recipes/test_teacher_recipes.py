@@ -62,11 +62,11 @@ def symmetric(s, t, y):
 
 def mse(s, t, y):
     s0, t0 = s - s.mean(1, keepdim=True), t - t.mean(1, keepdim=True)
-    return 0.1 * F.cross_entropy(s, y) + 0.1 * ((s0 - t0) ** 2).mean()
+    return 0.1 * F.cross_entropy(s, y) + 0.4 * ((s0 - t0) ** 2).mean()
 
 
 def hinge(s, t, y):
-    return 0.1 * F.cross_entropy(s, y) + (s - t).abs().mean()
+    return 0.1 * F.cross_entropy(s, y) + 4 * (s - t).abs().mean()
 
 
 def dkd(s, t, y):
@@ -81,7 +81,7 @@ def dkd(s, t, y):
 def dist(s, t, y):
     p, q = (s / 4).softmax(1), (t / 4).softmax(1)
     found = 2 * (1 - pearson(p, q)).mean() + 2 * (1 - pearson(p.T, q.T)).mean()
-    return F.cross_entropy(s, y) + 16 * found
+    return F.cross_entropy(s, y) + 0.5 * 16 * found
 
 
 def standardised(s, t, y):
@@ -113,12 +113,12 @@ def test_the_loss_is_the_papers(name, student, teacher, batch):
 
 
 def similarity(s, t):
-    return 3000 * sum((F.normalize(s @ s.T) - F.normalize(t @ t.T)).pow(2).flatten()) / B**2
+    return 150 * sum((F.normalize(s @ s.T) - F.normalize(t @ t.T)).pow(2).flatten()) / B**2
 
 
 def relational(s, t):
     found = 0.0
-    for x, weight in ((distances, 25), (angles, 50)):
+    for x, weight in ((distances, 1.5), (angles, 3)):
         found = found + weight * F.smooth_l1_loss(x(s), x(t))
     return found
 
@@ -154,7 +154,7 @@ def test_attention_compares_maps():
     nets = [nn.Sequential(nn.Conv2d(1, w, 3), nn.Flatten(), nn.Linear(36 * w, C)) for w in (2, 5)]
     found = loss_of(recipes.attention(nets[1], layers="0=0"), nets[0], (x, y))
     maps = [F.normalize(net[0](x).pow(2).mean(1).flatten(1)) for net in nets]
-    torch.testing.assert_close(found, F.cross_entropy(nets[0](x), y) + 1000 * (maps[0] - maps[1]).pow(2).mean())
+    torch.testing.assert_close(found, F.cross_entropy(nets[0](x), y) + 50 * (maps[0] - maps[1]).pow(2).mean())
 
 
 def test_review_fuses_the_layers_and_compares_them_with_the_teachers():
