@@ -1,5 +1,7 @@
 """What a term refuses, and its value where a loss, a target or an output is of an unusual form."""
 
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -116,6 +118,63 @@ def test_a_loss_that_does_not_tell_what_it_takes_is_asked_when_it_is_called():
     found, student, _, x, y = step_of(Term("ce", loss=Compiled()))
     assert found.parts["ce"].item() == pytest.approx(nn.functional.cross_entropy(student(x), y).item())
     assert Term("x", loss=torch.dist).loss is torch.dist
+
+
+class Odd:
+    def __repr__(self):
+        return "odd"
+
+
+LOSS_OF_LOGITS = (
+    "loss: expected a loss of logits, loss(student, target, classes=None); received CrossEntropyLoss(). "
+    "Give it that argument, or compare the output of a module: output=tap(...)."
+)
+FUNCTION = "expected a function; received odd. Take one of ckd.objective, ckd.losses or ckd.views."
+ADAPTOR = "For example adaptor=Adaptor(), or Adaptor(module) for a map of your own."
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"draw": Odd()}, 'draw: expected a draw of ckd.objective; received odd. For example draw=replay("a").'),
+        (
+            {"target": Odd()},
+            "target: expected a target of ckd.objective; received odd. "
+            'For example target=labels or target=teacher("past").',
+        ),
+        (
+            {"output": Odd()},
+            'output: expected an output of ckd.objective; received odd. For example output=tap("layer3").',
+        ),
+        ({"groups": Odd()}, f"groups: {FUNCTION}"),
+        ({"loss": Odd()}, f"loss: {FUNCTION}"),
+        ({"view": Odd()}, f"view: {FUNCTION}"),
+        ({"loss": nn.CrossEntropyLoss()}, LOSS_OF_LOGITS),
+        (
+            {"weight": "much"},
+            "weight: expected a finite number or a function of the moment; received 'much'. "
+            "Use 0 to switch the term off.",
+        ),
+        ({"output": tap("0"), "adaptor": Odd()}, f"adaptor: expected an Adaptor; received odd. {ADAPTOR}"),
+        (
+            {"output": tap("0", "1"), "adaptor": Odd()},
+            f"adaptor: expected 2 Adaptors, one for each tap, or one for all such as Fusion(); received odd. {ADAPTOR}",
+        ),
+        (
+            {"output": tap("0"), "groups": old},
+            f"groups: expected none, as they choose among logits; received {old!r}. Leave them out.",
+        ),
+    ],
+)
+def test_it_says_what_is_wrong(given, said):
+    with pytest.raises(ConfigError) as error:
+        Term("x", **given)
+    what, rest = said.split(":", 1)
+    assert str(error.value) == f"{what} of term 'x':{rest}"
+
+
+def test_the_largest_number_is_a_weight():
+    assert Term("x", loss=cross_entropy, weight=sys.float_info.max).weight == sys.float_info.max
 
 
 def test_what_is_meant_is_suggested():
