@@ -14,7 +14,7 @@ from shared import assert_plain
 from torch import nn
 
 from ckd.errors import CkdError, ConfigError, DataError
-from ckd.memory import Balanced, Memory, Reservoir, Rows
+from ckd.memory import Balanced, BoundaryMemory, Memory, Reservoir, Rows
 from ckd.part import Update
 
 POLICIES = pytest.mark.parametrize(
@@ -461,6 +461,33 @@ def test_a_negative_size_is_refused():
     assert isinstance(caught.value, CkdError)
 
 
+@pytest.mark.parametrize("size", [True, 2.5, "9", None])
+def test_a_size_that_is_no_whole_number_is_refused(size):
+    with pytest.raises(ConfigError, match="memory size: expected a whole number from 0"):
+        Memory(size)
+
+
+def test_a_policy_that_admits_nothing_is_refused():
+    with pytest.raises(ConfigError, match="policy of the memory: expected a Policy"):
+        Memory(9, policy=object())
+
+
+def test_it_needs_one_label_where_its_policy_or_its_kind_does():
+    class Mine:
+        def admit(self, *_):
+            raise NotImplementedError
+
+    assert Memory(9).needs_one_label is False
+    assert Memory(9, policy=Mine()).needs_one_label is False
+    assert Memory(9, policy=Balanced()).needs_one_label is True
+    assert BoundaryMemory(9).needs_one_label is True
+
+
+def test_its_device_is_the_streams_unless_given():
+    assert Memory(9).device is None
+    assert Memory(9, device="cpu").device == torch.device("cpu")
+
+
 @pytest.mark.parametrize("share", [-0.1, 0.51, 1, float("nan"), float("inf")])
 def test_a_share_held_out_that_is_not_from_0_to_a_half_is_refused(share):
     with pytest.raises(ConfigError, match=r"memory that is held out: expected from 0 to 0\.5"):
@@ -543,5 +570,5 @@ def test_after_update_leaves_logits_out_of_a_memory_that_keeps_none():
 
 
 def test_a_memory_beyond_all_bounds_is_refused_with_its_size():
-    with pytest.raises(ConfigError, match=r"received 10{15} samples of \d+ bytes.*smaller memory"):
+    with pytest.raises(ConfigError, match=r"received 10{15} samples of 32 bytes.*smaller memory"):
         offer(Memory(10**15), 0, 5)
