@@ -9,7 +9,7 @@ from ckd.anchors import Anchor, Diagonal, StepLimit
 from ckd.errors import ConfigError
 from ckd.losses import cross_entropy, kd
 from ckd.memory import BoundaryMemory, Memory
-from ckd.objective import Term, old, replay, stored_logits, teacher
+from ckd.objective import Term, implanted_logits, old, replay, stored_logits, teacher
 from ckd.objective.objective import check_objective
 from ckd.teachers import Snapshot
 from ckd.views import Mixup
@@ -113,6 +113,10 @@ def anchored(curvature):
             "term 'x': expected a memory that keeps logits; received {memory}. Use Memory(200).",
         ),
         ({"terms": [RULES]}, "term 'rules': expected a memory; received none. Pass memory=Memory(200)."),
+        (
+            {"terms": [Term("x", replay("a"), target=implanted_logits(0.5), loss=kd)], "memory": BoundaryMemory(9)},
+            "term 'x': expected a RefreshedMemory; received BoundaryMemory. Pass memory=RefreshedMemory(200).",
+        ),
         (
             {"terms": [LWF]},
             "teacher of term 'lwf': expected no teachers; received 'past'. Pass teachers={'past': Snapshot()}.",
