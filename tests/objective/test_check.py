@@ -114,8 +114,8 @@ def anchored(curvature):
         ),
         ({"terms": [RULES]}, "term 'rules': expected a memory; received none. Pass memory=Memory(200)."),
         (
-            {"terms": [Term("x", replay("a"), target=implanted_logits(0.5), loss=kd)], "memory": BoundaryMemory(9)},
-            "term 'x': expected a RefreshedMemory; received BoundaryMemory. Pass memory=RefreshedMemory(200).",
+            {"terms": [Term("x", replay("a"), target=implanted_logits(0.5), loss=kd)], "memory": Memory(9)},
+            "term 'x': expected a RefreshedMemory; received Memory. Pass memory=RefreshedMemory(200).",
         ),
         (
             {"terms": [LWF]},
