@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 from collections.abc import Iterator
@@ -12,13 +13,16 @@ from typing import TextIO
 from ckd.checkpoint.folder import CheckpointError
 
 LOCK = "lock"
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+"""What file systems without locks answer, as some of a network do."""
 
 
 @contextmanager
 def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
-    """Within this, no other process is let in here for the same folder; does nothing where there are no such locks.
+    """Within this, no other process is let in here for the same folder.
 
-    The lock is the system's, on a file that names the process: one that was killed leaves none behind.
+    It does nothing where there are no such locks: on Windows, and on file systems that have none. The lock is the system's, on
+    a file that names the process: one that was killed leaves none behind.
 
     Args:
         folder: made where there is none.
@@ -39,21 +43,26 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
     except ImportError:  # Windows
         yield
         return
+    flags = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
     while True:
         with _opened(folder) as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, flags)
             except OSError as error:
-                file.seek(0)
-                expected, received = "no other process at it", file.read() or "another process"
-                fix = "Wait for it or end it; or name another folder."
-                raise CheckpointError(f"run in {folder}", expected=expected, received=received, fix=fix) from error
+                if error.errno not in NO_LOCKS:
+                    raise _taken(folder, file) from error
             if _is_there(file):  # else the process that had it removed the file, and others lock a new one
                 file.truncate(0)
                 file.write(f"process {os.getpid()} on {platform.node()}")
                 file.flush()
                 yield
                 return
+
+
+def _taken(folder: Path, file: TextIO) -> CheckpointError:
+    file.seek(0)
+    received, fix = file.read() or "another process", "Wait for it or end it; or name another folder."
+    return CheckpointError(f"run in {folder}", expected="no other process at it", received=received, fix=fix)
 
 
 def _opened(folder: Path) -> TextIO:

@@ -1,5 +1,6 @@
 """A checkpoint is whole or refused, with the reason, and never runs code."""
 
+import errno
 import json
 import os
 import pickle
@@ -8,6 +9,7 @@ import shutil
 import struct
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import Mock
 
 import pytest
 import safetensors.torch
@@ -303,6 +305,16 @@ def test_the_second_may_wait_for_the_first(tmp_path, removed):
                 shutil.rmtree(tmp_path / "run")
         done.result(20)
     assert order == ["first", "second"]
+
+
+@pytest.mark.parametrize("answer", [errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP])
+def test_a_file_system_without_locks_is_worked_on_without_one(tmp_path, monkeypatch, answer):
+    fcntl = pytest.importorskip("fcntl", reason="Windows has none")
+    monkeypatch.setattr(fcntl, "flock", Mock(side_effect=OSError(answer, os.strerror(answer))))
+    done = []
+    with locked(tmp_path / "run"), locked(tmp_path / "run"):
+        done.append("work")
+    assert done == ["work"]
 
 
 def test_a_lock_in_a_place_that_cannot_be_written_is_refused(tmp_path):
