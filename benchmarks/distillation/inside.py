@@ -2,7 +2,7 @@
 
     python benchmarks/distillation/inside.py --data-root D --seeds 3 --out runs/distillation
 
-Teacher and students are those that hinton_mnist.py left in the same folder. The maps are captum's: `pip install captum`.
+Teacher and students are those that hinton_mnist.py left in the same folder. Needs captum: `pip install captum`.
 """
 
 from __future__ import annotations

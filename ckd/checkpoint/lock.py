@@ -21,8 +21,8 @@ NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Within this, no other process is let in here for the same folder.
 
-    It does nothing where there are no such locks: on Windows, and on file systems that have none. The lock is the system's, on
-    a file that names the process: one that was killed leaves none behind.
+    It does nothing where there are no such locks: on Windows, and on file systems that have none. The lock is the
+    system's, on a file that names the process: one that was killed leaves none behind.
 
     Args:
         folder: made where there is none.
