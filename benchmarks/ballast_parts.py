@@ -9,9 +9,10 @@ Without the average, the snapshot is one of the student.
 from options import options
 from parts import FLAGS, compare_parts
 
-ADJUSTED, SNAPSHOT, AVERAGE, HERDED = "strength", "distill_weight", "decay", "herded"
+ADJUSTED, SNAPSHOT, AVERAGE, HERDED, DISCRIMINANT = "strength", "distill_weight", "decay", "herded", "discriminant"
 PARTS = {
     "ballast": {},
+    "without the discriminant": {DISCRIMINANT: 0},
     "adjusted as the frequencies say": {ADJUSTED: 1.0},
     "without warm-up": {"warm_up": 0.0},
     "frequencies of the batch alone": {"window": 1.0},
@@ -21,9 +22,10 @@ PARTS = {
     "without the average": {AVERAGE: 0.0},
     "samples as they come, equal shares": {HERDED: 0},
     "the same, stored logits too": {HERDED: 0, "logit_weight": 0.2},
-    "average alone": {ADJUSTED: 0.0, SNAPSHOT: 0.0, HERDED: 0},
-    "adjusted alone": {AVERAGE: 0.0, SNAPSHOT: 0.0, HERDED: 0},
-    "snapshot alone": {ADJUSTED: 0.0, AVERAGE: 0.0, HERDED: 0},
+    "average alone": {ADJUSTED: 0.0, SNAPSHOT: 0.0, HERDED: 0, DISCRIMINANT: 0},
+    "adjusted alone": {AVERAGE: 0.0, SNAPSHOT: 0.0, HERDED: 0, DISCRIMINANT: 0},
+    "snapshot alone": {ADJUSTED: 0.0, AVERAGE: 0.0, HERDED: 0, DISCRIMINANT: 0},
+    "discriminant alone": {ADJUSTED: 0.0, AVERAGE: 0.0, SNAPSHOT: 0.0, HERDED: 0},
 }
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ckd.classes import Classes, ClassSet
 from ckd.errors import ModelError
-from ckd.outputs import call, collect, eval_mode, features
+from ckd.outputs import call, collect, eval_mode, features, find_head
 from ckd.rows import Rows
 
 
@@ -55,7 +55,7 @@ class Ending:
         held_out: returns the rows in memory that are never rehearsed, None if there are none.
         active: the active units of the head, None where every unit is.
         prepare: stored samples (B, ...) to network inputs, without augmentation.
-        evaluation_model: returns the network that predicts at evaluation.
+        evaluation_model: returns the network that predicts at evaluation; by name where there are several.
         head: path of the linear layer that gives the logits, None where nothing needs it.
     """
 
@@ -67,7 +67,7 @@ class Ending:
     held_out: Callable[[], Rows | None] = lambda: None
     active: ClassSet | None = None
     prepare: Callable[[Tensor], Tensor] = lambda raw: raw
-    evaluation_model: Callable[[], nn.Module] | None = None
+    evaluation_model: Callable[..., nn.Module] | None = None
     head: str | None = None
 
     def logits(self, model: nn.Module, rows: Rows) -> Tensor:
@@ -80,6 +80,16 @@ class Ending:
         with eval_mode(model), torch.no_grad():
             found = [collect(model, x, t, [features], self.head)[features] for x, t in self._batches(model, rows)]
         return torch.cat(found)
+
+    def with_head(self, rows: Rows) -> Ending:
+        """With the head of its model, found with the first of `rows`; without one where none is found."""
+        if self.head is not None:
+            return self
+        (x, tasks), *_ = self._batches(self.model, rows.take(torch.arange(min(2, len(rows)), device=rows.raw.device)))
+        try:
+            return replace(self, head=find_head(self.model, x, tasks))
+        except ModelError:
+            return self
 
     def _batches(self, model: nn.Module, rows: Rows) -> Iterator[tuple[Tensor, Tensor | None]]:
         device = next((p.device for p in model.parameters()), rows.raw.device)
@@ -104,6 +114,9 @@ class Part:
 
     needs_one_label = False
     """Whether each sample must have one label, so that logits (B, T, C) and (B, C, H, W) are refused."""
+
+    def in_pieces(self) -> None:
+        """Told by an online stream, whose experiences come in pieces and are never at hand as a whole."""
 
     @property
     def members(self) -> dict[str, Part]:

@@ -120,17 +120,18 @@ def test_the_dirichlet_distribution_has_the_mean_and_the_spread_of_the_members(s
 
 def test_uncertainty_of_an_ensemble_and_its_students(script, tmp_path, monkeypatch):
     module, results = script("uncertainty"), script("text_runs").Results(tmp_path / "rows.json")
-    for name, value in {"MEMBERS": 2, "PER_DIGIT": 4, "DIGIT_EPOCHS": 1, "EPOCHS": 1}.items():
+    for name, value in {"MEMBERS": 2, "PER_DIGIT": 4, "DIGIT_EPOCHS": 1}.items():
         monkeypatch.setattr(module, name, value)
     for seed in range(2):
         module.run_digits(results, little(channels=1), seed)
-        module.run_cifar(results, little(), seed)
+        module.run_cifar(results, little(), 1, seed)
     assert [row["method"] for row in results.rows[:5]] == list(module.METHODS)
     for row in results.rows[:5]:
         for name in ("test", "blends", "unseen"):
             parts = [row[f"{name} {part}"] for part in module.PARTS]
             assert parts[0] == pytest.approx(parts[1] + parts[2], abs=1e-6)
-    assert len(list(module.tables(results))) == 5
+    assert len(list(module.tables(results, 1, module.DATA))) == 5
+    assert len(list(module.tables(results, 1, ["CIFAR-10"]))) == 2
 
 
 def test_what_is_fixed_does_not_follow_the_view(script, tmp_path, monkeypatch):

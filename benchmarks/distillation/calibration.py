@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from image_runs import augmented, markdown, measures, of, options, predict, told, train
+from image_runs import CIFAR_EPOCHS, WHICH, augmented, markdown, measures, of, options, predict, told, train
 from text_runs import Results
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -100,7 +100,7 @@ def run_seed(results: Results, name: str, arrays: Arrays, setting: Setting, nois
         return {**test, "wrong labels learnt": 100 * fitted.float().mean().item()}
 
     for method in setting.methods:
-        key = {"data": name, "noise": noise, "method": method, "seed": seed}
+        key = {"data": name, "epochs": setting.epochs, "noise": noise, "method": method, "seed": seed}
         results.run(key, functools.partial(measured, method))
 
 
@@ -108,22 +108,24 @@ def table(results: Results, name: str, noise: float) -> str:
     """What was measured, of the methods with these labels."""
     digits = {"accuracy": 2, "calibration error": 2, "NLL": 3, "Brier": 3, "wrong labels learnt": 1}
     columns = [what for what in digits if noise or what != "wrong labels learnt"]
-    lines = []
-    for method in SETTINGS[name].methods:
-        key = {"data": name, "noise": noise, "method": method}
+    setting, lines = SETTINGS[name], []
+    for method in setting.methods:
+        key = {"data": name, "epochs": setting.epochs, "noise": noise, "method": method}
         lines.append([method, *(told(of(results.rows, what, **key), digits[what]) for what in columns)])
     return markdown([f"{name}, {noise:.0%} wrong", *columns], lines)
 
 
 if __name__ == "__main__":
-    chosen = options(__doc__)
+    names = {"choices": list(SETTINGS), "default": list(SETTINGS)}
+    chosen = options(__doc__, only={**WHICH, **names}, cifar_epochs=CIFAR_EPOCHS)
+    SETTINGS["CIFAR-10"] = replace(SETTINGS["CIFAR-10"], epochs=chosen.cifar_epochs)
     results = Results(chosen.out / "calibration.json")
-    for name, read in {"MNIST": mnist, "CIFAR-10": cifar10}.items():
-        setting = SETTINGS[name]
+    for name in chosen.only:
+        setting, read = SETTINGS[name], {"MNIST": mnist, "CIFAR-10": cifar10}[name]
         for seed in range(chosen.seeds):
             arrays = read(chosen.data_root).limited(setting.per_class, seed)
             for noise in NOISE:
                 run_seed(results, name, arrays, setting, noise, seed)
-    for name in SETTINGS:
+    for name in chosen.only:
         for noise in NOISE:
             print(table(results, name, noise), end="\n\n")

@@ -18,6 +18,8 @@ from ckd.outputs import eval_mode
 
 BATCH, LR, BINS = 64, 0.05, 15
 options = partial(text_runs.options, epochs=None, data="where data sets are kept (default: ~/.cache/ckd)")
+WHICH = {"nargs": "+", "metavar": "NAME", "help": "the data sets (default: all)"}
+CIFAR_EPOCHS = {"type": int, "default": 10, "metavar": "E", "help": "passes over CIFAR-10 (default: %(default)s)"}
 Shown = Callable[[int, Tensor, torch.Generator], Tensor]
 """shown(epoch, rows, generator) -> network inputs of these samples in this epoch"""
 

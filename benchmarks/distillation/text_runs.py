@@ -22,8 +22,10 @@ BATCH = 64
 Batches = list[tuple[Tensor, Tensor]]
 
 
-def options(doc: str, epochs: int | None = 8, data: str = "the folder that holds text/trec") -> argparse.Namespace:
-    """Of the command line; `--epochs` only where there is a default."""
+def options(
+    doc: str, epochs: int | None = 8, data: str = "the folder that holds text/trec", **more: dict[str, Any]
+) -> argparse.Namespace:
+    """Of the command line; `--epochs` only where there is a default, and `more` as `add_argument` takes it."""
     parser = argparse.ArgumentParser(description=doc.split("\n")[0])
     parser.add_argument("--data-root", default=None, help=data)
     parser.add_argument("--seeds", type=int, default=3)
@@ -31,6 +33,8 @@ def options(doc: str, epochs: int | None = 8, data: str = "the folder that holds
         parser.add_argument("--epochs", type=int, default=epochs)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/distillation"))
+    for name, how in more.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", **how)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     chosen.out.mkdir(parents=True, exist_ok=True)

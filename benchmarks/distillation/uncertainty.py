@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from image_runs import augmented, markdown, measures, of, options, predict, told, train
+from image_runs import CIFAR_EPOCHS, WHICH, augmented, markdown, measures, of, options, predict, told, train
 from sklearn.metrics import roc_auc_score
 from text_runs import Results
 from torch import Tensor, nn
@@ -38,8 +38,9 @@ from ckd.objective import teacher as output_of
 from ckd.teachers import Teacher
 from ckd.views import Mixup, anyone
 
+DATA = ["digits", "CIFAR-10"]
 MEMBERS, KNOWN, PER_DIGIT, DIGIT_EPOCHS = 5, 8, 500, 12
-PER_CLASS, EPOCHS, TEMPERATURE = 200, 10, 4.0
+PER_CLASS, TEMPERATURE = 200, 4.0
 SMOOTHING = 1e-4
 STUDENTS = 100
 """Added to the seed of the ensemble: students begin elsewhere than any of the five."""
@@ -182,9 +183,9 @@ def run_digits(results: Results, whole: Arrays, seed: int) -> None:
         results.run(key, ask)
 
 
-def run_cifar(results: Results, arrays: Arrays, seed: int) -> None:
+def run_cifar(results: Results, arrays: Arrays, epochs: int, seed: int) -> None:
     """Five networks, each of them, and one that they teach."""
-    members = functools.cache(lambda: list(networks(arrays, recipes.naive, seed, MEMBERS, EPOCHS)))
+    members = functools.cache(lambda: list(networks(arrays, recipes.naive, seed, MEMBERS, epochs)))
     test = arrays.prepare(arrays.x_test)
 
     def single() -> dict[str, float]:
@@ -196,7 +197,7 @@ def run_cifar(results: Results, arrays: Arrays, seed: int) -> None:
             teacher = Ensemble(list(map(Fixed, members())), temperature=TEMPERATURE)
             return recipes.kd(teacher, temperature=TEMPERATURE)
 
-        one = next(networks(arrays, objective, seed + STUDENTS, 1, EPOCHS))
+        one = next(networks(arrays, objective, seed + STUDENTS, 1, epochs))
         models = {"ensemble": Mean(members()), "one": one}
         sizes = {f"bytes of {name}": cost(model, test[:1], repeats=1).nbytes for name, model in models.items()}
         times = {f"ms of {name}": ms for name, ms in latencies(models, test[:1], batch_size=64).items()}
@@ -207,22 +208,24 @@ def run_cifar(results: Results, arrays: Arrays, seed: int) -> None:
         "ensemble": lambda: measures(predict(Mean(members()), test), arrays.y_test),
         "distilled": distilled,
     }.items():
-        results.run({"data": "CIFAR-10", "method": method, "seed": seed}, ask)
+        results.run({"data": "CIFAR-10", "epochs": epochs, "method": method, "seed": seed}, ask)
 
 
-def tables(results: Results) -> Iterator[str]:
-    """What was measured."""
-    rows = results.rows
+def tables(results: Results, epochs: int, data: Sequence[str]) -> Iterator[str]:
+    """What was measured, on CIFAR-10 in runs of so many epochs."""
+    rows = [row for row in results.rows if row.get("epochs", epochs) == epochs]
 
     def lines(columns: dict[str, int], methods: Sequence[str], data: str) -> list[list[str]]:
         return [
             [m, *(told(of(rows, c, data=data, method=m), digits) for c, digits in columns.items())] for m in methods
         ]
 
-    for name in ("test", "blends", "unseen"):
+    for name in ("test", "blends", "unseen") if "digits" in data else ():
         columns = {f"{name} {part}": 3 for part in PARTS}
         more = {"accuracy": 2} if name == "test" else {f"{name} by {part}": 1 for part in PARTS}
         yield markdown([f"digits, {name}", *columns, *more], lines({**columns, **more}, METHODS, "digits"))
+    if "CIFAR-10" not in data:
+        return
     columns = {"accuracy": 2, "calibration error": 2, "NLL": 3, "Brier": 3}
     yield markdown(["CIFAR-10", *columns], lines(columns, ("one alone", "ensemble", "distilled"), "CIFAR-10"))
     columns = {
@@ -232,10 +235,12 @@ def tables(results: Results) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    chosen = options(__doc__)
-    results, digit_arrays = Results(chosen.out / "uncertainty.json"), mnist(chosen.data_root)
+    chosen = options(__doc__, only={**WHICH, "choices": DATA, "default": DATA}, cifar_epochs=CIFAR_EPOCHS)
+    results = Results(chosen.out / "uncertainty.json")
     for seed in range(chosen.seeds):
-        run_digits(results, digit_arrays, seed)
+        if "digits" in chosen.only:
+            run_digits(results, mnist(chosen.data_root), seed)
     for seed in range(chosen.seeds):
-        run_cifar(results, cifar10(chosen.data_root).limited(PER_CLASS, seed), seed)
-    print(*tables(results), sep="\n\n")
+        if "CIFAR-10" in chosen.only:
+            run_cifar(results, cifar10(chosen.data_root).limited(PER_CLASS, seed), chosen.cifar_epochs, seed)
+    print(*tables(results, chosen.cifar_epochs, chosen.only), sep="\n\n")

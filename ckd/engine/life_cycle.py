@@ -92,9 +92,9 @@ class LifeCycle:
             fix = "Build the engine with the recipe that the state was saved from."
             raise ConfigError("state of an engine", expected=expected, received=received, fix=fix)
         for name, part in self.parts.items():
-            of_evaluation = getattr(part, "of_evaluation_model", False)  # whose own states were restored before
-            copied = self._objective.evaluation_model(student) if of_evaluation else student
-            part.load_state_dict(state[name], copied)
+            asked = getattr(part, "of_evaluation_model", False)  # the parts of which were restored before
+            of_it = asked if isinstance(asked, str) else None
+            part.load_state_dict(state[name], self._objective.evaluation_model(student, of_it) if asked else student)
 
     def _base_of(self, part: Part, student: nn.Module) -> nn.Module:
         """What an evaluation model builds on; the student for every other part."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,12 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ckd.classes import Classes
-from ckd.errors import ModelError
 from ckd.memory.balanced import Balanced
 from ckd.memory.columns import check_kind
 from ckd.memory.herded import HerdedMemory, herd, joined
 from ckd.memory.memory import Memory
-from ckd.outputs import find_head
 from ckd.part import Ending, Update
 from ckd.rows import Rows
 
@@ -73,7 +70,7 @@ class BoundaryMemory(HerdedMemory):
         places[torch.randperm(n, generator=self.generator)[:rest]] += (
             1  # where groups are more than places: some of them
         )
-        ending = _with_head(ending, arrived)
+        ending = ending.with_head(arrived)
         kept = [_first(group, m) for group, m in zip(groups, places.tolist(), strict=False)]
         for group, m in zip(fresh, places[len(groups) :].tolist(), strict=True):
             if m:
@@ -97,17 +94,6 @@ def _groups(rows: Rows, key: Tensor) -> list[Rows]:
 
 def _first(rows: Rows, n: int) -> Rows:
     return rows.take(torch.arange(min(n, len(rows)), device=rows.raw.device))
-
-
-def _with_head(ending: Ending, rows: Rows) -> Ending:
-    """With the head of its model, where it has one that is found."""
-    if ending.head is not None:
-        return ending
-    device = next((p.device for p in ending.model.parameters()), rows.raw.device)
-    try:
-        return replace(ending, head=find_head(ending.model, ending.prepare(rows.raw[:2].to(device))))
-    except ModelError:
-        return ending
 
 
 def _space(ending: Ending, rows: Rows) -> Tensor:

@@ -79,9 +79,6 @@ class Memory(Part):
         self._all_known = True
         self._constants: tuple[Any, ...] = (None,)
 
-    def in_pieces(self) -> None:
-        """Told by an online stream, whose experiences come in pieces and are never at hand as a whole."""
-
     def __len__(self) -> int:
         return self._filled
 

@@ -32,12 +32,12 @@ def check_arguments(objective: Any, memory_size: Any, log_every: Any) -> None:
 
 
 def check_experience(objective: Objective, experience: Any) -> None:
-    """Tell the memory of an online stream; raise a ConfigError if it needs whole experiences."""
-    memory = objective.memory
-    if memory is None or not isinstance(experience, OnlineCLExperience):
+    """Tell the parts of an online stream; raise a ConfigError if the memory needs whole experiences."""
+    if not isinstance(experience, OnlineCLExperience):
         return
-    memory.in_pieces()
-    if memory.needs_whole_experience:
+    for part in objective.parts.values():
+        part.in_pieces()
+    if objective.memory is not None and objective.memory.needs_whole_experience:
         raise ConfigError(
             f"objective {objective.name!r}, memory",
             expected="experiences whose data is at hand as a whole",

@@ -4,15 +4,18 @@ Ours, of known parts: the criterion's logits are adjusted for how frequent each 
 al. 2021, arXiv:2007.07314; Huang et al. 2024, arXiv:2311.06460), the memory is herded and equal for all classes
 (Rebuffi et al. 2017, arXiv:1611.07725), an average of the weights predicts (Arani et al. 2022, arXiv:2201.12604), and a
 snapshot distils the old classes on stream and memory (Li & Hoiem 2016, arXiv:1606.09282) with the share of old classes
-as its weight (Wu et al. 2019, arXiv:1905.13260). The snapshot is taken of that average. What the parts brought:
-benchmarks/results/ballast.md.
+as its weight (Wu et al. 2019, arXiv:1905.13260). The snapshot is taken of that average. A linear discriminant, whose
+class means follow the network as it changes (Gomez-Villa et al. 2024, arXiv:2407.08536), predicts beside the head. What
+the parts brought: benchmarks/results/ballast.md.
 """
 
 from functools import partial
 
+from ckd.heads import LinearDiscriminant
 from ckd.losses import LogitAdjusted, check_temperature, kd, logit_mse
 from ckd.memory import Balanced, BoundaryMemory, Memory
 from ckd.objective import Moment, Objective, Term, old, replay, stored_logits, teacher, union
+from ckd.part import EvaluationModel
 from ckd.recipes._weighted_distillation import share_of_old_classes
 from ckd.recipes.registry import recipe
 from ckd.teachers import Ema, Snapshot
@@ -37,16 +40,24 @@ def ballast(
     snapshot_of_average: int = 1,
     logit_weight: float = 0.0,
     decay: float = 0.995,
+    discriminant: int = 1,
     memory_batch_size: int | None = None,
     seed: int = 0,
 ) -> Objective:
-    """er, logits adjusted for class frequency; a snapshot of an average distils old classes; evaluate with the average.
+    """er, logits adjusted for class frequency; a snapshot of an average distils old classes; the average predicts.
 
     The adjustment is stronger than the frequencies say (`strength`), as the few remembered samples of old
     classes are learnt by heart, and grows where classes have just come, so that these are learnt at all. With
-    `herded=0` samples enter the memory as they come, and stored logits can be matched (`logit_weight`).
+    `herded=0` samples enter the memory as they come, and stored logits can be matched (`logit_weight`). With
+    `discriminant=0` the head alone predicts; the snapshot teaches what the head says in any case.
     """
     check_temperature(temperature)
+    average: list[EvaluationModel] = [Ema(decay)] if decay else []
+    snapshot = Snapshot(of_evaluation_model="average" if average and snapshot_of_average else False)
+    past = snapshot if bool(average) == bool(snapshot.of_evaluation_model) else None
+    predicts: dict[str, list[EvaluationModel]] = (
+        {"default": [*average, LinearDiscriminant(past)]} if discriminant else {}
+    )
     distillation = Term(
         "distillation",
         draw=union(replay("a")),
@@ -67,8 +78,8 @@ def ballast(
             if herded
             else Memory(memory_size, policy=Balanced("both"), seed=seed)
         ),
-        teachers={"snapshot": Snapshot(of_evaluation_model=bool(snapshot_of_average))} if distill_weight else {},
-        evaluation=Ema(decay) if decay else None,
+        teachers={"snapshot": snapshot} if distill_weight else {},
+        evaluation={**predicts, "average": average} if average else predicts,
         memory_batch_size=memory_batch_size,
         joint_with_batchnorm=True,
     )

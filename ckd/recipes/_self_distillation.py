@@ -35,9 +35,7 @@ def self_distillation(
     seed: int = 0,
 ) -> Objective:
     """ballast where new classes come; where none do, distillation on collages and tether's pull; the default."""
-    snapshot = Snapshot(of_evaluation_model=True)
     collages = collage_distillation("collages", partial(_where_classes_stay, distill_weight))
-    anchor = Anchor(snapshot, Kronecker(), weight=anchor_weight, while_classes_stay=True, seed=seed)
     base = ballast(
         memory_size=memory_size,
         distill_weight=distill_weight,
@@ -45,6 +43,8 @@ def self_distillation(
         memory_batch_size=memory_batch_size,
         seed=seed,
     )
+    snapshot = base.teachers.get("snapshot", Snapshot(of_evaluation_model="average" if decay else False))
+    anchor = Anchor(snapshot, Kronecker(), weight=anchor_weight, while_classes_stay=True, seed=seed)
     return base.extend(
         *([collages] if distill_weight else []),
         name="self-distillation",

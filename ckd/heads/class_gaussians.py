@@ -1,0 +1,80 @@
+"""Classes as normal distributions of features with one covariance, and their linear discriminant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ckd.heads.drift import Drift, regular
+
+
+@dataclass(frozen=True)
+class ClassGaussians:
+    """Classes as normal distributions with one covariance, in float64.
+
+    Attributes:
+        counts: samples of each class (C,); 0 for a class that has not come.
+        means: (C, D).
+        scatter: the sum over samples of (φ - μ)(φ - μ)ᵀ (D, D), μ the mean of the sample's class.
+    """
+
+    counts: Tensor
+    means: Tensor
+    scatter: Tensor
+
+    def discriminant(self, shrinkage: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights Σ⁻¹ μ_c (C, D), biases -½ μ_c Σ⁻¹ μ_c (C,), and which classes were seen (C,), bool.
+
+        Both are minus their means over the seen classes, and 0 for the others. All classes are taken for equally
+        frequent.
+        """
+        seen = self.counts > 0
+        weight, bias = torch.zeros_like(self.means), torch.zeros_like(self.counts)
+        solved = torch.linalg.solve(regular(self.scatter / self.counts.sum(), shrinkage), self.means[seen].T).T
+        constant = -0.5 * (solved * self.means[seen]).sum(1)
+        weight[seen], bias[seen] = solved - solved.mean(0), constant - constant.mean()
+        return weight, bias, seen
+
+    def carried(self, by: Drift) -> ClassGaussians:
+        """The same in features that have changed."""
+        scatter = by.matrix.T @ self.scatter @ by.matrix + self.counts.sum() * by.error
+        return ClassGaussians(self.counts, self.means @ by.matrix + by.shift, scatter)
+
+    def joined(self, other: ClassGaussians) -> ClassGaussians:
+        """Of the samples of both; those of one class are taken together (Chan, Golub & LeVeque 1979)."""
+        n = max(len(self.counts), len(other.counts))
+        (a, x), (b, y) = ((_lengthened(g.counts, n), _lengthened(g.means, n)) for g in (self, other))
+        both = (a + b).clamp(min=1)
+        apart = (y - x) * (a * b / both).sqrt()[:, None]
+        means = (a[:, None] * x + b[:, None] * y) / both[:, None]
+        return ClassGaussians(a + b, means, self.scatter + other.scatter + apart.T @ apart)
+
+
+class Sums:
+    """What `ClassGaussians` are made of, batch by batch."""
+
+    def __init__(self, n_classes: int) -> None:
+        self.counts = torch.zeros(n_classes, dtype=torch.float64)
+        self.sums = torch.zeros(n_classes, 0, dtype=torch.float64)
+        self.squares = torch.zeros(0, 0, dtype=torch.float64)
+
+    def add(self, features: Tensor, targets: Tensor) -> None:
+        """Features (B, D) and labels (B,), int64."""
+        n, d = len(self.counts), features.shape[1]
+        if not self.counts.any():
+            self.sums, self.squares = features.new_zeros(n, d), features.new_zeros(d, d)
+        self.counts += torch.bincount(targets, minlength=n)
+        self.sums.index_add_(0, targets, features)
+        self.squares += features.T @ features
+
+    def gaussians(self) -> ClassGaussians:
+        """Of what was added."""
+        means = self.sums / self.counts.clamp(min=1)[:, None]
+        return ClassGaussians(self.counts, means, self.squares - (means.T * self.counts) @ means)
+
+
+def _lengthened(x: Tensor, n: int) -> Tensor:
+    """`x` (C, ...) with zeros behind, (n, ...)."""
+    return torch.cat([x, x.new_zeros(n - len(x), *x.shape[1:])])

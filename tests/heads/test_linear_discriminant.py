@@ -1,0 +1,298 @@
+"""A discriminant beside the head: against one of all data at once, in the engine, and refusals."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from shared import assert_plain, classes_in, storages
+from torch import nn
+
+from ckd import Engine, Ensemble, recipes
+from ckd.errors import ConfigError
+from ckd.heads import LinearDiscriminant
+from ckd.heads.class_gaussians import Sums
+from ckd.memory import Rows
+from ckd.part import Ending, EvaluationModel
+from ckd.teachers import Ema, Snapshot
+
+CENTRES = 2 * np.eye(6)
+
+
+def samples(labels, n=90, seed=0):
+    """Features (n, 6) around a centre for each class; every label occurs."""
+    rng = np.random.default_rng(seed)
+    targets = rng.permutation(np.resize(labels, n))
+    return torch.tensor(rng.standard_normal((n, 6)) + CENTRES[targets]), torch.tensor(targets)
+
+
+def rows(x, y):
+    zeros = torch.zeros(len(y), dtype=torch.long)
+    return Rows(x, y, zeros, zeros)
+
+
+def network(width=6, bias=True, seed=0):
+    """A body that is a linear layer, and a head."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(6, 6), nn.Linear(6, width, bias=bias)).double()
+
+
+def end(part, model, experiences, data, memory=None, per_task=False, head="1"):
+    """The last of these experiences ends, with its data and what is in memory; then its snapshot is taken."""
+    ending = Ending(
+        model,
+        classes_in(*experiences, per_task=per_task),
+        data=lambda: iter([rows(*data).take(some) for some in torch.arange(len(data[1])).split(40)]),
+        stored=lambda: None if memory is None else rows(*memory),
+        head=head,
+    )
+    part.end(ending)
+    part.past.end(ending)
+    return part
+
+
+def added(model, part):
+    """What the discriminant adds to half of the head's logits, as logits (B, C) of inputs."""
+    return lambda x: part.evaluation_model(model)(x) - model(x) / 2
+
+
+def discriminant(x, y, n_classes):
+    """Half of the logits of one fitted to all at once."""
+    sums = Sums(n_classes)
+    sums.add(x, y)
+    weight, bias, _ = sums.gaussians().discriminant(0.05)
+    return lambda shown: (shown @ weight.T + bias) / 2
+
+
+def test_it_predicts_with_the_mean_of_the_heads_logits_and_the_discriminants():
+    model, (x, y) = network(), samples(range(6))
+    part = end(LinearDiscriminant(), model, [range(6)], (x, y))
+    with torch.no_grad():
+        wanted = discriminant(model[0](x), y, 6)(model[0](x))
+        torch.testing.assert_close(added(model, part)(x), wanted)
+        predicts = part.evaluation_model(model)
+    assert [name for name, _ in predicts.named_parameters()] == [name for name, _ in model.named_parameters()]
+    assert torch.equal(predicts[0].weight, model[0].weight)
+    assert not storages(predicts.state_dict()) & storages(model.state_dict())
+
+
+def test_of_a_network_that_does_not_change_it_is_the_one_of_all_data_at_once():
+    model, part, pieces = (
+        network(),
+        LinearDiscriminant(),
+        [samples(c, 40, seed=i) for i, c in enumerate(([0, 1], [2, 3], [4, 5]))],
+    )
+    for i, piece in enumerate(pieces):
+        end(part, model, [[0, 1], [2, 3], [4, 5]][: i + 1], piece)
+    x, y = map(torch.cat, zip(*pieces, strict=True))
+    with torch.no_grad():
+        torch.testing.assert_close(
+            added(model, part)(x), discriminant(model[0](x), y, 6)(model[0](x)), atol=1e-6, rtol=1e-6
+        )
+
+
+def test_it_follows_a_network_that_changes_by_a_linear_map():
+    before, after, part = network(), network(seed=1), LinearDiscriminant(ridge=1e-9)
+    (old, new), memory = (
+        (samples(c, 60, seed=i) for i, c in enumerate(([0, 1], [2, 3, 4, 5]))),
+        samples([0, 1], 8, seed=3),
+    )
+    end(part, before, [[0, 1]], old)
+    end(part, after, [[0, 1], [2, 3, 4, 5]], new, memory)
+    x, y = map(torch.cat, zip(old, new, strict=True))
+    with torch.no_grad():
+        torch.testing.assert_close(
+            added(after, part)(x), discriminant(after[0](x), y, 6)(after[0](x)), atol=1e-5, rtol=1e-5
+        )
+
+
+def test_memory_says_where_features_went_that_the_stream_does_not_show():
+    class Body(nn.Module):
+        """Moves features beyond 10 alone, as only the old class has them."""
+
+        def __init__(self, moved):
+            super().__init__()
+            self.moved = moved
+            self.weight = nn.Parameter(torch.zeros(()))
+
+        def forward(self, x):
+            return torch.where(x > 10, x + self.moved, x)
+
+    models = [nn.Sequential(Body(moved), nn.Linear(6, 3)).double() for moved in (0.0, 30.0)]
+    (old, y), new = samples([0], 60), samples([1, 2], 60, seed=1)
+    old = old + 20
+    missed = {}
+    for told in (False, True):
+        part = end(LinearDiscriminant(), models[0], [[0]], (old, y))
+        end(part, models[1], [[0], [1, 2]], new, (old[:10], y[:10]) if told else None)
+        missed[told] = float((part.known.means[0] - (old + 30).mean(0)).norm())
+    assert missed[True] < 0.1 * missed[False]
+
+
+def test_what_memory_holds_of_the_current_classes_counts_once():
+    model, changed, (x, y), new = network(), network(seed=1), samples([0, 1]), samples([2, 3], seed=1)
+    alone, beside = LinearDiscriminant(), LinearDiscriminant()
+    for part, memory in ((alone, None), (beside, (new[0][:20], new[1][:20]))):
+        end(part, model, [[0, 1]], (x, y))
+        end(part, changed, [[0, 1], [2, 3]], new, memory)
+    assert torch.equal(alone.known.means, beside.known.means)
+
+
+def test_classes_that_come_again_are_averaged_by_their_samples():
+    model, part, (x, y), (again, labels) = network(), LinearDiscriminant(), samples([0, 1]), samples([1, 2], 30, seed=1)
+    end(part, model, [[0, 1]], (x, y))
+    end(part, model, [[0, 1], [1, 2]], (again, labels))
+    with torch.no_grad():
+        both = model[0](torch.cat([x[y == 1], again[labels == 1]]))
+    torch.testing.assert_close(part.known.means[1], both.mean(0), atol=1e-8, rtol=1e-8)
+    assert part.known.counts.tolist() == [45, 60, 15]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_classes_that_have_not_come_are_never_predicted(bias):
+    model, (x, y) = network(width=8, bias=bias), samples([1, 4])
+    found = end(LinearDiscriminant(), model, [[1, 4]], (x, y)).evaluation_model(model)(x)
+    assert (found[:, [0, 2, 3, 5, 6, 7]] == -1000).all()
+    assert (found.argmax(1) == y).float().mean() > 0.9
+
+
+def test_before_an_experience_ends_what_it_builds_on_predicts():
+    model, part = network(), LinearDiscriminant()
+    assert isinstance(part, EvaluationModel)
+    assert part.evaluation_model(model) is model
+    assert part.nbytes() == {}
+    part = end(part, model, [range(6)], samples(range(6)))
+    assert part.nbytes() == {"heads": 8 * (6 + 6 * 6 + 6 * 6)}
+
+
+# in the engine -----------------------------------------------------------------------------------------------------
+
+
+def learnt(objective, blobs, student):
+    engine = Engine(objective)
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
+    for inputs, labels in blobs:
+        engine.begin(labels.unique().tolist())
+        for _ in range(20):
+            optimizer.zero_grad()
+            engine.loss(student, inputs, labels).backward()
+            optimizer.step()
+            engine.after_update(optimizer)
+        engine.end((inputs, labels))
+    return engine
+
+
+@pytest.mark.parametrize("average", [True, False])
+def test_in_a_run_its_snapshot_is_of_what_it_builds_on(blobs, network, average):
+    part, student = LinearDiscriminant(), network()
+    objective = recipes.er(memory_size=20).extend(evaluation=[*([Ema(0.9)] if average else []), part])
+    engine = learnt(objective, blobs(), student)
+    base = objective.chain()[0].model.module if average else student
+    predicts, body = engine.evaluation_model(student), [p for name, p in base.named_parameters() if name != "head"]
+    assert torch.equal(part.past.model.module[0].weight, base[0].weight)
+    assert torch.equal(predicts[0].weight, base[0].weight)
+    assert not torch.equal(predicts[-1].weight, base[-1].weight)
+    assert body
+
+
+def test_ballast_keeps_one_snapshot_which_teaches_what_the_average_says(blobs, network):
+    objective, student = recipes.ballast(memory_size=20), network()
+    snapshot, (average, part) = objective.teachers["snapshot"], objective.chain()
+    assert part.past is snapshot
+    learnt(objective, blobs(), student)
+    assert torch.equal(snapshot.model.module[-1].weight, average.model.module[-1].weight)
+    x = blobs()[0][0]
+    assert torch.equal(objective.evaluation_model(student, "average")(x), average.evaluation_model(student)(x))
+
+
+def test_without_a_snapshot_of_the_average_ballasts_discriminant_has_its_own(blobs, network):
+    objective = recipes.ballast(memory_size=20, snapshot_of_average=0)
+    learnt(objective, blobs(), network())
+    part = objective.chain()[1]
+    assert part.past is not objective.teachers["snapshot"]
+    assert torch.equal(part.past.model.module[0].weight, objective.chain()[0].model.module[0].weight)
+    assert len(recipes.ballast(memory_size=20, discriminant=0).chain()) == 1
+
+
+def test_it_is_better_than_the_head_alone_where_old_classes_were_forgotten(blobs, network):
+    objective, student = recipes.naive().extend(evaluation={"both": LinearDiscriminant()}), network()
+    engine = learnt(objective, blobs(), student)
+    x, y = map(torch.cat, zip(*blobs(), strict=True))
+    right = {
+        name: (engine.evaluation_model(student, name)(x).argmax(1) == y).float().mean() for name in ("both", "student")
+    }
+    assert right["both"] > right["student"] + 0.1
+
+
+@pytest.mark.parametrize(
+    "experiences",
+    [[[0, 1], [0, 1]], [[0, 1], [0, 1], [2, 3]], [{0: [0, 1]}, {1: [2, 3]}]],
+    ids=["no new", "later", "heads"],
+)
+def test_where_one_mean_a_class_is_not_enough_the_head_alone_predicts(experiences):
+    model, part, by_task = network(), LinearDiscriminant(), isinstance(experiences[0], dict)
+    for i in range(len(experiences)):
+        end(part, model, experiences[: i + 1], samples([0, 1]), per_task=by_task)
+        assert (part.evaluation_model(model) is model) == (by_task or i > 0)
+    assert part.nbytes() == {}
+
+
+def test_where_no_linear_head_is_found_the_model_predicts():
+    class Cosine(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(6, 6).double())
+
+        def forward(self, x):
+            return x @ self.weight
+
+    model, part = Cosine(), LinearDiscriminant()
+    end(part, model, [range(6)], samples(range(6)), head=None)
+    assert part.evaluation_model(model) is model
+
+
+def test_a_head_that_is_not_named_is_found():
+    model, part = network(), LinearDiscriminant()
+    end(part, model, [range(6)], samples(range(6)), head=None)
+    named = end(LinearDiscriminant(), model, [range(6)], samples(range(6)))
+    x = samples(range(6), 5, seed=1)[0]
+    assert torch.equal(part.evaluation_model(model)(x), named.evaluation_model(model)(x))
+
+
+def test_in_an_online_stream_the_head_alone_predicts():
+    model, part = network(), LinearDiscriminant()
+    part.in_pieces()
+    end(part, model, [range(6)], samples(range(6)))
+    assert part.evaluation_model(model) is model
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"ridge": 0.0}, "ridge of the discriminant: expected a finite number above 0; received 0.0"),
+        ({"shrinkage": float("inf")}, "shrinkage of the discriminant: expected a finite number above 0; received inf"),
+        ({"ridge": -1}, "ridge of the discriminant: expected a finite number above 0; received -1"),
+        ({"past": "snapshot"}, "past of the discriminant: expected a teacher that is one network; received 'snapshot'"),
+        ({"past": Ensemble([Snapshot(), Ema()])}, "past of the discriminant: expected a teacher that is one network"),
+    ],
+)
+def test_what_it_cannot_work_with_is_refused(how, message):
+    with pytest.raises(ConfigError) as caught:
+        LinearDiscriminant(**how)
+    assert message in str(caught.value)
+
+
+# state -------------------------------------------------------------------------------------------------------------
+
+
+def test_restored_it_predicts_the_same_and_its_state_is_a_plain_copy():
+    model, (x, y) = network(), samples(range(6))
+    part, twin = end(LinearDiscriminant(), model, [range(6)], (x, y)), LinearDiscriminant()
+    state = part.state_dict()
+    assert_plain(state)
+    assert not storages(state) & storages(vars(part.known))
+    twin.load_state_dict(copy.deepcopy(state), model)
+    assert torch.equal(part.evaluation_model(model)(x), twin.evaluation_model(model)(x))
+    twin.load_state_dict(LinearDiscriminant().state_dict(), model)
+    assert twin.evaluation_model(model) is model
