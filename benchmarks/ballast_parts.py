@@ -25,6 +25,7 @@ PARTS = {
     "average alone": {ADJUSTED: 0.0, SNAPSHOT: 0.0, HERDED: 0, DISCRIMINANT: 0},
     "adjusted alone": {AVERAGE: 0.0, SNAPSHOT: 0.0, HERDED: 0, DISCRIMINANT: 0},
     "snapshot alone": {ADJUSTED: 0.0, AVERAGE: 0.0, HERDED: 0, DISCRIMINANT: 0},
+    "average and discriminant": {ADJUSTED: 0.0, SNAPSHOT: 0.0, HERDED: 0},
     "discriminant alone": {ADJUSTED: 0.0, AVERAGE: 0.0, SNAPSHOT: 0.0, HERDED: 0},
 }
 

@@ -24,7 +24,7 @@ from ckd.teachers import Ema, Snapshot
 @recipe(
     "ballast",
     paper="ours",
-    stores="inputs, labels, two averaged models",
+    stores="inputs, labels, two averaged models, class means and a covariance",
     cost="2, and the snapshot on both",
     use="class-incremental with boundaries",
 )

@@ -1,9 +1,9 @@
 """What `SelfDistillation()` does unless told otherwise: ballast where new classes come, tether's parts where none do.
 
 Whether classes come is seen when an experience begins. Where they do, a snapshot of the average distils the old classes
-on stream and memory, and nothing holds the weights. Where none does, the stream's samples belong to old classes, on
-which the old self would contradict the labels: there it is asked about collages of the memory, and the weights are
-anchored.
+on stream and memory, nothing holds the weights, and a discriminant predicts beside the head. Where none does, the
+stream's samples belong to old classes, on which the old self would contradict the labels: there it is asked about
+collages of the memory, and the weights are anchored.
 Sources: `ckd.recipes.ballast`, `ckd.recipes.tether`.
 """
 
@@ -20,7 +20,7 @@ from ckd.teachers import Snapshot
 @recipe(
     "self-distillation",
     paper="ballast and tether",
-    stores="inputs, labels, two averaged models, and Kronecker factors where classes stay",
+    stores="inputs, labels, two averaged models, class means and a covariance; Kronecker factors where classes stay",
     cost="2, and the snapshot on both; where classes stay 3, the snapshot on the memory, and the pull",
     use="the default, with boundaries",
 )
@@ -30,6 +30,7 @@ def self_distillation(
     distill_weight: float = 1.0,
     anchor_weight: float = 3.0,
     decay: float = 0.99,
+    discriminant: int = 1,
     limit_factor: float = 2.0,
     memory_batch_size: int | None = None,
     seed: int = 0,
@@ -40,6 +41,7 @@ def self_distillation(
         memory_size=memory_size,
         distill_weight=distill_weight,
         decay=decay,
+        discriminant=discriminant,
         memory_batch_size=memory_batch_size,
         seed=seed,
     )
