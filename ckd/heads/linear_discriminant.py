@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ckd.classes import Classes
 from ckd.errors import ConfigError
 from ckd.heads.class_gaussians import ClassGaussians, Sums
 from ckd.heads.drift import PairMoments, drift
@@ -79,6 +80,7 @@ class LinearDiscriminant(Part):
         self.known: ClassGaussians | None = None
         self._head = ""
         self._whole = True
+        self._running = False
 
     @property
     def members(self) -> dict[str, Part]:
@@ -87,7 +89,7 @@ class LinearDiscriminant(Part):
 
     def evaluation_model(self, model: nn.Module) -> nn.Module:
         """A copy of `model` with both in its head; `model` itself before an experience has ended."""
-        if self.known is None:
+        if self.known is None or self._running:
             return model
         changed = copy_of(model)
         _put_beside(head_at(changed, self._head), *self.known.discriminant(self.shrinkage))
@@ -97,8 +99,13 @@ class LinearDiscriminant(Part):
         """From now on the head alone predicts."""
         self._whole = False
 
+    def begin(self, model: nn.Module, classes: Classes) -> None:
+        """From here to the end of the experience the head alone predicts, as its classes have no means yet."""
+        self._running = True
+
     def end(self, ending: Ending) -> None:
         """Take what the classes of the experience look like, and carry the older ones along."""
+        self._running = False
         classes, old = ending.classes, self.known
         one_mean_each = self._whole and not classes.seen.per_task and len(classes.new)
         first = next(ending.data(), None) if one_mean_each and (old is not None or not len(classes.old)) else None
@@ -127,13 +134,13 @@ class LinearDiscriminant(Part):
     def state_dict(self) -> dict[str, Any]:
         """Counts, means and scatter of the classes, and which layer's input they are of."""
         known = None if self.known is None else {name: value.clone() for name, value in vars(self.known).items()}
-        return {"known": known, "head": self._head}
+        return {"known": known, "head": self._head, "running": self._running}
 
     def load_state_dict(self, state: Mapping[str, Any], student: nn.Module) -> None:
         """Restore what `state_dict` returned."""
         known = state["known"]
         self.known = known and ClassGaussians(**{name: value.clone() for name, value in known.items()})
-        self._head = state["head"]
+        self._head, self._running = state["head"], state["running"]
 
 
 def _features(ending: Ending, model: nn.Module, rows: Rows) -> Tensor:
