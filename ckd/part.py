@@ -55,7 +55,7 @@ class Ending:
         held_out: returns the rows in memory that are never rehearsed, None if there are none.
         active: the active units of the head, None where every unit is.
         prepare: stored samples (B, ...) to network inputs, without augmentation.
-        evaluation_model: returns the network that predicts at evaluation; by name where there are several.
+        evaluation_model: returns the network that predicts at evaluation.
         head: path of the linear layer that gives the logits, None where nothing needs it.
     """
 
@@ -67,7 +67,7 @@ class Ending:
     held_out: Callable[[], Rows | None] = lambda: None
     active: ClassSet | None = None
     prepare: Callable[[Tensor], Tensor] = lambda raw: raw
-    evaluation_model: Callable[..., nn.Module] | None = None
+    evaluation_model: Callable[[], nn.Module] | None = None
     head: str | None = None
 
     def logits(self, model: nn.Module, rows: Rows) -> Tensor:

@@ -177,7 +177,7 @@ class Engine(Stepper):
             held_out=lambda: memory.held_out() if memory is not None else None,
             active=self._active,
             prepare=lambda raw: prepare(raw, objective.generator),
-            evaluation_model=lambda name=None: self.evaluation_model(student, name),
+            evaluation_model=lambda: self.evaluation_model(student),
             head=self.head,
         )
         self.parts.end(ending)

@@ -99,7 +99,7 @@ def check_outputs(outputs: Any, seen: ClassSet, needs_one_label: Sequence[str] =
             "output of the model",
             expected=f"logits (batch, classes): {needs_one_label[0]} works with one label for each sample",
             received=f"a tensor of shape {tuple(outputs.shape)}",
-            fix="Use a recipe that works with many, such as er, der++, lwf or self-distillation.",
+            fix="Use a recipe that works with many, such as er, der++ or lwf.",
         )
     check_label(max(seen.indices, default=-1), outputs)
 

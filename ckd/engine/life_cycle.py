@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -92,15 +91,18 @@ class LifeCycle:
             fix = "Build the engine with the recipe that the state was saved from."
             raise ConfigError("state of an engine", expected=expected, received=received, fix=fix)
         for name, part in self.parts.items():
-            asked = getattr(part, "of_evaluation_model", False)  # the parts of which were restored before
-            of_it = asked if isinstance(asked, str) else None
-            part.load_state_dict(state[name], self._objective.evaluation_model(student, of_it) if asked else student)
+            of_evaluation = getattr(part, "of_evaluation_model", False)  # whose own states were restored before
+            copied = self._objective.evaluation_model(student) if of_evaluation else self._base_of(part, student)
+            part.load_state_dict(state[name], copied)
 
     def _base_of(self, part: Part, student: nn.Module) -> nn.Module:
-        """What an evaluation model builds on; the student for every other part."""
-        chain = next((chain for chain in self._chains if any(part is one for one in chain)), ())
-        for earlier in itertools.takewhile(lambda one: one is not part, chain):
-            student = earlier.evaluation_model(student)
+        """What an evaluation model, and what it is made of, builds on; the student for every other part."""
+        for chain in self._chains:
+            for i, one in enumerate(chain):
+                if any(part is mine for mine in (one, *getattr(one, "members", {}).values())):
+                    for earlier in chain[:i]:
+                        student = earlier.evaluation_model(student)
+                    return student
         return student
 
 

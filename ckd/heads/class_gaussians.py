@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -37,6 +38,10 @@ class ClassGaussians:
         weight[seen], bias[seen] = solved - solved.mean(0), constant - constant.mean()
         return weight, bias, seen
 
+    def have(self, classes: Sequence[int]) -> bool:
+        """Whether there are samples of each of these classes."""
+        return all(c < len(self.counts) and bool(self.counts[c]) for c in classes)
+
     def carried(self, by: Drift) -> ClassGaussians:
         """The same in features that have changed."""
         scatter = by.matrix.T @ self.scatter @ by.matrix + self.counts.sum() * by.error
@@ -55,18 +60,19 @@ class ClassGaussians:
 class Sums:
     """What `ClassGaussians` are made of, batch by batch."""
 
-    def __init__(self, n_classes: int) -> None:
-        self.counts = torch.zeros(n_classes, dtype=torch.float64)
-        self.sums = torch.zeros(n_classes, 0, dtype=torch.float64)
+    def __init__(self) -> None:
+        self.counts = torch.zeros(0, dtype=torch.float64)
+        self.sums = torch.zeros(0, 0, dtype=torch.float64)
         self.squares = torch.zeros(0, 0, dtype=torch.float64)
 
     def add(self, features: Tensor, targets: Tensor) -> None:
         """Features (B, D) and labels (B,), int64."""
-        n, d = len(self.counts), features.shape[1]
-        if not self.counts.any():
-            self.sums, self.squares = features.new_zeros(n, d), features.new_zeros(d, d)
-        self.counts += torch.bincount(targets, minlength=n)
-        self.sums.index_add_(0, targets, features)
+        d = features.shape[1]
+        if not len(self.counts):
+            self.sums, self.squares = features.new_zeros(0, d), features.new_zeros(d, d)
+        n = max(len(self.counts), int(targets.max()) + 1) if len(targets) else len(self.counts)
+        self.counts = _lengthened(self.counts, n) + torch.bincount(targets, minlength=n)
+        self.sums = _lengthened(self.sums, n).index_add_(0, targets, features)
         self.squares += features.T @ features
 
     def gaussians(self) -> ClassGaussians:

@@ -9,6 +9,7 @@ ones carries the old means along (Gomez-Villa et al. 2024, arXiv:2407.08536), an
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,10 +22,12 @@ from ckd.heads.drift import PairMoments, drift
 from ckd.outputs import head_at
 from ckd.part import Ending, Part, copy_of, tensor_bytes
 from ckd.rows import Rows
-from ckd.teachers import Snapshot, Teacher
+from ckd.teachers import Snapshot
 
 UNSEEN = -1000.0
 """Logit of a class that has not come yet, as that of an inactive unit."""
+MAX_FEATURES = 2048
+"""With more, the covariance takes more than 34 MB and an experience's end more than some seconds."""
 
 
 class LinearDiscriminant(Part):
@@ -38,22 +41,25 @@ class LinearDiscriminant(Part):
     When an experience ends, its samples and those of older classes in memory have features before it and after it, and
     the two groups count half each. Least squares, drawn towards no change by `ridge`, give the linear map between them.
     Means and covariance of the older classes follow that map; what it leaves unexplained is added to the covariance.
-    Classes that come again are averaged by their numbers of samples. C means and a covariance are kept, whatever the
-    number of samples.
+    Classes that come again are averaged by their numbers of samples. Kept are C means, a covariance of D x D numbers
+    for D features, and `past`, a copy of the network.
 
-    The head alone predicts in a model with a head for each task or with none that is found, in an online stream, whose
-    experiences are never at hand as a whole, and from the first experience on that brings no new class: there old
-    classes look new, and one mean for each is not enough.
+    The head alone predicts while an experience runs, as its classes have no means yet, and after one that brings no new
+    class: there old classes look new, and one mean for each is not enough. So it does, for the rest of the run, in an
+    online stream, whose experiences are never at hand as a whole, with a head for each task, with one that is not a
+    plain `nn.Linear` whose outputs are the logits, with more than 2,048 features, and where the data given to the end
+    of an experience lack one of its classes.
 
     Args:
-        past: a teacher with the features from before the experience. It is replaced when the experience ends, and its
-            body is a copy of what this builds on: of the average in `[Ema(0.99), LinearDiscriminant(past)]`. A snapshot
-            of the evaluation model unless given.
         ridge: how strongly the map is drawn towards no change, in mean variances of the old features.
         shrinkage: how much of the mean variance is added to each variance before Σ is inverted.
 
+    Attributes:
+        past: the network that this builds on as it was when the last experience ended; an objective may name it as one
+            of its teachers, so that it is kept once.
+
     Raises:
-        ConfigError: a number that is not above 0, or a `past` that is no teacher or several.
+        ConfigError: what is not a number above 0.
 
     Example:
         >>> from ckd import recipes
@@ -67,29 +73,26 @@ class LinearDiscriminant(Part):
     needs_one_label = True
     needs_data = True
 
-    def __init__(self, past: Teacher | None = None, *, ridge: float = 0.01, shrinkage: float = 0.05) -> None:
+    def __init__(self, *, ridge: float = 0.01, shrinkage: float = 0.05) -> None:
         for name, value in (("ridge", ridge), ("shrinkage", shrinkage)):
-            if not 0 < value < float("inf"):
+            if not isinstance(value, int | float) or not 0 < value < float("inf"):
                 who, fix = f"{name} of the discriminant", "Leave it out for the default."
-                raise ConfigError(who, expected="a finite number above 0", received=value, fix=fix)
-        self.past = Snapshot(of_evaluation_model=True) if past is None else past
-        if not isinstance(self.past, Teacher) or self.past.members:
-            who, fix = "past of the discriminant", "Use a Snapshot, or leave it out."
-            raise ConfigError(who, expected="a teacher that is one network", received=repr(past), fix=fix)
+                raise ConfigError(who, expected="a finite number above 0", received=repr(value), fix=fix)
         self.ridge, self.shrinkage = ridge, shrinkage
+        self.past = Snapshot()
         self.known: ClassGaussians | None = None
         self._head = ""
         self._whole = True
-        self._running = False
+        self._applies = False  # not while an experience runs, nor after one without new classes
 
     @property
     def members(self) -> dict[str, Part]:
-        """The teacher with the features from before."""
+        """The network from before."""
         return {"past": self.past}
 
     def evaluation_model(self, model: nn.Module) -> nn.Module:
-        """A copy of `model` with both in its head; `model` itself before an experience has ended."""
-        if self.known is None or self._running:
+        """A copy of `model` with both in its head; `model` itself where the head alone predicts."""
+        if self.known is None or not self._applies:
             return model
         changed = copy_of(model)
         _put_beside(head_at(changed, self._head), *self.known.discriminant(self.shrinkage))
@@ -100,47 +103,65 @@ class LinearDiscriminant(Part):
         self._whole = False
 
     def begin(self, model: nn.Module, classes: Classes) -> None:
-        """From here to the end of the experience the head alone predicts, as its classes have no means yet."""
-        self._running = True
+        """From here to the end of the experience the head alone predicts."""
+        self._applies = False
 
     def end(self, ending: Ending) -> None:
-        """Take what the classes of the experience look like, and carry the older ones along."""
-        self._running = False
+        """Carry the older classes along, and take what the new ones look like."""
         classes, old = ending.classes, self.known
-        one_mean_each = self._whole and not classes.seen.per_task and len(classes.new)
-        first = next(ending.data(), None) if one_mean_each and (old is not None or not len(classes.old)) else None
-        ending = ending if first is None else ending.with_head(first)
-        if first is None or ending.head is None:
-            self.known = None
+        self.known = None
+        first = next((rows for rows in ending.data() if len(rows)), None)
+        if first is None or not self._whole or classes.seen.per_task or (old is None and len(classes.old)):
             return
-        self._head, found = ending.head, Sums(max(classes.seen.indices) + 1)
-        stream, memory = PairMoments(), PairMoments()
+        head = _plain_head(ending, first)
+        if head is None:
+            return
+        self._head, ending = head, replace(ending, head=head)
+        found, stream, memory = Sums(), PairMoments(), PairMoments()
         for rows in ending.data():
             now = _features(ending, ending.model, rows)
-            found.add(now, rows.targets.cpu())
+            found.add(now, rows.targets.cpu().long())
             if old is not None:
                 stream.add(_features(ending, self.past.model.module, rows), now)
         older = None if old is None else _older(ending)
         if older is not None:
             memory.add(_features(ending, self.past.model.module, older), _features(ending, ending.model, older))
-        self.known = found.gaussians()
-        if old is not None:
-            self.known = old.carried(drift([stream, memory], self.ridge)).joined(self.known)
+        new = found.gaussians()
+        if not new.have(classes.current.indices):
+            return
+        carried = None if old is None else old.carried(drift([stream, memory], self.ridge))
+        self._applies = bool(len(classes.new))
+        self.known = new if carried is None else carried.joined(new) if self._applies else carried
 
     def nbytes(self) -> dict[str, int]:
         """Bytes of means and covariance, as `heads`."""
         return {} if self.known is None else {"heads": sum(map(tensor_bytes, vars(self.known).values()))}
 
     def state_dict(self) -> dict[str, Any]:
-        """Counts, means and scatter of the classes, and which layer's input they are of."""
+        """Counts, means and scatter of the classes, which layer's input they are of, and whether they apply."""
         known = None if self.known is None else {name: value.clone() for name, value in vars(self.known).items()}
-        return {"known": known, "head": self._head, "running": self._running}
+        return {"known": known, "head": self._head, "applies": self._applies}
 
     def load_state_dict(self, state: Mapping[str, Any], student: nn.Module) -> None:
         """Restore what `state_dict` returned."""
         known = state["known"]
         self.known = known and ClassGaussians(**{name: value.clone() for name, value in known.items()})
-        self._head, self._running = state["head"], state["running"]
+        self._head, self._applies = state["head"], state["applies"]
+
+
+def _plain_head(ending: Ending, rows: Rows) -> str | None:
+    """Path of the `nn.Linear` whose outputs are the logits of the seen classes; None where there is none."""
+    few = rows.take(torch.arange(min(8, len(rows)), device=rows.raw.device))
+    modules, seen = dict(ending.model.named_modules()), ending.classes.seen.indices
+    for path in (ending.head, replace(ending, head=None).with_head(few).head):
+        head = modules.get(path or "")
+        if type(head) is nn.Linear and not head._forward_pre_hooks and head.in_features <= MAX_FEATURES:
+            said = ending.logits(ending.model, few)
+            with torch.no_grad():
+                gives = head(replace(ending, head=path).features(ending.model, few))
+            if torch.allclose(gives[:, seen], said[:, seen], rtol=1e-3, atol=1e-3):
+                return path
+    return None
 
 
 def _features(ending: Ending, model: nn.Module, rows: Rows) -> Tensor:
@@ -161,10 +182,10 @@ def _older(ending: Ending) -> Rows | None:
 @torch.no_grad()
 def _put_beside(head: nn.Linear, weight: Tensor, bias: Tensor, seen: Tensor) -> None:
     """Halve what the head gives, and add half of what these give (C, D), (C,), for the classes seen (C,), in place."""
-    device, n = head.weight.device, len(weight)
+    n, asks = len(weight), head.weight.requires_grad
     own = head.weight.new_zeros(len(head.weight)) if head.bias is None else head.bias
-    there = seen.nonzero().flatten().to(device)
+    there = seen.nonzero().flatten().to(head.weight.device)
     both, shift = torch.zeros_like(head.weight), torch.full_like(own, UNSEEN)
     both[there] = (head.weight[:n] + weight.to(head.weight))[there] / 2
     shift[there] = (own[:n] + bias.to(own))[there] / 2
-    head.weight, head.bias = nn.Parameter(both), nn.Parameter(shift)
+    head.weight, head.bias = nn.Parameter(both, requires_grad=asks), nn.Parameter(shift, requires_grad=asks)

@@ -51,8 +51,7 @@ class Objective:
             boundary; what the parts need is known without it.
 
     Raises:
-        ConfigError: terms that share a name, or something that needs a memory, a teacher, a loss or an evaluation model
-            that is not there.
+        ConfigError: terms that share a name, or that need a memory, a teacher or a loss that is not there.
 
     Example:
         >>> from ckd.losses import cross_entropy, kd
@@ -101,9 +100,6 @@ class Objective:
             check.needs(term, memory, self.teachers)
         if memory is not None and any(term.target.stored_logits and term.weight != 0 for term in self.all_terms):
             memory.keep_logits = True
-        for part in self.parts.values():
-            if isinstance(asked := getattr(part, "of_evaluation_model", False), str):
-                self.chain(asked)
 
     @property
     def all_terms(self) -> list[Term]:

@@ -52,12 +52,11 @@ def ballast(
     `discriminant=0` the head alone predicts; the snapshot teaches what the head says in any case.
     """
     check_temperature(temperature)
-    average: list[EvaluationModel] = [Ema(decay)] if decay else []
-    snapshot = Snapshot(of_evaluation_model="average" if average and snapshot_of_average else False)
-    past = snapshot if bool(average) == bool(snapshot.of_evaluation_model) else None
-    predicts: dict[str, list[EvaluationModel]] = (
-        {"default": [*average, LinearDiscriminant(past)]} if discriminant else {}
-    )
+    average, discriminants = [Ema(decay)] if decay else [], [LinearDiscriminant()] if discriminant else []
+    of_average = bool(average and snapshot_of_average)
+    shared = [one.past for one in discriminants if of_average == bool(average)]  # kept once
+    snapshot = shared[0] if shared else Snapshot(of_evaluation_model=of_average)
+    predicts: list[EvaluationModel] = [*average, *discriminants]
     distillation = Term(
         "distillation",
         draw=union(replay("a")),
@@ -79,7 +78,7 @@ def ballast(
             else Memory(memory_size, policy=Balanced("both"), seed=seed)
         ),
         teachers={"snapshot": snapshot} if distill_weight else {},
-        evaluation={**predicts, "average": average} if average else predicts,
+        evaluation={"default": predicts, "average": average} if average else predicts or None,
         memory_batch_size=memory_batch_size,
         joint_with_batchnorm=True,
     )

@@ -10,6 +10,7 @@ Sources: `ckd.recipes.ballast`, `ckd.recipes.tether`.
 from functools import partial
 
 from ckd.anchors import Anchor, Kronecker, StepLimit
+from ckd.heads import LinearDiscriminant
 from ckd.objective import Moment, Objective
 from ckd.recipes._ballast import ballast
 from ckd.recipes._tether import collage_distillation
@@ -45,7 +46,8 @@ def self_distillation(
         memory_batch_size=memory_batch_size,
         seed=seed,
     )
-    snapshot = base.teachers.get("snapshot", Snapshot(of_evaluation_model="average" if decay else False))
+    shared = [one.past for one in base.chain() if isinstance(one, LinearDiscriminant)]
+    snapshot = base.teachers.get("snapshot", shared[0] if shared else Snapshot(of_evaluation_model=bool(decay)))
     anchor = Anchor(snapshot, Kronecker(), weight=anchor_weight, while_classes_stay=True, seed=seed)
     return base.extend(
         *([collages] if distill_weight else []),

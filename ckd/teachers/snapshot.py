@@ -15,21 +15,18 @@ class Snapshot(Teacher):
 
     Args:
         of_evaluation_model: copy the network that predicts at evaluation (an average, or with its corrected bias), not
-            the student; the name of one where there are several.
+            the student.
     """
 
     needs_boundaries = True
 
-    def __init__(self, *, of_evaluation_model: bool | str = False) -> None:
+    def __init__(self, *, of_evaluation_model: bool = False) -> None:
         super().__init__()
         self.of_evaluation_model = of_evaluation_model
 
     def end(self, ending: Ending) -> None:
         """Replace the copy by the model as it is now."""
-        asked, predicts = self.of_evaluation_model, ending.evaluation_model
-        if asked and predicts is not None:
-            model = predicts(asked) if isinstance(asked, str) else predicts()
-        else:
-            model = ending.model
+        of_evaluation = self.of_evaluation_model and ending.evaluation_model is not None
+        model = ending.evaluation_model() if of_evaluation and ending.evaluation_model else ending.model
         self._frozen = Frozen(copy_of(model))
         self.classes = ending.classes.seen

@@ -117,9 +117,10 @@ def _predicts(model):
         "Interpolated": "a network half-way between the student and the average",
         "NearestMean": "the nearest class mean of the features",
         "BiasCorrection": "the network with corrected logits of new classes",
+        "LinearDiscriminant": "a linear discriminant beside the head",
     }
     kind = type(model).__name__
-    return f"{told[kind]} (`ckd.{'heads' if kind in ('NearestMean', 'BiasCorrection') else 'teachers'}.{kind}`)"
+    return f"{told[kind]} (`{'.'.join(type(model).__module__.split('.')[:2])}.{kind}`)"
 
 
 def _legend(recipe, objective, lines):

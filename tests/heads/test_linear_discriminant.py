@@ -8,13 +8,13 @@ import torch
 from shared import assert_plain, classes_in, storages
 from torch import nn
 
-from ckd import Engine, Ensemble, recipes
+from ckd import Engine, recipes
 from ckd.errors import ConfigError
-from ckd.heads import LinearDiscriminant
+from ckd.heads import LinearDiscriminant, NearestMean
 from ckd.heads.class_gaussians import Sums
 from ckd.memory import Rows
 from ckd.part import Ending, EvaluationModel
-from ckd.teachers import Ema, Snapshot
+from ckd.teachers import Ema
 
 CENTRES = 2 * np.eye(6)
 
@@ -47,6 +47,7 @@ def end(part, model, experiences, data, memory=None, per_task=False, head="1"):
         stored=lambda: None if memory is None else rows(*memory),
         head=head,
     )
+    part.begin(model, ending.classes)
     part.end(ending)
     part.past.end(ending)
     return part
@@ -59,8 +60,9 @@ def added(model, part):
 
 def discriminant(x, y, n_classes):
     """Half of the logits of one fitted to all at once."""
-    sums = Sums(n_classes)
+    sums = Sums()
     sums.add(x, y)
+    assert len(sums.counts) == n_classes
     weight, bias, _ = sums.gaussians().discriminant(0.05)
     return lambda shown: (shown @ weight.T + bias) / 2
 
@@ -169,31 +171,61 @@ def test_before_an_experience_ends_what_it_builds_on_predicts():
 # in the engine -----------------------------------------------------------------------------------------------------
 
 
-def learnt(objective, blobs, student):
-    engine = Engine(objective)
+def learnt_on(engine, student, experience):
+    """One experience in a plain loop."""
+    inputs, labels = experience
     optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
-    for inputs, labels in blobs:
-        engine.begin(labels.unique().tolist())
-        for _ in range(20):
-            optimizer.zero_grad()
-            engine.loss(student, inputs, labels).backward()
-            optimizer.step()
-            engine.after_update(optimizer)
-        engine.end((inputs, labels))
+    engine.begin(labels.unique().tolist())
+    for _ in range(20):
+        optimizer.zero_grad()
+        engine.loss(student, inputs, labels).backward()
+        optimizer.step()
+        engine.after_update(optimizer)
+    engine.end((inputs, labels))
+
+
+def learnt(objective, experiences, student):
+    engine = Engine(objective)
+    for experience in experiences:
+        learnt_on(engine, student, experience)
     return engine
 
 
-@pytest.mark.parametrize("average", [True, False])
-def test_in_a_run_its_snapshot_is_of_what_it_builds_on(blobs, network, average):
-    part, student = LinearDiscriminant(), network()
-    objective = recipes.er(memory_size=20).extend(evaluation=[*([Ema(0.9)] if average else []), part])
+@pytest.mark.parametrize("before", [[], [Ema(0.9)]], ids=["student", "average"])
+@pytest.mark.parametrize("others", [{}, {"slow": Ema(0.999)}, {"means": [Ema(0.5), NearestMean()]}], ids=str)
+def test_in_a_run_its_past_is_of_what_it_builds_on(blobs, network, before, others):
+    chains = copy.deepcopy({**others, "both": [*before, LinearDiscriminant()]})
+    objective, student = recipes.er(memory_size=20).extend(evaluation=chains), network()
     engine = learnt(objective, blobs(), student)
-    base = objective.chain()[0].model.module if average else student
-    predicts, body = engine.evaluation_model(student), [p for name, p in base.named_parameters() if name != "head"]
+    *first, part = objective.chain("both")
+    base = first[0].model.module if first else student
+    predicts = engine.evaluation_model(student, "both")
     assert torch.equal(part.past.model.module[0].weight, base[0].weight)
+    assert torch.equal(part.past.model.module[-1].weight, base[-1].weight)
     assert torch.equal(predicts[0].weight, base[0].weight)
     assert not torch.equal(predicts[-1].weight, base[-1].weight)
-    assert body
+
+
+def test_within_an_experience_ballast_knows_the_classes_that_it_learns(blobs, network):
+    experiences, student = blobs(), network()
+    engine = learnt(recipes.ballast(memory_size=20), experiences[:1], student)
+    x, y = experiences[1]
+    engine.begin(y.unique().tolist())
+    engine.loss(student, x, y).backward()
+    assert torch.equal(engine.evaluation_model(student)(x), engine.evaluation_model(student, "average")(x))
+
+
+def test_saved_within_an_experience_it_goes_on_the_same(blobs, network):
+    experiences, student, other = blobs(), network(), network()
+    engine = learnt(recipes.ballast(memory_size=20), experiences[:2], student)
+    twin = Engine(recipes.ballast(memory_size=20))
+    twin.load_state_dict(engine.state_dict(), other)
+    other.load_state_dict(student.state_dict())
+    x = experiences[0][0]
+    assert torch.equal(engine.evaluation_model(student)(x), twin.evaluation_model(other)(x))
+    for one, net in ((engine, student), (twin, other)):
+        learnt_on(one, net, experiences[2])
+    assert torch.equal(engine.evaluation_model(student)(x), twin.evaluation_model(other)(x))
 
 
 def test_ballast_keeps_one_snapshot_which_teaches_what_the_average_says(blobs, network):
@@ -225,17 +257,104 @@ def test_it_is_better_than_the_head_alone_where_old_classes_were_forgotten(blobs
     assert right["both"] > right["student"] + 0.1
 
 
+def test_while_an_experience_runs_the_head_alone_predicts():
+    model, part = network(), LinearDiscriminant()
+    end(part, model, [[0, 1]], samples([0, 1]))
+    assert part.evaluation_model(model) is not model
+    part.begin(model, classes_in([0, 1], [2, 3]))
+    assert part.evaluation_model(model) is model
+
+
+def test_after_an_experience_without_new_classes_the_head_alone_predicts_until_there_are_some():
+    model, part = network(), LinearDiscriminant()
+    end(part, model, [[0, 1]], samples([0, 1]))
+    before = part.known
+    end(part, model, [[0, 1], [0, 1]], samples([0, 1], seed=1))
+    assert part.evaluation_model(model) is model
+    torch.testing.assert_close(part.known.means, before.means, rtol=1e-9, atol=1e-9)
+    end(part, model, [[0, 1], [0, 1], [2, 3]], samples([2, 3]))
+    assert part.evaluation_model(model) is not model
+    torch.testing.assert_close(part.known.means[:2], before.means, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize(
-    "experiences",
-    [[[0, 1], [0, 1]], [[0, 1], [0, 1], [2, 3]], [{0: [0, 1]}, {1: [2, 3]}]],
-    ids=["no new", "later", "heads"],
+    ("experiences", "data"),
+    [
+        ([{0: [0, 1]}], samples([0, 1])),
+        ([[0, 1], [2, 3]], samples([2, 3])),
+        ([[0, 1, 2]], samples([0, 1])),
+        ([[0, 1]], (samples([0, 1])[0][:0], samples([0, 1])[1][:0])),
+    ],
+    ids=["a head for each task", "begun late", "a class without data", "no data"],
 )
-def test_where_one_mean_a_class_is_not_enough_the_head_alone_predicts(experiences):
-    model, part, by_task = network(), LinearDiscriminant(), isinstance(experiences[0], dict)
-    for i in range(len(experiences)):
-        end(part, model, experiences[: i + 1], samples([0, 1]), per_task=by_task)
-        assert (part.evaluation_model(model) is model) == (by_task or i > 0)
+def test_where_there_are_no_means_the_head_alone_predicts(experiences, data):
+    model, part = network(), LinearDiscriminant()
+    end(part, model, experiences, data, per_task=isinstance(experiences[0], dict))
+    assert part.evaluation_model(model) is model
     assert part.nbytes() == {}
+
+
+class Cosine(nn.Linear):
+    """A linear layer that says something else than its weights."""
+
+    def forward(self, x):
+        return nn.functional.normalize(x, dim=1) @ nn.functional.normalize(self.weight, dim=1).T
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+@pytest.mark.parametrize(
+    "head",
+    [
+        lambda: nn.utils.parametrizations.weight_norm(nn.Linear(6, 6)),
+        lambda: nn.utils.weight_norm(nn.Linear(6, 6)),
+        lambda: Cosine(6, 6),
+        lambda: nn.Sequential(nn.Linear(6, 6), nn.Tanh(), Cosine(6, 6)),
+        lambda: nn.Sequential(nn.Linear(6, 6), nn.Tanh()),
+    ],
+    ids=["weight norm", "old weight norm", "another forward", "hidden layer as wide", "changed afterwards"],
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_a_head_that_is_not_plainly_linear_predicts_alone(head, named):
+    model, part = nn.Sequential(nn.Linear(6, 6), head()).double(), LinearDiscriminant()
+    end(part, model, [range(6)], samples(range(6)), head="1" if named else None)
+    assert part.evaluation_model(model) is model
+
+
+def test_a_head_in_a_module_that_is_named_is_found():
+    class Wrapped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.classifier = nn.Linear(6, 6)
+
+        def forward(self, x):
+            return self.classifier(x)
+
+    model, part = nn.Sequential(nn.Linear(6, 6), Wrapped()).double(), LinearDiscriminant()
+    end(part, model, [range(6)], samples(range(6)), head="1")
+    assert not torch.equal(part.evaluation_model(model)[1].classifier.weight, model[1].classifier.weight)
+
+
+def test_more_features_than_it_can_bear_are_left_alone(monkeypatch):
+    monkeypatch.setattr("ckd.heads.linear_discriminant.MAX_FEATURES", 5)
+    model, part = network(), LinearDiscriminant()
+    end(part, model, [range(6)], samples(range(6)))
+    assert part.evaluation_model(model) is model
+
+
+def test_labels_of_any_integer_type_and_one_that_begin_was_not_told():
+    model, (x, y) = network(), samples(range(6))
+    wanted, part = end(LinearDiscriminant(), model, [range(6)], (x, y)), LinearDiscriminant()
+    end(part, model, [range(6)], (x, y.to(torch.uint8)))
+    assert torch.equal(part.known.means, wanted.known.means)
+    end(part := LinearDiscriminant(), model, [[0, 1]], (x, y))
+    assert (part.evaluation_model(model)(x).argmax(1) == y).float().mean() > 0.5
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_its_head_asks_for_gradients_as_the_one_before(asks):
+    model = network().requires_grad_(asks)
+    found = end(LinearDiscriminant(), model, [range(6)], samples(range(6))).evaluation_model(model)
+    assert {p.requires_grad for p in found.parameters()} == {asks}
 
 
 def test_where_no_linear_head_is_found_the_model_predicts():
@@ -273,8 +392,8 @@ def test_in_an_online_stream_the_head_alone_predicts():
         ({"ridge": 0.0}, "ridge of the discriminant: expected a finite number above 0; received 0.0"),
         ({"shrinkage": float("inf")}, "shrinkage of the discriminant: expected a finite number above 0; received inf"),
         ({"ridge": -1}, "ridge of the discriminant: expected a finite number above 0; received -1"),
-        ({"past": "snapshot"}, "past of the discriminant: expected a teacher that is one network; received 'snapshot'"),
-        ({"past": Ensemble([Snapshot(), Ema()])}, "past of the discriminant: expected a teacher that is one network"),
+        ({"ridge": "a"}, "ridge of the discriminant: expected a finite number above 0; received 'a'"),
+        ({"shrinkage": None}, "shrinkage of the discriminant: expected a finite number above 0; received None"),
     ],
 )
 def test_what_it_cannot_work_with_is_refused(how, message):

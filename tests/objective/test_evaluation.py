@@ -179,21 +179,6 @@ def test_a_snapshot_of_the_evaluation_model_is_of_the_whole_chain(blobs, network
     assert not torch.allclose(snapshot.model(x), student(x), atol=1e-3)
 
 
-def test_a_snapshot_may_be_of_one_of_several_by_name(blobs, network):
-    ema, snapshot = Ema(0.9), Snapshot(of_evaluation_model="average")
-    term = Term("kd", target=teacher("past"), loss=kd)
-    chains = {"corrected": [ema, BiasCorrection()], "average": ema}
-    student, x = network(), blobs()[0][0]
-    learn(replayed(chains).extend(term, teachers={"past": snapshot}), blobs(), student, 2)
-    assert torch.equal(snapshot.model(x), ema.model.module(x))
-
-
-def test_a_snapshot_of_an_evaluation_model_that_is_not_there_is_refused_at_once():
-    term = Term("kd", target=teacher("past"), loss=kd)
-    with pytest.raises(ConfigError, match="evaluation: expected student, default; received 'averages'"):
-        replayed(Ema(0.9)).extend(term, teachers={"past": Snapshot(of_evaluation_model="averages")})
-
-
 # an average for a recipe ---------------------------------------------------------------------------------------------
 
 
