@@ -192,7 +192,9 @@ def learnt(objective, experiences, student):
 
 
 @pytest.mark.parametrize("before", [[], [Ema(0.9)]], ids=["student", "average"])
-@pytest.mark.parametrize("others", [{}, {"slow": Ema(0.999)}, {"means": [Ema(0.5), NearestMean()]}], ids=str)
+@pytest.mark.parametrize(
+    "others", [{}, {"slow": Ema(0.999)}, {"means": [Ema(0.5), NearestMean()]}], ids=["alone", "slow", "means"]
+)
 def test_in_a_run_its_past_is_of_what_it_builds_on(blobs, network, before, others):
     chains = copy.deepcopy({**others, "both": [*before, LinearDiscriminant()]})
     objective, student = recipes.er(memory_size=20).extend(evaluation=chains), network()
