@@ -154,7 +154,7 @@ def _plain_head(ending: Ending, rows: Rows) -> str | None:
     few = rows.take(torch.arange(min(8, len(rows)), device=rows.raw.device))
     modules, seen = dict(ending.model.named_modules()), ending.classes.seen.indices
     for path in (ending.head, replace(ending, head=None).with_head(few).head):
-        head = modules.get(path or "")
+        head = None if path is None else modules.get(path)
         if type(head) is nn.Linear and not head._forward_pre_hooks and head.in_features <= MAX_FEATURES:
             said = ending.logits(ending.model, few)
             with torch.no_grad():

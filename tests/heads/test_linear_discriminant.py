@@ -322,6 +322,13 @@ def test_a_head_that_is_not_plainly_linear_predicts_alone(head, named):
     assert part.evaluation_model(model) is model
 
 
+@pytest.mark.parametrize("head", ["", None])
+def test_a_model_may_be_its_own_head(head):
+    (x, y), model = samples(range(6)), nn.Linear(6, 6).double()
+    part = end(LinearDiscriminant(), model, [range(6)], (x, y), head=head)
+    torch.testing.assert_close(added(model, part)(x), discriminant(x, y, 6)(x))
+
+
 def test_a_head_in_a_module_that_is_named_is_found():
     class Wrapped(nn.Module):
         def __init__(self):
