@@ -165,6 +165,9 @@ ADAPTOR = "For example adaptor=Adaptor(), or Adaptor(module) for a map of your o
             f"groups: expected none, as they choose among logits; received {old!r}. Leave them out.",
         ),
     ],
+    ids=lambda value: (
+        value.split(" at 0x")[0] if isinstance(value, str) else None
+    ),  # no address: equal in all processes
 )
 def test_it_says_what_is_wrong(given, said):
     with pytest.raises(ConfigError) as error:
