@@ -40,6 +40,7 @@ def plan(
     average: float = 0.0,
     lr_end: float | None = None,
     passes: int | None = None,
+    online: bool | None = None,
     evaluate_every: int = 0,
     stream: str | None = None,
     momentum: float | None = None,
@@ -62,6 +63,9 @@ def plan(
 
     `lr_steps` are epochs after which the learning rate falls to `lr_end` times what it was, a tenth unless given. The
     protocol's keep their place in a training of other epochs.
+
+    `online` streams show each mini-batch once: what looks at an experience as a whole when it ends, such as a herded
+    memory, does without.
 
     `samples_per_class="all"` trains on all data where the protocol takes a part.
 
@@ -96,6 +100,7 @@ def plan(
         "network": network,
         "samples per class": samples_per_class,
         "passes": passes,
+        "online": online,
         "momentum": momentum,
         "weight decay": weight_decay,
         **(settings or {}),
@@ -119,6 +124,7 @@ def plan(
         average=average,
         lr_end=(TENTH if lr_steps else rule.lr_end) if lr_end is None else lr_end,
         passes=rule.passes if passes is None else passes,
+        online=rule.online if online is None else online,
         evaluate_every=evaluate_every,
         stream="" if stream in (None, "split") else stream,
         momentum=rule.momentum if momentum is None else momentum,
@@ -169,6 +175,10 @@ def _check_numbers(spec: RunSpec) -> None:
     ):
         if value is not None:
             check_whole(what, value, least=least, fix=USUAL if least else "0 is for none.")
+    if spec.online and spec.epochs != 1:
+        expected = "1 in an online stream, which shows each mini-batch once"
+        fix = "Raise the passes, updates with each mini-batch, or leave out --online."
+        raise ConfigError("epochs", expected=expected, received=spec.epochs, fix=fix)
     check_number("end of the learning rate", spec.lr_end, fits="from 0 to 1", fix="Try 0.1.")
     for step in spec.lr_steps:
         fix = "Name epochs after which others come, as 150,180,210 of 240."

@@ -59,6 +59,7 @@ class RunSpec:
         lr_end: share of the learning rate that is left at the end of each experience, or after a step; 1 keeps it.
         lr_steps: epochs of an experience after which the rate falls; none for a straight line.
         passes: updates with each mini-batch, one after the other.
+        online: whether the stream shows each mini-batch once, and nothing sees an experience as a whole.
         evaluate_every: steps from one evaluation within an experience to the next; 0 for none.
         stream: what the arrays of a file of one's own are made into; "" for split by classes.
         momentum, weight_decay: of SGD.
@@ -87,6 +88,7 @@ class RunSpec:
     average: float = 0.0
     lr_end: float = 1.0
     passes: int = 1
+    online: bool = False
     evaluate_every: int = 0
     stream: str = ""
     momentum: float = 0.0
@@ -155,6 +157,7 @@ _ADDED = {
     "average": 0.0,
     "lr_end": 1.0,
     "passes": 1,
+    "online": False,
     "evaluate_every": 0,
     "stream": "",
     "momentum": 0.0,

@@ -153,7 +153,8 @@ def _train(
     )
 
     strategies = {"Naive": Naive, "Cumulative": Cumulative, "JointTraining": JointTraining}
-    recorder, compiled, plugin = AccuracyRecorder(keep_predictions=True), Compiled(), SelfDistillation(objective)
+    recorder, compiled = AccuracyRecorder(keep_predictions=True), Compiled()
+    plugin = SelfDistillation(objective, online=spec.online)
     learnt, watch, within = 0, notes.watch, notes.within
     together = get(spec.recipe).strategy == "JointTraining"
 

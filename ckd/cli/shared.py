@@ -92,6 +92,8 @@ def add_training(command: argparse.ArgumentParser) -> None:
     text = "evaluate with an average of the weights, of decay A; for recipes that have none of their own"
     command.add_argument("--average", type=float, default=0.0, metavar="A", help=text)
     command.add_argument("--passes", type=int, metavar="K", help="updates with each mini-batch, one after the other")
+    text = "nothing sees an experience as a whole: each mini-batch is shown once"
+    command.add_argument("--online", action=argparse.BooleanOptionalAction, help=text)
     command.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
 
 
@@ -190,6 +192,7 @@ def training_of(arguments: argparse.Namespace) -> dict[str, Any]:
         "compiled": arguments.compile,
         "average": arguments.average,
         "passes": arguments.passes,
+        "online": arguments.online,
         "stream": arguments.stream,
     }
 

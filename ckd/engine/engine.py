@@ -67,9 +67,11 @@ class Engine(Stepper):
         unique: on a CPU, show a remembered sample that several draws took once, where that gives the same sum.
         prepare: stored samples and a generator to network inputs, for samples that are stored raw (see `loss`).
         head: path of the linear layer that gives the logits, as in "classifier"; found by itself where it is plain.
+        online: whether the stream shows each mini-batch once, so that no experience is at hand as a whole when it ends.
 
     Raises:
-        ConfigError: no objective, or one that was used before.
+        ConfigError: no objective, one that was used before, or a memory that needs whole experiences in an online
+            stream.
 
     Example:
         >>> from ckd import recipes
@@ -96,11 +98,31 @@ class Engine(Stepper):
         unique: bool = True,
         prepare: Prepare | None = None,
         head: str | None = None,
+        online: bool = False,
     ) -> None:
         super().__init__(objective, joint=joint, unique=unique, prepare=prepare, head=head)
         self.criterion = criterion
+        if online:
+            self.go_online()
 
     # between experiences ---------------------------------------------------------------------------------------
+
+    def go_online(self) -> None:
+        """Tell all parts that the stream is online: no experience is at hand as a whole when it ends.
+
+        Raises:
+            ConfigError: a memory that needs whole experiences.
+        """
+        memory = self.objective.memory
+        if memory is not None and memory.needs_whole_experience:
+            raise ConfigError(
+                f"objective {self.objective.name!r}, memory",
+                expected="experiences whose data is at hand as a whole",
+                received="an online stream",
+                fix="Use a recipe that remembers as it goes, such as er-ace, der++ or mean-er.",
+            )
+        for part in self.objective.parts.values():
+            part.in_pieces()
 
     def begin(
         self,

@@ -8,8 +8,9 @@ ones carries the old means along (Gomez-Villa et al. 2024, arXiv:2407.08536), an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -45,10 +46,12 @@ class LinearDiscriminant(Part):
     for D features, and `past`, a copy of the network.
 
     The head alone predicts while an experience runs, as its classes have no means yet, and after one that brings no new
-    class: there old classes look new, and one mean for each is not enough. So it does, for the rest of the run, in an
-    online stream, whose experiences are never at hand as a whole, with a head for each task, with one that is not a
-    plain `nn.Linear` whose outputs are the logits, with more than 2,048 features, and where the data given to the end
-    of an experience lack one of its classes.
+    class: there old classes look new, and one mean for each is not enough. So it does, for the rest of the run, with a
+    head for each task, with one that is not a plain `nn.Linear` whose outputs are the logits, with more than 2,048
+    features, and where the data given to the end of an experience lack one of its classes.
+
+    In an online stream, whose experiences are never at hand as a whole, what is remembered of an experience when it
+    ends stands for all of its samples; without a memory the head alone predicts.
 
     Args:
         ridge: how strongly the map is drawn towards no change, in mean variances of the old features.
@@ -82,7 +85,7 @@ class LinearDiscriminant(Part):
         self.past = Snapshot()
         self.known: ClassGaussians | None = None
         self._head = ""
-        self._whole = True
+        self._whole = True  # the samples of an experience are at hand when it ends
         self._applies = False  # not while an experience runs, nor after one without new classes
 
     @property
@@ -99,8 +102,8 @@ class LinearDiscriminant(Part):
         return changed
 
     def in_pieces(self) -> None:
-        """From now on the head alone predicts."""
-        self._whole = False
+        """From now on the memory's samples of an experience stand for all of it."""
+        self._whole = self.needs_data = False
 
     def begin(self, model: nn.Module, classes: Classes) -> None:
         """From here to the end of the experience the head alone predicts."""
@@ -110,21 +113,21 @@ class LinearDiscriminant(Part):
         """Carry the older classes along, and take what the new ones look like."""
         classes, old = ending.classes, self.known
         self.known = None
-        first = next((rows for rows in ending.data() if len(rows)), None)
-        if first is None or not self._whole or classes.seen.per_task or (old is None and len(classes.old)):
+        samples = ending.data if self._whole else partial(_remembered, ending, current=True)
+        first = next((rows for rows in samples() if len(rows)), None)
+        if first is None or classes.seen.per_task or (old is None and len(classes.old)):
             return
         head = _plain_head(ending, first)
         if head is None:
             return
         self._head, ending = head, replace(ending, head=head)
         found, stream, memory = Sums(), PairMoments(), PairMoments()
-        for rows in ending.data():
+        for rows in samples():
             now = _features(ending, ending.model, rows)
             found.add(now, rows.targets.cpu().long())
             if old is not None:
                 stream.add(_features(ending, self.past.model.module, rows), now)
-        older = None if old is None else _older(ending)
-        if older is not None:
+        for older in [] if old is None else _remembered(ending, current=False):
             memory.add(_features(ending, self.past.model.module, older), _features(ending, ending.model, older))
         new = found.gaussians()
         if not new.have(classes.current.indices):
@@ -169,14 +172,14 @@ def _features(ending: Ending, model: nn.Module, rows: Rows) -> Tensor:
     return ending.features(model, rows).cpu().double()
 
 
-def _older(ending: Ending) -> Rows | None:
-    """What is remembered of classes that are not of this experience."""
+def _remembered(ending: Ending, *, current: bool) -> Iterator[Rows]:
+    """What is remembered of the classes of this experience, or of all others."""
     stored = ending.stored()
-    if stored is None:
-        return None
-    current = torch.tensor(ending.classes.current.indices, device=stored.targets.device)
-    index = (~torch.isin(stored.targets, current)).nonzero().flatten()
-    return stored.take(index) if len(index) else None
+    if stored is not None:
+        classes = torch.tensor(ending.classes.current.indices, device=stored.targets.device)
+        index = torch.isin(stored.targets, classes, invert=not current).nonzero().flatten()
+        if len(index):
+            yield stored.take(index)
 
 
 @torch.no_grad()

@@ -39,6 +39,7 @@ class BoundaryMemory(HerdedMemory):
 
     def in_pieces(self) -> None:
         """From now on samples enter as they come."""
+        self.needs_data = False
         if not self._as_they_come:
             self._as_they_come = True
             priority = torch.rand(len(self), generator=self.generator, dtype=torch.float64)

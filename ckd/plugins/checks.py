@@ -31,21 +31,6 @@ def check_arguments(objective: Any, memory_size: Any, log_every: Any) -> None:
         raise ConfigError("log_every", expected="a whole number from 1", received=log_every, fix="None is each epoch.")
 
 
-def check_experience(objective: Objective, experience: Any) -> None:
-    """Tell the parts of an online stream; raise a ConfigError if the memory needs whole experiences."""
-    if not isinstance(experience, OnlineCLExperience):
-        return
-    for part in objective.parts.values():
-        part.in_pieces()
-    if objective.memory is not None and objective.memory.needs_whole_experience:
-        raise ConfigError(
-            f"objective {objective.name!r}, memory",
-            expected="experiences whose data is at hand as a whole",
-            received="an online stream",
-            fix="Use a recipe that remembers as it goes, such as er-ace, der++ or mean-er.",
-        )
-
-
 def warn_of_boundaries(objective: Objective, experience: Any) -> None:
     """Say which parts never come into play in an online stream without access to its task boundaries."""
     if isinstance(experience, OnlineCLExperience) and not experience.access_task_boundaries:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from avalanche.benchmarks import OnlineCLExperience
 from avalanche.core import SupervisedPlugin
 from avalanche.evaluation.metric_results import MetricValue
 from torch import Tensor, nn
@@ -19,9 +20,9 @@ from ckd.engine.training_step import TrainingStep
 from ckd.errors import DataError
 from ckd.objective import Objective
 from ckd.plugins.boundaries import TaskBoundaries, labels_by_task
-from ckd.plugins.checks import check_arguments, check_experience, warn_of_boundaries
+from ckd.plugins.checks import check_arguments, warn_of_boundaries
 from ckd.plugins.conflicts import refuse_two
-from ckd.plugins.experience_data import rows_of
+from ckd.plugins.experience_data import last_rows_of, rows_of
 from ckd.plugins.guarded_evaluation import GuardedEvaluation
 from ckd.plugins.head_units import active_units, has_head_per_task
 from ckd.plugins.loader import LoaderWarning, TensorLoader
@@ -44,6 +45,8 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         log_every: publish the mean of each named loss every so many iterations; at the end of each epoch unless
             given.
         head: path of the linear layer that gives the logits, as in "classifier"; found by itself where it is plain.
+        online: whether the stream shows each mini-batch once though its experiences hold many, so that nothing may look
+            at one as a whole when it ends, only at its last mini-batch. Avalanche's online streams are known without.
 
     A plugin belongs to one run: its memory and teachers are its student's. Pickled between experiences, together with
     the model, it goes on in another process. In an online stream an experience ends with the last sub-experience of a
@@ -71,13 +74,14 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         resident: bool = True,
         log_every: int | None = None,
         head: str | None = None,
+        online: bool = False,
     ) -> None:
         super().__init__()
         check_arguments(objective, memory_size, log_every)
         chosen = objective or self_distillation(memory_size=200 if memory_size is None else memory_size)
-        self.engine = Engine(chosen, joint=joint, head=head)
+        self.engine = Engine(chosen, joint=joint, head=head, online=online)
         self._name = chosen.name
-        self.log_every = log_every
+        self.log_every, self.online = log_every, online
         self.evaluated: str | None = None
         """Which of several evaluation models predicts, by name; see `evaluating`."""
         self._loader = TensorLoader() if resident else None
@@ -151,7 +155,8 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         """Meet the experience's classes and the model's head."""
         experience, model = strategy.experience, strategy.model
         refuse_another_student(strategy, self.objective, self._trained)
-        check_experience(self.objective, experience)
+        if isinstance(experience, OnlineCLExperience):
+            self.engine.go_online()
         if not self.engine.moment.iteration:
             warn_of_boundaries(self.objective, experience)
         classes, per_task = labels_by_task(experience), has_head_per_task(model)
@@ -216,7 +221,8 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         """Cross the task boundary, if there is one here."""
         self._hooks.check_experience(strategy, self._name)
         if self._boundaries.ends_task(strategy.experience) and self.engine.stepped:
-            self.engine.end(lambda: rows_of(strategy, self._stores_raw, self.engine.moment.experience))
+            of = last_rows_of if self.online else rows_of
+            self.engine.end(lambda: of(strategy, self._stores_raw, self.engine.moment.experience))
 
     # one training step -----------------------------------------------------------------------------------------
 

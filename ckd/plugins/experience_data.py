@@ -25,6 +25,14 @@ def rows_of(strategy: Any, raw: bool, experience: int) -> Iterator[Rows]:
         yield Rows(samples, targets, tasks, torch.full_like(targets, experience))
 
 
+def last_rows_of(strategy: Any, raw: bool, experience: int) -> Iterator[Rows]:
+    """The samples of the last mini-batch, as `rows_of` gives those of the experience."""
+    samples, targets, *others = strategy.mbatch
+    tasks = others[-1] if others else torch.zeros_like(targets)
+    stored = strategy.dataloader.raw_of(samples) if raw else samples
+    yield Rows(stored, targets, tasks, torch.full_like(targets, experience))
+
+
 def _raw(loader: ResidentLoader) -> Iterator[list[torch.Tensor]]:
     data = loader.sources[loader.ends].data  # the experience ends the epoch; the rest is another plugin's replay
     for index in torch.split(torch.arange(len(data), device=data.columns[0].device), 500):

@@ -46,6 +46,7 @@ class Protocol:
         network: name of a network in `ckd.networks`.
         samples_per_class: training samples of each class; None for all.
         passes: updates with each mini-batch, one after the other.
+        online: whether the stream shows each mini-batch once, and nothing sees an experience as a whole.
         n_experiences: of the stream; None for the benchmark's own number.
         momentum, weight_decay: of SGD.
         lr_end: share of the learning rate that is left at the end of each experience, or after a step.
@@ -61,6 +62,7 @@ class Protocol:
     network: str
     samples_per_class: int | None = None
     passes: int = 1
+    online: bool = False
     n_experiences: int | None = None
     momentum: float = 0.0
     weight_decay: float = 0.0
@@ -86,7 +88,7 @@ BENCHMARKS: dict[str, Protocol] = {
     "split-mnist": Protocol(0.03, 10, 1, "mlp"),
     "split-cifar10": Protocol(0.1, 32, 5, "small-resnet", 2000),  # three to five minutes on a CPU
     "split-cifar10, full": Protocol(0.03, 32, 50, "resnet18"),
-    "split-cifar10, online": Protocol(0.03, 10, 1, "slim-resnet18"),
+    "split-cifar10, online": Protocol(0.03, 10, 1, "slim-resnet18", online=True),
     "split-cifar100": Protocol(0.03, 32, 3, "small-resnet"),
     "digits": replace(_AT_ONCE, epochs=20, network="small-mlp", teacher="small-resnet"),
     "mnist": replace(_AT_ONCE, epochs=5),
@@ -94,7 +96,9 @@ BENCHMARKS: dict[str, Protocol] = {
     "cifar100": _AT_ONCE,
     "cifar10, full": _FULL,
     "cifar100, full": _FULL,
-    "split-cifar100, online": Protocol(0.06, 10, 1, "slim-resnet18", passes=3, n_experiences=20, source=SURVEY),
+    "split-cifar100, online": Protocol(
+        0.06, 10, 1, "slim-resnet18", passes=3, online=True, n_experiences=20, source=SURVEY
+    ),
     "sst2": _TEXT,
     "trec": _TEXT,
     "subj": _TEXT,

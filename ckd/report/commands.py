@@ -28,7 +28,7 @@ _OPTIONS = {
     "passes": "--passes",
     "evaluate_every": "--evaluate-every",
 }
-_FLAGS = {"compiled": "--compile", "validate": "--validate"}
+_FLAGS = {"compiled": "--compile", "validate": "--validate", "online": "--online"}
 
 
 def command(spec: RunSpec, seeds: Sequence[int]) -> str:
@@ -62,7 +62,8 @@ def _options(spec: RunSpec, variant: str | None) -> list[str]:
         if decided[name] != usual.get(name, ...) and (decided[name] is not None or usual.get(name) is not None):
             said += [option, _told(decided[name])]
     for name, flag in _FLAGS.items():
-        said += [flag] if decided[name] else []
+        said += [flag] if decided[name] and not usual.get(name) else []
+    said += ["--no-online"] if usual.get("online") and not spec.online else []
     for name, value in decided["settings"].items():
         if value != usual.get("settings", {}).get(name, ...):
             said += ["--set", f"{name}={value}"]

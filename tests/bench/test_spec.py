@@ -192,6 +192,7 @@ OTHER = {
     "average": 0.9,
     "lr_end": 0.5,
     "passes": 3,
+    "online": True,
     "evaluate_every": 10,
     "stream": "permuted",
     "momentum": 0.9,

@@ -388,10 +388,29 @@ def test_a_head_that_is_not_named_is_found():
     assert torch.equal(part.evaluation_model(model)(x), named.evaluation_model(model)(x))
 
 
-def test_in_an_online_stream_the_head_alone_predicts():
+def test_in_an_online_stream_what_is_remembered_stands_for_the_experience():
+    first, second = network(), network(seed=1)
+    data = [samples([0, 1, 2], 60), samples([3, 4, 5], 90, seed=2)]
+    stored = [samples([0, 1, 2], 30, seed=3), samples(range(6), 48, seed=4)]
+    of_second = stored[1][1] > 2
+    online, whole = LinearDiscriminant(), LinearDiscriminant()
+    online.in_pieces()
+    assert not online.needs_data
+    assert LinearDiscriminant.needs_data
+    end(online, first, [[0, 1, 2]], data[0], stored[0])
+    end(online, second, [[0, 1, 2], [3, 4, 5]], data[1], stored[1])
+    end(whole, first, [[0, 1, 2]], stored[0])
+    end(whole, second, [[0, 1, 2], [3, 4, 5]], [some[of_second] for some in stored[1]], stored[1])
+    x = samples(range(6), 12, seed=5)[0]
+    assert online.evaluation_model(second) is not second
+    assert torch.equal(online.evaluation_model(second)(x), whole.evaluation_model(second)(x))
+
+
+@pytest.mark.parametrize("stored", [None, samples([0, 1, 2, 3, 4], 30)])
+def test_in_an_online_stream_without_all_classes_in_memory_the_head_alone_predicts(stored):
     model, part = network(), LinearDiscriminant()
     part.in_pieces()
-    end(part, model, [range(6)], samples(range(6)))
+    end(part, model, [range(6)], samples(range(6)), stored)
     assert part.evaluation_model(model) is model
 
 

@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from avalanche.benchmarks.scenarios.online import split_online_stream
 
 from ckd import Objective, SelfDistillation
 from ckd.data import benchmark
 from ckd.part import Part
+from ckd.recipes import get
 
 
 class Look(Part):
@@ -31,6 +33,34 @@ def test_every_sample_of_the_experience_once_and_in_order(resident, naive):
         assert torch.equal(samples, held.raw() if resident else inputs)
         assert torch.equal(targets, held.targets)
         assert torch.allclose(look.logits[i], model(inputs).detach(), atol=1e-6)
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_in_an_online_stream_only_the_last_mini_batch(resident, naive):
+    look, stream = Look(), benchmark("permuted-digits", n_experiences=1, samples_per_class=7)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    plugin = SelfDistillation(Objective("x", corrections=[look]), resident=resident, online=True)
+    naive(model, [plugin], batch=32).train(stream.train_stream, shuffle=False)
+    held = stream.tensors.train[0]
+    samples, targets = look.seen[0]
+    inputs = stream.tensors.prepare_test(held.raw().clone())
+    assert torch.equal(samples, (held.raw() if resident else inputs)[64:])
+    assert torch.equal(targets, held.targets[64:])
+
+
+@pytest.mark.parametrize("recipe", ["ballast", "self-distillation", "ewc", "der++", "mean-er"])
+def test_an_online_stream_is_as_one_that_avalanche_splits(recipe, blobs, benchmark_of, naive, network, same):
+    def run(online):
+        stream = benchmark_of(blobs())
+        how = {"experience_size": 8, "access_task_boundaries": True, "shuffle": False}
+        seen = stream.train_stream if online else split_online_stream(stream.train_stream, **how)
+        objective = get(recipe).build(**({} if recipe == "ewc" else {"memory_size": 12}))
+        strategy = naive(network(), [SelfDistillation(objective, online=online)])
+        for experience in seen:
+            strategy.train(experience, shuffle=False)
+        return objective.evaluation_model(strategy.model).state_dict(), None
+
+    assert same(run(True), run(False))
 
 
 def test_looking_leaves_the_global_generator_alone(naive, blobs, benchmark_of, network, train, same):

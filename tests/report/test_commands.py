@@ -31,6 +31,8 @@ def planned(monkeypatch):
         ("split-cifar10", "ballast", {"settings": {"decay": 0.9, "herded": 0}, "validate": True}),
         ("split-cifar10", "icarl", {"average": 0.995, "network": "convnet", "epochs": 3}),
         ("split-cifar100", "er", {"variant": "online", "precision": "bfloat16", "compiled": True}),
+        ("split-cifar100", "er", {"variant": "online", "online": False}),
+        ("split-digits", "er", {"online": True, "epochs": 1}),
         ("split-cifar10", "er", {"variant": "full", "lr_end": 0.1}),
         ("split-digits", "er", {"lr_steps": (2, 4)}),
         ("cifar100", "naive", {"variant": "full", "epochs": 24}),
