@@ -2,9 +2,9 @@
 
     ckd bench benchmarks/online_cifar100.py --out runs/online-cifar100
 
+SlimResNet18 with 20 filters, a memory of 2,000, 10 images of the stream and 10 of the memory an update, crop and flip.
 Nothing sees an experience as a whole when it ends: ballast's memory takes samples as they come, and its discriminant is
-of what is remembered. SlimResNet18 with 20 filters, a memory of 2,000, 10 images of the stream and 10 of the memory an update, crop and flip.
-15,000 updates, of about 0.2 s each for er on one core of an older CPU.
+of what is remembered. 15,000 updates, of about 0.2 s each for er on one core of an older CPU.
 
 What differs from the published runs: classes come in ascending order, theirs in a random one; all training images are
 used, theirs without 5 %; the memory is a reservoir that is offered a mini-batch with each of its updates, theirs is

@@ -101,7 +101,7 @@ class Engine(Stepper):
         online: bool = False,
     ) -> None:
         super().__init__(objective, joint=joint, unique=unique, prepare=prepare, head=head)
-        self.criterion = criterion
+        self.criterion, self.online = criterion, False
         if online:
             self.go_online()
 
@@ -121,6 +121,7 @@ class Engine(Stepper):
                 received="an online stream",
                 fix="Use a recipe that remembers as it goes, such as er-ace, der++ or mean-er.",
             )
+        self.online = True
         for part in self.objective.parts.values():
             part.in_pieces()
 
@@ -185,6 +186,7 @@ class Engine(Stepper):
         needy = [type(part).__name__ for part in objective.parts.values() if part.needs_data]
         if data is None and needy:
             received, fix = f"none, and {needy[0]} looks at it", "Call engine.end((inputs, labels))."
+            fix = fix if not self.online else "Give those of the last mini-batch: engine.end((inputs, labels))."
             raise ConfigError("engine.end", expected="the experience's data", received=received, fix=fix)
         self.record.read()
         check_weights(student, f"after {moment.iteration} steps, at the end of experience {moment.experience + 1}")

@@ -430,6 +430,28 @@ def test_data_that_are_missing(recipe, part):
     assert engine.objective.teachers["snapshot"].ready
 
 
+def test_in_an_online_stream_a_recipe_that_needs_whole_experiences_is_refused_and_others_end_without_data():
+    message = (
+        "objective 'icarl', memory: expected experiences whose data is at hand as a whole; received an online stream"
+    )
+    with pytest.raises(ConfigError, match=message):
+        Engine(recipes.icarl(memory_size=10), online=True)
+    student = nn.Linear(4, 3)
+    x, y = torch.randn(9, 4), torch.arange(9) % 3
+    for recipe, ends in ((recipes.ballast, True), (recipes.tether, False)):
+        engine = Engine(recipe(memory_size=6), online=True)
+        engine.begin(range(3))
+        engine.loss(student, x, y).backward()
+        engine.after_update(torch.optim.SGD(student.parameters(), lr=0.1))
+        if not ends:
+            with pytest.raises(
+                ConfigError, match=r"Give those of the last mini-batch: engine.end\(\(inputs, labels\)\)"
+            ):
+                engine.end()
+        engine.end(None if ends else (x, y))
+        assert len(engine.objective.memory) == 6
+
+
 @pytest.mark.parametrize("recipe", ["ewc", "icarl"])
 def test_data_of_another_kind(recipe):
     engine, student = begun(recipes.get(recipe).build())
