@@ -1,4 +1,4 @@
-"""What several test files use: classes in the middle of a stream, and a walk through saved state."""
+"""What several test files use: an experience in a plain loop, classes in the middle of a stream, saved state."""
 
 import torch
 
@@ -14,6 +14,17 @@ def classes_in(*experiences, per_task: bool = False) -> Classes:
         by_task = current if isinstance(current, dict) else {0: current}
         classes.begin({task: frozenset(some) for task, some in by_task.items()}, per_task=per_task)
     return classes
+
+
+def learn_experience(engine, student, x, y, batches, optimizer) -> None:
+    """One experience in a plain loop: a step for each batch (inputs, labels), then its end."""
+    engine.begin(y.unique().tolist())
+    for inputs, labels in batches:
+        optimizer.zero_grad()
+        engine.loss(student, inputs, labels).backward()
+        optimizer.step()
+        engine.after_update(optimizer)
+    engine.end((x, y))
 
 
 def assert_plain(state, where: str = "state") -> None:

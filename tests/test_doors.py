@@ -7,6 +7,7 @@ import torch
 from avalanche.core import SupervisedPlugin
 from avalanche.models import IncrementalClassifier, MultiHeadClassifier, MultiTaskModule
 from avalanche.models.utils import avalanche_model_adaptation
+from shared import learn_experience
 from torch import nn
 
 from ckd import Adaptor, Ema, Engine, Ensemble, Fixed, SelfDistillation, Snapshot, Term, recipes, tap
@@ -47,15 +48,15 @@ def in_a_plain_loop(objective, student, experiences, served):
     """The same batches in the same order under the same random state."""
     engine, optimizer = Engine(objective), torch.optim.SGD(student.parameters(), lr=0.1)
     for (x, y), batches in zip(experiences, served.experiences, strict=True):
-        engine.begin(y.unique().tolist())
-        for bx, by, state in batches:
-            torch.set_rng_state(state)
-            optimizer.zero_grad()
-            engine.loss(student, bx, by).backward()
-            optimizer.step()
-            engine.after_update(optimizer)
-        engine.end((x, y))
+        learn_experience(engine, student, x, y, under_their_states(batches), optimizer)
     return engine
+
+
+def under_their_states(batches):
+    """Each batch, once the global random state is what it was when the batch was served."""
+    for inputs, labels, state in batches:
+        torch.set_rng_state(state)
+        yield inputs, labels
 
 
 def everything():

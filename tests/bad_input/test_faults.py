@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from avalanche.models.batch_renorm import BatchRenorm2D
+from shared import learn_experience
 from torch import nn
 from torch.nn import functional as F
 
@@ -39,13 +40,7 @@ def learn(objective, model, steps=3, **settings):
     engine = Engine(objective)
     optimizer = torch.optim.SGD(model.parameters(), **{"lr": 0.1, **settings})
     for _ in range(2):
-        engine.begin([0, 1])
-        for _ in range(steps):
-            optimizer.zero_grad()
-            engine.loss(model, X, Y).backward()
-            optimizer.step()
-            engine.after_update(optimizer)
-        engine.end((X, Y))
+        learn_experience(engine, model, X, Y, [(X, Y)] * steps, optimizer)
     return engine
 
 

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from shared import assert_plain, classes_in, storages
+from shared import assert_plain, classes_in, learn_experience, storages
 from torch import nn
 
 from ckd import Engine, recipes
@@ -172,16 +172,9 @@ def test_before_an_experience_ends_what_it_builds_on_predicts():
 
 
 def learnt_on(engine, student, experience):
-    """One experience in a plain loop."""
-    inputs, labels = experience
+    """Twenty steps on all of an experience."""
     optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
-    engine.begin(labels.unique().tolist())
-    for _ in range(20):
-        optimizer.zero_grad()
-        engine.loss(student, inputs, labels).backward()
-        optimizer.step()
-        engine.after_update(optimizer)
-    engine.end((inputs, labels))
+    learn_experience(engine, student, *experience, [experience] * 20, optimizer)
 
 
 def learnt(objective, experiences, student):

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from shared import learn_experience
 from torch import nn
 from torch.nn import functional as F
 
@@ -21,13 +22,7 @@ def learn(objective, experiences, student, n=None):
     """A plain loop over the first `n` experiences; returns the engine."""
     engine, optimizer = Engine(objective), torch.optim.SGD(student.parameters(), lr=0.1)
     for x, y in experiences[:n]:
-        engine.begin(y.unique().tolist())
-        for bx, by in zip(x.split(8), y.split(8), strict=True):
-            optimizer.zero_grad()
-            engine.loss(student, bx, by).backward()
-            optimizer.step()
-            engine.after_update(optimizer)
-        engine.end((x, y))
+        learn_experience(engine, student, x, y, zip(x.split(8), y.split(8), strict=True), optimizer)
     return engine
 
 
