@@ -103,6 +103,14 @@ def test_an_option_lands_in_the_result(run, tmp_path, option, value, name, expec
     assert [r[name] for r in results(tmp_path)] == [expected]
 
 
+def test_online_lands_in_the_result_and_reaches_the_memory(run, tmp_path):
+    for how in ("--online", "--no-online"):
+        assert run("split-digits", "--recipe", "ballast", how, *TINY) == 0
+    online, whole = sorted(results(tmp_path), key=lambda result: not result["online"])
+    assert (online["online"], whole["online"]) == (True, False)
+    assert online["losses"]["criterion"][0] != whole["losses"]["criterion"][0]  # its memory has samples of the stream
+
+
 def test_validate_lands_in_the_result(run, tmp_path):
     assert run("split-digits", "--recipe", "naive", "--validate", *TINY) == 0
     assert [r["validate"] for r in results(tmp_path)] == [True]

@@ -11,6 +11,7 @@ from torch import nn
 
 from ckd.bench.spec import NetworkFile, RunSpec
 from ckd.data.registry import find
+from ckd.engine import Engine
 from ckd.errors import ConfigError, DataError, UnknownNameError
 from ckd.modules import source_file
 from ckd.networks import check_network, layer_pairs
@@ -146,6 +147,8 @@ def plan(
         fix = "End it with `return objective`."
         raise ConfigError(f"recipe {recipe!r}", expected="an Objective", received=repr(objective), fix=fix)
     _check_numbers(spec)
+    if spec.online:
+        Engine(objective, online=True)  # refuses a memory that needs whole experiences
     if average:
         objective.with_average(average)
     return spec

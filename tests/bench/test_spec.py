@@ -228,6 +228,25 @@ def test_the_online_protocol_of_cifar100_updates_three_times_with_each_mini_batc
         plan("split-digits", "er", seed=0, passes=0)
 
 
+def test_an_online_stream_is_that_of_the_protocol_or_asked_for():
+    assert plan("split-cifar10", "er", seed=0, variant="online").online
+    assert not plan("split-cifar10", "er", seed=0, variant="online", online=False).online
+    assert not plan("split-cifar10", "er", seed=0).online
+    assert plan("split-digits", "er", seed=0, online=True, epochs=1).online
+
+
+@pytest.mark.parametrize(
+    ("recipe", "epochs", "message"),
+    [
+        ("er", 2, "epochs: expected 1 in an online stream, which shows each mini-batch once; received 2"),
+        ("icarl", 1, "objective 'icarl', memory: expected experiences whose data is at hand as a whole; received"),
+    ],
+)
+def test_what_an_online_stream_cannot_give_is_refused(recipe, epochs, message):
+    with pytest.raises(ConfigError, match=message):
+        plan("split-digits", recipe, seed=0, online=True, epochs=epochs)
+
+
 def test_each_seed_has_a_folder_of_its_own():
     assert SPEC.folder.name == "seed0"
     assert replace(SPEC, seed=1).folder.name == "seed1"
