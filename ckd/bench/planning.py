@@ -65,8 +65,8 @@ def plan(
     `lr_steps` are epochs after which the learning rate falls to `lr_end` times what it was, a tenth unless given. The
     protocol's keep their place in a training of other epochs.
 
-    `online` streams show each mini-batch once: what looks at an experience as a whole when it ends, such as a herded
-    memory, does without.
+    `online` streams show each mini-batch once, in one epoch: ballast's memory takes samples as they come, and recipes
+    that need an experience as a whole when it ends, such as iCaRL, are refused.
 
     `samples_per_class="all"` trains on all data where the protocol takes a part.
 
@@ -113,7 +113,7 @@ def plan(
         seed=seed,
         memory_size=memory_size if remembers else 0,
         n_experiences=(rule.n_experiences or found.n_experiences or None) if n_experiences is None else n_experiences,
-        epochs=rule.epochs if epochs is None else epochs,
+        epochs=(1 if online else rule.epochs) if epochs is None else epochs,
         batch_size=rule.batch_size if batch_size is None else batch_size,
         lr=float(rule.lr if lr is None else lr),
         network=student,
@@ -180,7 +180,7 @@ def _check_numbers(spec: RunSpec) -> None:
             check_whole(what, value, least=least, fix=USUAL if least else "0 is for none.")
     if spec.online and spec.epochs != 1:
         expected = "1 in an online stream, which shows each mini-batch once"
-        fix = "Raise the passes, updates with each mini-batch, or leave out --online."
+        fix = "Give 1 epoch, and more passes for more updates, or ask for a stream that is not online (--no-online)."
         raise ConfigError("epochs", expected=expected, received=spec.epochs, fix=fix)
     check_number("end of the learning rate", spec.lr_end, fits="from 0 to 1", fix="Try 0.1.")
     for step in spec.lr_steps:

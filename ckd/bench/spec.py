@@ -125,6 +125,7 @@ class RunSpec:
         usual = [protocol(self.benchmark, self.recipe, self.memory_size, variant) for variant in named]
         falls = (self.lr_end, bool(self.lr_steps))
         extras += [f" + lr to {self.lr_end:g}"] if falls not in [(p.lr_end, bool(p.lr_steps)) for p in usual] else []
+        extras += [" + online"] if self.online and not any(p.online for p in usual) else []
         extras += [f" + sparsity {self.sparsity:g}"] if self.sparsity else []
         function = self.recipe.rpartition(":")[2]
         called = function if function not in RECIPES else Path(self.recipe).name

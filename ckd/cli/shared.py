@@ -64,6 +64,8 @@ def add_stream(command: argparse.ArgumentParser) -> None:
     command.add_argument("--memory-size", type=int, default=200, metavar="N", help="samples remembered (default: 200)")
     command.add_argument("--experiences", type=int, metavar="N", help="experiences in the stream")
     command.add_argument("--network", metavar="NAME", help=NETWORK)
+    text = "each mini-batch is shown once, in one epoch; recipes that need experiences as a whole are refused"
+    command.add_argument("--online", action=argparse.BooleanOptionalAction, help=text)
     add_training(command)
 
 
@@ -92,8 +94,6 @@ def add_training(command: argparse.ArgumentParser) -> None:
     text = "evaluate with an average of the weights, of decay A; for recipes that have none of their own"
     command.add_argument("--average", type=float, default=0.0, metavar="A", help=text)
     command.add_argument("--passes", type=int, metavar="K", help="updates with each mini-batch, one after the other")
-    text = "nothing sees an experience as a whole: each mini-batch is shown once"
-    command.add_argument("--online", action=argparse.BooleanOptionalAction, help=text)
     command.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
 
 
@@ -156,6 +156,7 @@ def stream_of(arguments: argparse.Namespace) -> dict[str, Any]:
         "memory_size": arguments.memory_size,
         "n_experiences": arguments.experiences,
         "network": arguments.network,
+        "online": arguments.online,
         **training_of(arguments),
     }
 
@@ -192,7 +193,6 @@ def training_of(arguments: argparse.Namespace) -> dict[str, Any]:
         "compiled": arguments.compile,
         "average": arguments.average,
         "passes": arguments.passes,
-        "online": arguments.online,
         "stream": arguments.stream,
     }
 

@@ -274,6 +274,7 @@ class Engine(Stepper):
             "begun": self._begun,
             "ended": self._ended,
             "head": self.head,
+            "online": self.online,
         }
 
     def load_state_dict(self, state: Mapping[str, Any], student: nn.Module) -> None:
@@ -295,6 +296,8 @@ class Engine(Stepper):
         self.objective.generator.set_state(state["generator"])
         self._active = None if state["active"] is None else ClassSet.of_state(state["active"])
         self.head, self._begun, self._ended = state["head"], state["begun"], state["ended"]
+        if self.online or state["online"]:
+            self.go_online()
         self.parts.claim()
         self._passes = self._step = self._stored = None
         self._student = weakref.ref(student)

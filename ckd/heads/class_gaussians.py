@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ckd.heads.drift import Drift, regular
+from ckd.heads.drift import Drift
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,18 @@ class ClassGaussians:
     means: Tensor
     scatter: Tensor
 
-    def discriminant(self, shrinkage: float) -> tuple[Tensor, Tensor, Tensor]:
+    def discriminant(self, shrinkage: float) -> tuple[Tensor, Tensor, Tensor] | None:
         """Weights Σ⁻¹ μ_c (C, D), biases -½ μ_c Σ⁻¹ μ_c (C,), and which classes were seen (C,), bool.
 
         Both are minus their means over the seen classes, and 0 for the others. All classes are taken for equally
-        frequent.
+        frequent. None where no class has samples that differ, so that there is no covariance.
         """
         seen = self.counts > 0
+        freedom = float(self.counts.sum()) - int(seen.sum())
+        if freedom < 1 or not self.scatter.diagonal().sum() > 0:
+            return None
         weight, bias = torch.zeros_like(self.means), torch.zeros_like(self.counts)
-        solved = torch.linalg.solve(regular(self.scatter / self.counts.sum(), shrinkage), self.means[seen].T).T
+        solved = torch.linalg.solve(_shrunk(self.scatter / freedom, freedom, shrinkage), self.means[seen].T).T
         constant = -0.5 * (solved * self.means[seen]).sum(1)
         weight[seen], bias[seen] = solved - solved.mean(0), constant - constant.mean()
         return weight, bias, seen
@@ -79,6 +82,18 @@ class Sums:
         """Of what was added."""
         means = self.sums / self.counts.clamp(min=1)[:, None]
         return ClassGaussians(self.counts, means, self.squares - (means.T * self.counts) @ means)
+
+
+def _shrunk(covariance: Tensor, n: float, share: float) -> Tensor:
+    """A covariance (D, D) of n samples, with `share` of the mean variance added to each variance, or more.
+
+    For few samples it is (1 + share) ((1 - ρ) Σ + ρ tr(Σ) / D), whose trace is the same, with the oracle approximating
+    shrinkage ρ of Chen, Wiesel, Eldar & Hero 2010, eq. 23.
+    """
+    d, square, trace = len(covariance), float((covariance**2).sum()), float(covariance.diagonal().sum())
+    above, below = (1 - 2 / d) * square + trace**2, (n + 1 - 2 / d) * (square - trace**2 / d)
+    rho = max(above / below if below > above else 1.0, share / (1 + share))
+    return (1 + share) * ((1 - rho) * covariance + rho * trace / d * torch.eye(d, dtype=covariance.dtype))
 
 
 def _lengthened(x: Tensor, n: int) -> Tensor:

@@ -51,11 +51,13 @@ class LinearDiscriminant(Part):
     features, and where the data given to the end of an experience lack one of its classes.
 
     In an online stream, whose experiences are never at hand as a whole, what is remembered of an experience when it
-    ends stands for all of its samples; without a memory the head alone predicts.
+    ends stands for all of its samples; without a memory the head alone predicts. With one or two samples of each class
+    there it can do harm; five are enough.
 
     Args:
         ridge: how strongly the map is drawn towards no change, in mean variances of the old features.
-        shrinkage: how much of the mean variance is added to each variance before Σ is inverted.
+        shrinkage: how much of the mean variance is added to each variance before Σ is inverted, at least: a Σ of few
+            samples is shrunk further (Chen et al. 2010).
 
     Attributes:
         past: the network that this builds on as it was when the last experience ended; an objective may name it as one
@@ -95,10 +97,11 @@ class LinearDiscriminant(Part):
 
     def evaluation_model(self, model: nn.Module) -> nn.Module:
         """A copy of `model` with both in its head; `model` itself where the head alone predicts."""
-        if self.known is None or not self._applies:
+        found = None if self.known is None or not self._applies else self.known.discriminant(self.shrinkage)
+        if found is None:
             return model
         changed = copy_of(model)
-        _put_beside(head_at(changed, self._head), *self.known.discriminant(self.shrinkage))
+        _put_beside(head_at(changed, self._head), *found)
         return changed
 
     def in_pieces(self) -> None:

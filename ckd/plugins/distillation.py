@@ -22,7 +22,7 @@ from ckd.objective import Objective
 from ckd.plugins.boundaries import TaskBoundaries, labels_by_task
 from ckd.plugins.checks import check_arguments, warn_of_boundaries
 from ckd.plugins.conflicts import refuse_two
-from ckd.plugins.experience_data import last_rows_of, rows_of
+from ckd.plugins.experience_data import as_rows, of_classes, rows_of
 from ckd.plugins.guarded_evaluation import GuardedEvaluation
 from ckd.plugins.head_units import active_units, has_head_per_task
 from ckd.plugins.loader import LoaderWarning, TensorLoader
@@ -30,6 +30,7 @@ from ckd.plugins.refusals import Trained, refuse_another_student, refuse_strateg
 from ckd.plugins.replaced_criterion import ReplacedCriterion
 from ckd.plugins.step_hooks import StepHooks, check_minibatch, check_outputs_of, others_would_see
 from ckd.recipes import self_distillation
+from ckd.rows import Rows
 
 
 class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
@@ -46,7 +47,7 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
             given.
         head: path of the linear layer that gives the logits, as in "classifier"; found by itself where it is plain.
         online: whether the stream shows each mini-batch once though its experiences hold many, so that nothing may look
-            at one as a whole when it ends, only at its last mini-batch. Avalanche's online streams are known without.
+            at one as a whole when it ends, only at its last mini-batch. Avalanche's own online streams are recognised.
 
     A plugin belongs to one run: its memory and teachers are its student's. Pickled between experiences, together with
     the model, it goes on in another process. In an online stream an experience ends with the last sub-experience of a
@@ -96,6 +97,7 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         self._warned = False
         self._tells_tasks = False
         self._step: TrainingStep | None = None
+        self._last: Rows | None = None  # the last mini-batch, in an online stream that must not be looked at as a whole
         self._prepared: str | None = None  # how the samples were prepared, in a run that is taken up
 
     def state_dict(self) -> dict[str, Any]:
@@ -108,6 +110,7 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
             "loader": None if self._loader is None else self._loader.state_dict(),
             "stores_raw": self._stores_raw,
             "preparation": _told(self.engine.prepare),
+            "last": None if self._last is None else dict(self._last.items()),
         }
 
     def load_state_dict(self, state: Mapping[str, Any], strategy: Any) -> None:
@@ -119,6 +122,7 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         if self._loader is not None:
             self._loader.load_state_dict(state["loader"], strategy)
         self._stores_raw, self._prepared = state["stores_raw"], state["preparation"]
+        self._last = None if state["last"] is None else Rows(**state["last"])
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, **dict.fromkeys(("_step", "_student", "_mbatch", "_trained"))}
@@ -221,8 +225,11 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         """Cross the task boundary, if there is one here."""
         self._hooks.check_experience(strategy, self._name)
         if self._boundaries.ends_task(strategy.experience) and self.engine.stepped:
-            of = last_rows_of if self.online else rows_of
-            self.engine.end(lambda: of(strategy, self._stores_raw, self.engine.moment.experience))
+            last, moment = self._last, self.engine.moment
+            if last is None:
+                self.engine.end(lambda: rows_of(strategy, self._stores_raw, moment.experience))
+            else:
+                self.engine.end([of_classes(last, moment.classes.current)])
 
     # one training step -----------------------------------------------------------------------------------------
 
@@ -235,6 +242,8 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         stores_raw = self._stores_raw and self.objective.memory is not None
         check_minibatch(strategy, self._name, raw, stores_raw=stores_raw)
         tasks = mbatch[-1] if self._tells_tasks else None
+        if self.online:
+            self._last = as_rows(mbatch[0] if raw is None else raw, mbatch[1], tasks, self.engine.moment.experience)
         step = self._step = self.engine.step(strategy.model, mbatch[0], mbatch[1], tasks, raw=raw)
         self._mbatch = None
         if step.inputs is not mbatch[0]:

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ckd.classes import ClassSet
 from ckd.data.resident_loader import ResidentLoader
 from ckd.rows import Rows
 
@@ -21,16 +23,20 @@ def rows_of(strategy: Any, raw: bool, experience: int) -> Iterator[Rows]:
         experience: the index to note with each.
     """
     for samples, targets, *others in _raw(strategy.dataloader) if raw else _served(strategy):
-        tasks = others[-1] if others else torch.zeros_like(targets)
-        yield Rows(samples, targets, tasks, torch.full_like(targets, experience))
+        yield as_rows(samples, targets, others[-1] if others else None, experience)
 
 
-def last_rows_of(strategy: Any, raw: bool, experience: int) -> Iterator[Rows]:
-    """The samples of the last mini-batch, as `rows_of` gives those of the experience."""
-    samples, targets, *others = strategy.mbatch
-    tasks = others[-1] if others else torch.zeros_like(targets)
-    stored = strategy.dataloader.raw_of(samples) if raw else samples
-    yield Rows(stored, targets, tasks, torch.full_like(targets, experience))
+def as_rows(stored: Tensor, targets: Tensor, tasks: Tensor | None, experience: int) -> Rows:
+    """A mini-batch as rows."""
+    return Rows(
+        stored, targets, torch.zeros_like(targets) if tasks is None else tasks, torch.full_like(targets, experience)
+    )
+
+
+def of_classes(rows: Rows, classes: ClassSet) -> Rows:
+    """Without samples of other classes, which are another plugin's replay."""
+    wanted = torch.isin(rows.targets, torch.tensor(classes.indices, device=rows.targets.device))
+    return rows if wanted.all() else rows.take(wanted.nonzero().flatten())
 
 
 def _raw(loader: ResidentLoader) -> Iterator[list[torch.Tensor]]:

@@ -232,7 +232,11 @@ def test_an_online_stream_is_that_of_the_protocol_or_asked_for():
     assert plan("split-cifar10", "er", seed=0, variant="online").online
     assert not plan("split-cifar10", "er", seed=0, variant="online", online=False).online
     assert not plan("split-cifar10", "er", seed=0).online
-    assert plan("split-digits", "er", seed=0, online=True, epochs=1).online
+    asked = plan("split-digits", "er", seed=0, online=True)
+    assert asked.online
+    assert asked.epochs == 1
+    assert (asked.label, plan("split-digits", "er", seed=0).label) == ("er + online, memory 200", "er, memory 200")
+    assert plan("split-cifar10", "er", seed=0, variant="online").label == "er, memory 200"
 
 
 @pytest.mark.parametrize(

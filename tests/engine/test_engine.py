@@ -430,6 +430,24 @@ def test_data_that_are_missing(recipe, part):
     assert engine.objective.teachers["snapshot"].ready
 
 
+@pytest.mark.parametrize(("before", "after"), [(False, True), (True, False), (True, True)])
+def test_with_the_state_of_an_online_engine_or_in_one_the_stream_is_online(before, after):
+    def learnt(engine, student, classes):
+        engine.begin(classes)
+        y = torch.tensor(classes).repeat(4)
+        engine.loss(student, torch.randn(len(y), 4), y).backward()
+        engine.after_update(torch.optim.SGD(student.parameters(), lr=0.1))
+        return engine
+
+    student = nn.Linear(4, 4)
+    engine = learnt(Engine(recipes.ballast(memory_size=8), online=before), student, [0, 1])
+    engine.end((torch.randn(2, 4), torch.tensor([0, 1])))
+    other = Engine(recipes.ballast(memory_size=8), online=after)
+    other.load_state_dict(engine.state_dict(), student)
+    learnt(other, student, [2, 3]).end()
+    assert set(other.objective.memory.rows.targets.tolist()) == {0, 1, 2, 3}
+
+
 def test_in_an_online_stream_a_recipe_that_needs_whole_experiences_is_refused_and_others_end_without_data():
     message = (
         "objective 'icarl', memory: expected experiences whose data is at hand as a whole; received an online stream"

@@ -399,6 +399,13 @@ def test_in_an_online_stream_what_is_remembered_stands_for_the_experience():
     assert torch.equal(online.evaluation_model(second)(x), whole.evaluation_model(second)(x))
 
 
+@pytest.mark.parametrize("data", [samples(range(6), 6), (torch.ones(12, 6).double(), torch.arange(6).repeat(2))])
+def test_without_samples_of_a_class_that_differ_the_head_alone_predicts(data):
+    model = network()
+    part = end(LinearDiscriminant(), model, [range(6)], data)
+    assert part.evaluation_model(model) is model
+
+
 @pytest.mark.parametrize("stored", [None, samples([0, 1, 2, 3, 4], 30)])
 def test_in_an_online_stream_without_all_classes_in_memory_the_head_alone_predicts(stored):
     model, part = network(), LinearDiscriminant()

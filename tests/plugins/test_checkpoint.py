@@ -146,6 +146,27 @@ def test_whatever_the_step(script, ends, at):
     assert equal_bits(script("killed", **given).killed(at).end(), wanted)
 
 
+@pytest.mark.parametrize("name", ["ballast", "self-distillation", "ewc"])
+def test_an_online_stream_between_an_experiences_last_step_and_its_end(name, script):
+    """The end looks at the last mini-batch, which no loader serves again."""
+    left = [2]
+
+    class DiesBeforeTheEnd:
+        def after_training_exp(self, strategy, **kwargs):
+            left[0] -= 1
+            if left[0] == 0:
+                raise Killed
+
+    def plugins(model):
+        own = {"memory_size": 20} if "memory_size" in RECIPES[name].defaults else {}
+        return [DiesBeforeTheEnd(), SelfDistillation(RECIPES[name].build(**own), online=True)]
+
+    killed = script("killed", plugins=plugins, every=1)
+    with pytest.raises(Killed):
+        killed()
+    assert equal_bits(killed().end(), script("undisturbed", plugins=plugins, every=1)().end())
+
+
 def test_between_experiences_alone(script):
     assert_same_end(script, 8, 7, plugins=der, every=0)
 
