@@ -11,12 +11,12 @@ from torch import nn
 
 from ckd.bench.spec import NetworkFile, RunSpec
 from ckd.data.registry import find
-from ckd.engine import Engine
 from ckd.errors import ConfigError, DataError, UnknownNameError
 from ckd.modules import source_file
 from ckd.networks import check_network, layer_pairs
 from ckd.numbers import check_number, check_whole
 from ckd.objective import Objective
+from ckd.objective.check import Check
 from ckd.recipes import LAST_STAGE, Protocol, Recipe, get, pairs, protocol
 from ckd.teachers import Fixed
 
@@ -74,6 +74,7 @@ def plan(
         UnknownNameError: no such benchmark, recipe or hyper-parameter.
         ConfigError: a number that cannot work.
     """
+    epochs = 1 if online and epochs is None else epochs
     found, chosen = find(benchmark, stream), get(recipe)
     recipe = chosen.name
     remembers = "memory_size" in chosen.defaults
@@ -113,7 +114,7 @@ def plan(
         seed=seed,
         memory_size=memory_size if remembers else 0,
         n_experiences=(rule.n_experiences or found.n_experiences or None) if n_experiences is None else n_experiences,
-        epochs=(1 if online else rule.epochs) if epochs is None else epochs,
+        epochs=rule.epochs if epochs is None else epochs,
         batch_size=rule.batch_size if batch_size is None else batch_size,
         lr=float(rule.lr if lr is None else lr),
         network=student,
@@ -148,7 +149,7 @@ def plan(
         raise ConfigError(f"recipe {recipe!r}", expected="an Objective", received=repr(objective), fix=fix)
     _check_numbers(spec)
     if spec.online:
-        Engine(objective, online=True)  # refuses a memory that needs whole experiences
+        Check(objective.name).online(objective.memory)
     if average:
         objective.with_average(average)
     return spec

@@ -17,6 +17,7 @@ from ckd.engine.given import BoundaryWarning, check_label, classes_by_task, mean
 from ckd.engine.rehearsal import Prepare
 from ckd.engine.stepper import Stepper
 from ckd.errors import ConfigError
+from ckd.objective.check import Check
 from ckd.objective.objective import Objective
 from ckd.outputs import call
 from ckd.part import Ending, refuse_heads_per_task
@@ -113,14 +114,7 @@ class Engine(Stepper):
         Raises:
             ConfigError: a memory that needs whole experiences.
         """
-        memory = self.objective.memory
-        if memory is not None and memory.needs_whole_experience:
-            raise ConfigError(
-                f"objective {self.objective.name!r}, memory",
-                expected="experiences whose data is at hand as a whole",
-                received="an online stream",
-                fix="Use a recipe that remembers as it goes, such as er-ace, der++ or mean-er.",
-            )
+        Check(self.objective.name).online(self.objective.memory)
         self.online = True
         for part in self.objective.parts.values():
             part.in_pieces()

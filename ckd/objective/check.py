@@ -26,6 +26,16 @@ class Check:
     def __init__(self, name: str) -> None:
         self.name = name
 
+    def online(self, memory: Memory | None) -> None:
+        """A memory in an online stream, whose experiences are never at hand as a whole."""
+        if memory is not None and memory.needs_whole_experience:
+            raise ConfigError(
+                f"objective {self.name!r}, memory",
+                expected="experiences whose data is at hand as a whole",
+                received="an online stream",
+                fix="Use a recipe that remembers as it goes, such as er-ace, der++ or mean-er.",
+            )
+
     def parts(
         self,
         teachers: Mapping[str, Any],

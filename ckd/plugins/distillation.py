@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from avalanche.benchmarks import OnlineCLExperience
@@ -225,11 +226,9 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
         """Cross the task boundary, if there is one here."""
         self._hooks.check_experience(strategy, self._name)
         if self._boundaries.ends_task(strategy.experience) and self.engine.stepped:
-            last, moment = self._last, self.engine.moment
-            if last is None:
-                self.engine.end(lambda: rows_of(strategy, self._stores_raw, moment.experience))
-            else:
-                self.engine.end([of_classes(last, moment.classes.current)])
+            moment = self.engine.moment
+            whole = partial(rows_of, strategy, self._stores_raw, moment.experience)
+            self.engine.end(whole if self._last is None else [of_classes(self._last, moment.classes.current)])
 
     # one training step -----------------------------------------------------------------------------------------
 
