@@ -138,13 +138,15 @@ class Capture:
             whole = full_precision(value)
             self._found[place] = value.clone() if whole is value else whole
 
-        def before(_module: nn.Module, args: tuple[Any, ...]) -> None:
-            keep(args[0] if args else None)
+        def before(_module: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+            keep(next(iter([*args, *named.values()]), None))
 
         def after(_module: nn.Module, _args: Any, value: Any) -> None:
             keep(value)
 
-        return module.register_forward_pre_hook(before) if place[1] else module.register_forward_hook(after)
+        if place[1]:
+            return module.register_forward_pre_hook(before, with_kwargs=True)
+        return module.register_forward_hook(after)
 
 
 def check_path(modules: Mapping[str, nn.Module], path: str, of: str = "") -> None:

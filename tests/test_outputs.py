@@ -66,6 +66,21 @@ def test_a_tap_is_what_a_forward_pass_by_hand_gives():
     torch.testing.assert_close(returned, linear(model[3], inner))
 
 
+def test_the_input_of_a_module_may_be_given_by_keyword():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.head = nn.Linear(3, 5), nn.Linear(5, 2)
+
+        def forward(self, x):
+            return self.head(input=self.body(x).relu())
+
+    model = Net()
+    with Capture(model, [features], head=find_head(model, X)) as found:
+        model(X)
+    torch.testing.assert_close(found[features], linear(model.body, X).clamp(min=0))
+
+
 def test_a_tap_of_several_modules_is_a_tuple_in_the_order_of_its_paths():
     model = net()
     first = linear(model[0], X)
@@ -203,14 +218,14 @@ class Odd(nn.Module):
 
 
 class Around(nn.Module):
-    """A network with an odd module in it, called with a tuple, without arguments, or by keyword."""
+    """A network with an odd module in it, called with a tensor, with a tuple or without arguments."""
 
     def __init__(self, given=None, how="tensor"):
         super().__init__()
         self.odd, self.how = Odd(given), how
 
     def forward(self, x):
-        self.odd((x, x)) if self.how == "tuple" else self.odd(x=x) if self.how == "keyword" else self.odd(x)
+        self.odd(*{"tensor": (x,), "tuple": ((x, x),), "nothing": ()}[self.how])
         return x
 
 
@@ -223,7 +238,7 @@ def test_a_module_that_does_not_give_one_tensor_is_refused_by_name(given):
     assert model(X) is X
 
 
-@pytest.mark.parametrize("how", ["tuple", "keyword"])
+@pytest.mark.parametrize("how", ["tuple", "nothing"])
 def test_a_module_that_does_not_take_one_tensor_is_refused_by_name(how):
     model = Around(how=how)
     with pytest.raises(ModelError, match=r"module 'odd': expected a tensor"):
