@@ -6,10 +6,10 @@ SlimResNet18 with 20 filters, a memory of 2,000, 10 images of the stream and 10 
 Nothing sees an experience as a whole when it ends: ballast's memory takes samples as they come, and its discriminant is
 of what is remembered. 15,000 updates, of about 0.2 s each for er on one core of an older CPU.
 
-What differs from the published runs: classes come in ascending order, theirs in a random one; all training images are
-used, theirs without 5 %; the memory is a reservoir that is offered a mini-batch with each of its updates, theirs is
-balanced over classes and takes it once, after all three; every unit of the head is in the softmax, theirs grows with
-the classes. The published value of joint is of a stream in random order with replay.
+Classes come in an order drawn from the seed, another for each seed and the same for every recipe. What differs from the
+published runs: all training images are used, theirs without 5 %; the memory is a reservoir that is offered a mini-batch
+with each of its updates, theirs is balanced over classes and takes it once, after all three; every unit of the head is
+in the softmax, theirs grows with the classes. The published value of joint is of a stream in random order with replay.
 """
 
 from ckd.bench import Suite

@@ -56,7 +56,8 @@ def plan(
 
     `evaluate_every` also measures accuracy within experiences, after every so many steps; it changes no other number.
 
-    `stream` is what one's own arrays are made into: "split", "permuted" or "rotated".
+    `stream` is what one's own arrays are made into: "split", "shuffled", "permuted" or "rotated". "shuffled" also gives
+    the classes of split benchmarks an order drawn from the seed, and "split" keeps them in ascending order.
 
     `teachers` are for recipes that need one: trained networks, as runs or files; several are an ensemble.
 
@@ -128,7 +129,7 @@ def plan(
         passes=rule.passes if passes is None else passes,
         online=rule.online if online is None else online,
         evaluate_every=evaluate_every,
-        stream="" if stream in (None, "split") else stream,
+        stream=rule.stream if stream is None else "" if stream == "split" else stream,
         momentum=rule.momentum if momentum is None else momentum,
         weight_decay=rule.weight_decay if weight_decay is None else weight_decay,
         sparsity=sparsity,

@@ -61,7 +61,8 @@ class RunSpec:
         passes: updates with each mini-batch, one after the other.
         online: whether the stream shows each mini-batch once, and nothing sees an experience as a whole.
         evaluate_every: steps from one evaluation within an experience to the next; 0 for none.
-        stream: what the arrays of a file of one's own are made into; "" for split by classes.
+        stream: "shuffled" for classes in an order drawn from the seed, or what the arrays of a file of one's own are
+            made into; "" for the benchmark's own, by classes in ascending order.
         momentum, weight_decay: of SGD.
         sparsity: share of the weights that are pruned while it trains.
         teachers: trained networks that teach, for recipes that need one: runs, or files; several are an ensemble.
@@ -126,6 +127,7 @@ class RunSpec:
         falls = (self.lr_end, bool(self.lr_steps))
         extras += [f" + lr to {self.lr_end:g}"] if falls not in [(p.lr_end, bool(p.lr_steps)) for p in usual] else []
         extras += [" + online"] if self.online and not any(p.online for p in usual) else []
+        extras += [f" + {self.stream}"] if self.stream and not any(p.stream == self.stream for p in usual) else []
         extras += [f" + sparsity {self.sparsity:g}"] if self.sparsity else []
         function = self.recipe.rpartition(":")[2]
         called = function if function not in RECIPES else Path(self.recipe).name

@@ -74,7 +74,8 @@ def add_training(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data-root", metavar="D", help="where data sets are kept (default: ~/.cache/ckd)")
     command.add_argument("--out", metavar="DIR", help="where results go (default: a folder of the data's name in runs)")
     command.add_argument("--epochs", type=int, metavar="E", help="passes over the data of each experience")
-    text = "what your own arrays are made into: split by classes (the default), permuted or rotated"
+    text = "order of a split benchmark's classes: split (ascending, the default) or shuffled (drawn from the seed); "
+    text += "your own arrays can also be permuted or rotated"
     command.add_argument("--stream", metavar="NAME", help=text)
     command.add_argument("--batch-size", type=int, metavar="B", help="samples in a mini-batch")
     command.add_argument("--lr", type=float, metavar="L", help="learning rate of SGD")

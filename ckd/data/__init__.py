@@ -14,7 +14,7 @@ from ckd.data.avalanche import as_benchmark
 from ckd.data.fixed_views import FixedViews
 from ckd.data.registry import BENCHMARKS, Root, tensor_stream
 from ckd.data.stream import TensorStream
-from ckd.data.streams import permuted, rotated, split
+from ckd.data.streams import permuted, rotated, shuffled, split
 from ckd.data.text import Tokenizer, text_arrays
 from ckd.data.wordpiece import WordPiece
 from ckd.data.words import Words
@@ -32,6 +32,7 @@ __all__ = [
     "benchmark",
     "permuted",
     "rotated",
+    "shuffled",
     "split",
     "tensor_stream",
     "text_arrays",

@@ -9,14 +9,14 @@ from __future__ import annotations
 import importlib.metadata
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ckd.data.arrays import Arrays
 from ckd.data.sources import ag_news, ag_news_small, cifar10, cifar100, digits, mnist, npz, sst2, subj, trec
 from ckd.data.stream import TensorStream
-from ckd.data.streams import permuted, rotated, split
+from ckd.data.streams import permuted, rotated, shuffled, split
 from ckd.errors import ConfigError, UnknownNameError
 from ckd.modules import defaults_of, is_path, named
 
@@ -148,6 +148,7 @@ BENCHMARKS: dict[str, Benchmark] = {
 
 STREAMS: dict[str, tuple[int, Callable[[Arrays, int, int], TensorStream]]] = {
     "split": (0, split),
+    "shuffled": (0, shuffled),
     "permuted": (10, permuted),
     "rotated": (10, rotated),
 }
@@ -157,17 +158,18 @@ STREAMS: dict[str, tuple[int, Callable[[Arrays, int, int], TensorStream]]] = {
 def find(name: str | Path, stream: str | None = None) -> Benchmark | OwnBenchmark:
     """The benchmark called `name`, or that an entry point, a path to a function or an `.npz` file names.
 
-    `stream` is what one's own arrays are made into, of `STREAMS`.
+    `stream` is what one's own arrays are made into, of `STREAMS`. A benchmark that is split by classes can be
+    "shuffled".
 
     Raises:
         UnknownNameError: no such benchmark or stream; the nearest names are in the message.
-        ConfigError: a stream for a benchmark that is one already; a function that cannot be loaded, or has an argument
-            without a default.
+        ConfigError: another stream for a benchmark that is one already; a function that cannot be loaded, or has an
+            argument without a default.
     """
     name = str(name)
     points = {} if name in BENCHMARKS else _entry_points()
     elsewhere = name not in BENCHMARKS and (name in points or is_path(name))
-    if (elsewhere or name.endswith(".npz")) and stream is not None and stream not in STREAMS:
+    if stream is not None and stream not in STREAMS:
         raise UnknownNameError.of("stream", stream, STREAMS)
     if name.endswith(".npz"):
         n_experiences, make = STREAMS[stream or "split"]
@@ -177,10 +179,14 @@ def find(name: str | Path, stream: str | None = None) -> Benchmark | OwnBenchmar
         return _own(name, points.get(name, name), stream)
     if name not in BENCHMARKS:
         raise UnknownNameError.of("benchmark", name, [*BENCHMARKS, *points, "FILE.npz"])
-    if stream is not None:
-        fix = "Leave it out; it is for FILE.npz."
-        raise ConfigError(f"stream of {name}", expected="the benchmark's own", received=repr(stream), fix=fix)
-    return BENCHMARKS[name]
+    found = BENCHMARKS[name]
+    if stream is None:
+        return found
+    orders = ("split", "shuffled") if found.make is split else ()
+    if stream not in orders:
+        expected, fix = " or ".join(orders) or "the benchmark's own", "Leave it out, or name FILE.npz."
+        raise ConfigError(f"stream of {name}", expected=expected, received=repr(stream), fix=fix)
+    return replace(found, make=STREAMS[stream][1])
 
 
 def _entry_points() -> dict[str, str]:
@@ -213,14 +219,16 @@ def tensor_stream(
 
     Args:
         name: of a benchmark, or the path of a function or of an `.npz` file.
-        n_experiences: the benchmark's own number unless given. For one's own arrays that are split, the first of 5, 4,
-            3 and 2 that divides the number of classes, else one experience for each class; for those that are permuted
+        n_experiences: the benchmark's own number unless given. For one's own arrays, by classes, the first of 5, 4, 3
+            and 2 that divides the number of classes, else one experience for each class; for those that are permuted
             or rotated, 10.
-        seed: of what is random about the stream (permutations, angles).
+        seed: of what is random about the stream (permutations, angles, the order of classes).
         data_root: where data sets are kept; `~/.cache/ckd` unless given.
         samples_per_class: train on so many samples of each class; all of them unless given.
         validate: hold out a tenth of the training data and test on that instead, for choosing settings.
-        stream: what one's own arrays are made into: "split" by classes unless given, "permuted" or "rotated".
+        stream: what one's own arrays are made into: "split" by classes in ascending order unless given, "shuffled" by
+            classes in an order drawn from the seed, "permuted" or "rotated". ckd's own class-incremental benchmarks
+            can be "shuffled" too.
 
     Raises:
         UnknownNameError: no such benchmark.

@@ -88,8 +88,9 @@ class LifeCycle:
         """
         if set(self.parts) != set(state):
             expected, received = (", ".join(names) or "no parts" for names in (self.parts, state))
-            fix = "Build the engine with the recipe that the state was saved from."
-            raise ConfigError("state of an engine", expected=expected, received=received, fix=fix)
+            differing = ", ".join(sorted(set(self.parts) ^ set(state)))
+            fix = f"Build it with the recipe and settings that the state was saved from; they differ in: {differing}."
+            raise ConfigError("state of an engine, parts", expected=expected, received=received, fix=fix)
         for name, part in self.parts.items():
             of_evaluation = getattr(part, "of_evaluation_model", False)  # whose own states were restored before
             copied = self._objective.evaluation_model(student) if of_evaluation else self._base_of(part, student)

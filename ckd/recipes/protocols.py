@@ -51,6 +51,7 @@ class Protocol:
         samples_per_class: training samples of each class; None for all.
         passes: updates with each mini-batch, one after the other.
         online: whether the stream shows each mini-batch once, and nothing sees an experience as a whole.
+        stream: "shuffled" for classes in an order drawn from the seed; "" for the benchmark's own stream.
         n_experiences: of the stream; None for the benchmark's own number.
         momentum, weight_decay: of SGD.
         lr_end: share of the learning rate that is left at the end of each experience, or after a step.
@@ -67,6 +68,7 @@ class Protocol:
     samples_per_class: int | None = None
     passes: int = 1
     online: bool = False
+    stream: str = ""
     n_experiences: int | None = None
     momentum: float = 0.0
     weight_decay: float = 0.0
@@ -101,7 +103,7 @@ BENCHMARKS: dict[str, Protocol] = {
     "cifar10, full": _FULL,
     "cifar100, full": _FULL,
     "split-cifar100, online": Protocol(
-        0.06, 10, 1, "slim-resnet18", passes=3, online=True, n_experiences=20, source=SURVEY
+        0.06, 10, 1, "slim-resnet18", passes=3, online=True, stream="shuffled", n_experiences=20, source=SURVEY
     ),
     "sst2": _TEXT,
     "trec": _TEXT,

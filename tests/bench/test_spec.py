@@ -228,6 +228,23 @@ def test_the_online_protocol_of_cifar100_updates_three_times_with_each_mini_batc
         plan("split-digits", "er", seed=0, passes=0)
 
 
+def test_the_order_of_classes_is_that_of_the_protocol_or_asked_for():
+    def stream(benchmark, **asked):
+        return plan(benchmark, "er", seed=0, **asked).stream
+
+    assert stream("split-cifar100", variant="online") == "shuffled"
+    assert stream("split-cifar100", variant="online", stream="split") == ""
+    assert (stream("split-cifar100"), stream("split-cifar100", stream="shuffled")) == ("", "shuffled")
+    assert plan("split-digits", "er", seed=0, stream="shuffled").label == "er + shuffled, memory 200"
+    assert plan("split-cifar100", "er", seed=0, variant="online").label == "er, memory 200"
+    with pytest.raises(ConfigError, match=r"stream of split-digits: expected split or shuffled; received 'permuted'"):
+        stream("split-digits", stream="permuted")
+    with pytest.raises(
+        ConfigError, match="stream of permuted-mnist: expected the benchmark's own; received 'shuffled'"
+    ):
+        stream("permuted-mnist", stream="shuffled")
+
+
 def test_an_online_stream_is_that_of_the_protocol_or_asked_for():
     assert plan("split-cifar10", "er", seed=0, variant="online").online
     assert not plan("split-cifar10", "er", seed=0, variant="online", online=False).online

@@ -78,6 +78,16 @@ def test_arrays_are_made_into_the_stream_that_is_asked_for(file):
     assert not torch.equal(one.train[0].raw(), other.train[0].raw())
 
 
+def test_a_split_benchmark_can_be_shuffled():
+    """By the counts of the classes in each experience."""
+    counts = []
+    for stream, seed in ((None, 1), ("split", 1), ("shuffled", 1), ("shuffled", 2)):
+        made = tensor_stream("split-digits", stream=stream, seed=seed)
+        counts.append([len(experience) for experience in made.train])
+    assert counts[0] == counts[1] != counts[2] != counts[3]
+    assert len(set(map(sum, counts))) == 1
+
+
 def test_arrays_are_held_out_once(file):
     x, y = torch.arange(48.0).reshape(12, 4), torch.arange(12) % 6
     expected = arrays(x, y, x, y).holding_out()

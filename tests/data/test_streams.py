@@ -5,12 +5,12 @@ import pytest
 import torch
 from torchvision.transforms.functional import rotate
 
-from ckd.data import arrays, permuted, rotated, split
+from ckd.data import arrays, permuted, rotated, shuffled, split
 from ckd.errors import ConfigError, DataError
 
 N_CLASSES = 6
 CHANGED = pytest.mark.parametrize("make", [permuted, rotated])
-EVERY_STREAM = pytest.mark.parametrize("make", [split, permuted, rotated])
+EVERY_STREAM = pytest.mark.parametrize("make", [split, shuffled, permuted, rotated])
 
 
 def data(n_classes=N_CLASSES, shape=(1, 6, 6)):
@@ -33,6 +33,10 @@ def shown(experience):
 def contents(stream):
     """Every experience's raw samples, in order."""
     return [e.raw().clone() for e in (*stream.train, *stream.test)]
+
+
+def bytes_of(sample):
+    return sample.numpy().tobytes()
 
 
 def equal(one, other):
@@ -89,6 +93,24 @@ def test_split_copies_nothing():
 def test_split_refuses_what_does_not_divide_the_classes(n_experiences):
     with pytest.raises(ConfigError, match="a divisor of 6"):
         split(data(), n_experiences)
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_shuffled_is_split_of_classes_in_another_order(part):
+    """Each old class is found whole under one new label, and the seed says which."""
+    source = data()
+    old = dict(zip(map(bytes_of, getattr(source, f"x_{part}")), getattr(source, f"y_{part}").tolist(), strict=True))
+    orders = []
+    for seed in (0, 1, 1):
+        meets = set()
+        for i, experience in enumerate(getattr(shuffled(source, 3, seed), part)):
+            pairs = [(old[bytes_of(x)], int(y)) for x, y in zip(*shown(experience), strict=True)]
+            assert {y for _, y in pairs} == {2 * i, 2 * i + 1}
+            meets |= set(pairs)
+        assert sorted(y for _, y in meets) == list(range(N_CLASSES))
+        orders.append([was for was, _ in sorted(meets, key=lambda pair: pair[1])])
+    assert orders[0] != orders[1] == orders[2]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(N_CLASSES))
 
 
 # permuted and rotated ----------------------------------------------------------------------------------------------

@@ -2,6 +2,6 @@
 
 from ckd.data.streams.permuted import permuted
 from ckd.data.streams.rotated import rotated
-from ckd.data.streams.split import split
+from ckd.data.streams.split import shuffled, split
 
-__all__ = ["permuted", "rotated", "split"]
+__all__ = ["permuted", "rotated", "shuffled", "split"]

@@ -1,6 +1,8 @@
-"""Class-incremental streams: each experience brings classes of its own."""
+"""Class-incremental streams: each experience brings classes of its own, in ascending or in random order."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -12,7 +14,7 @@ from ckd.errors import ConfigError, DataError
 
 
 def split(arrays: Arrays, n_experiences: int, seed: int = 0) -> TensorStream:
-    """The classes in ascending order, as published orders are, in `n_experiences` equal groups.
+    """The classes in ascending order, in `n_experiences` equal groups.
 
     Args:
         arrays: the data.
@@ -36,6 +38,25 @@ def split(arrays: Arrays, n_experiences: int, seed: int = 0) -> TensorStream:
         [_cut(arrays.x_train, arrays.y_train, i, per_experience) for i in range(n_experiences)],
         [_cut(arrays.x_test, arrays.y_test, i, per_experience) for i in range(n_experiences)],
     )
+
+
+def shuffled(arrays: Arrays, n_experiences: int, seed: int = 0) -> TensorStream:
+    """The classes in a random order, in `n_experiences` equal groups.
+
+    Labels count in that order, as in Avalanche's `class_ids_from_zero_from_first_exp`: the first experience of ten
+    classes brings 0 to 9, whichever they are. Many results are published as means over such orders.
+
+    Args:
+        arrays: the data.
+        n_experiences: must divide the number of classes.
+        seed: of the order; the same one for every method that is compared.
+
+    Raises:
+        ConfigError: a number of experiences that does not divide the number of classes.
+        DataError: an experience without training or test samples.
+    """
+    place = torch.randperm(arrays.n_classes, generator=torch.Generator().manual_seed(seed))
+    return split(replace(arrays, y_train=place[arrays.y_train], y_test=place[arrays.y_test]), n_experiences)
 
 
 def _cut(x: Tensor, y: Tensor, i: int, per_experience: int) -> TensorExperience:
