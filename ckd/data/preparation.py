@@ -6,6 +6,7 @@ our own.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -99,6 +100,11 @@ class Preparation:
     def random(self) -> bool:
         """Whether two calls may differ."""
         return any(isinstance(step, RANDOM) for step in self.steps)
+
+    @property
+    def text(self) -> str:
+        """Its steps as text, the same in every process."""
+        return re.sub(r" at 0x[0-9a-f]+", "", repr(self))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -110,7 +109,7 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
             "hooks": self._hooks.state_dict(),
             "loader": None if self._loader is None else self._loader.state_dict(),
             "stores_raw": self._stores_raw,
-            "preparation": _told(self.engine.prepare),
+            "preparation": self.engine.prepare.text if isinstance(self.engine.prepare, Preparation) else None,
             "last": None if self._last is None else dict(self._last.items()),
         }
 
@@ -190,7 +189,7 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
             )
         resident = isinstance(loader, ResidentLoader) and self._stores_raw
         preparation = loader.preparation if resident else Preparation()
-        other = _told(preparation) != self._prepared if self._prepared else preparation != self.engine.prepare
+        other = preparation.text != self._prepared if self._prepared else preparation != self.engine.prepare
         if not empty and other:
             raise DataError(
                 "transforms of the experience",
@@ -296,8 +295,3 @@ class SelfDistillation(SupervisedPlugin):  # type: ignore[misc]
             if publish is not None:
                 label = f"CKD_Loss/train_phase/train_stream/{name}"
                 publish(MetricValue(self, label, mean, strategy.clock.train_iterations))
-
-
-def _told(prepare: Any) -> str | None:
-    """A preparation as text, the same in every process; None where samples are stored as they arrive."""
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(prepare)) if isinstance(prepare, Preparation) else None

@@ -240,7 +240,7 @@ def test_a_student_of_another_kind_is_refused(make):
 
 def test_the_state_of_an_ensemble_of_another_size_is_refused():
     state = lived(LIVING["ensemble"], network()).state_dict()
-    with pytest.raises(ConfigError, match=r"state of an engine: .*received .*member 2 of teacher t"):
+    with pytest.raises(ConfigError, match=r"state of an engine, parts: .*differ in: .*member 2 of teacher t"):
         Living(Ensemble([Snapshot(), Ema()])).load_state_dict(state, network())
 
 
