@@ -1,12 +1,15 @@
-"""Whether tether holds on streams, rates and optimisers that nobody tuned it on, in many short runs.
+"""Whether our recipes hold on streams, rates and optimisers that nobody tuned them on, in many short runs.
 
-    python benchmarks/unseen_streams.py --data-root D --out runs/unseen.jsonl             # 144 settings, half an hour
+    python benchmarks/unseen_streams.py --data-root D --out runs/unseen.jsonl             # half an hour
     python benchmarks/unseen_streams.py --data-root D --out runs/unseen.jsonl --part 0/2  # half of them, beside 1/2
+    python benchmarks/unseen_streams.py --data-root D --out runs/unseen-split.jsonl --classes-come   # half an hour
 
-Permuted and rotated MNIST, permuted MNIST standardised and inverted, permuted grey CIFAR-10 cut to 28 x 28, permuted
-digits: three experiences, 10,000 images each, one pass, an MLP 100-100, batch 128 (digits: all 1,400, batch 16). Beside
-tether are der++ and tether without its step limit, all else as their recipes have it. Each line is one run; runs that
-are in the file already are left out.
+MNIST as it is, standardised and inverted, grey CIFAR-10 cut to 28 x 28, and digits; 10,000 images (digits: all 1,400),
+one pass, an MLP 100-100; 48 settings of stream, optimiser and rate with each of three memory sizes. First where classes
+stay: three experiences, permuted or rotated (MNIST alone), batch 128 (digits: 16); tether beside der++ and tether
+without its step limit. With --classes-come: five experiences of two classes in random order, batch 16; ballast and the
+default beside der++ and er. All else is as the recipes have it. Each line is one run; runs that are in the file already
+are left out.
 """
 
 import argparse
@@ -28,17 +31,20 @@ from ckd.bench.allocator import keep_freed_memory
 from ckd.errors import NonFiniteLossError
 
 KINDS = ("mnist", "standardised", "inverted", "cifar", "digits")
-STREAMS = ("rotated mnist", *(f"permuted {kind}" for kind in KINDS))
+STAY = ("rotated mnist", *(f"permuted {kind}" for kind in KINDS))
+COME = tuple(f"split {kind}" for kind in KINDS)
 OPTIMISERS = (
     *(("sgd", lr) for lr in (0.05, 0.1, 0.2, 0.4)),
     *(("sgd, momentum 0.9", lr) for lr in (0.01, 0.08)),
     *(("adam", lr) for lr in (0.001, 0.008)),
 )
-RECIPES: dict[str, tuple[str, dict[str, float]]] = {
+WHERE_THEY_STAY: dict[str, tuple[str, dict[str, float]]] = {
     "tether": ("tether", {}),
     "der++": ("der++", {}),
     "tether without the limit": ("tether", {"limit_factor": 0.0}),
 }
+WHERE_THEY_COME = {name: (name, {}) for name in ("ballast", "self-distillation", "der++", "er")}
+RECIPES = WHERE_THEY_STAY | WHERE_THEY_COME
 MEMORIES = ((50, 0), (200, 1), (500, 2))
 """Memory size and seed."""
 
@@ -65,24 +71,34 @@ def images(name: str, root: str) -> Data:
     return change(x).flatten(1), labels[0], change(test).flatten(1), labels[1]
 
 
-def changes(kind: str, pixels: int, seed: int) -> Iterator[Callable[[Tensor], Tensor]]:
-    """What each experience does to the images: a permutation of the pixels, or a rotation by up to 180 degrees."""
+def experiences(kind: str, data: Data, seed: int) -> Iterator[Data]:
+    """Two classes each, or everything with the pixels permuted, or with the images rotated by up to 180 degrees."""
     generator = torch.Generator().manual_seed(1000 + seed)
+    x, y, test, test_y = data
+    if kind == "split":
+        for pair in torch.randperm(10, generator=generator).split(2):
+            mine, theirs = torch.isin(y, pair), torch.isin(test_y, pair)
+            yield x[mine], y[mine], test[theirs], test_y[theirs]
+        return
+    pixels = x.shape[1]
     side = math.isqrt(pixels)
-    while True:
+    for _ in range(3):
         order, angle = torch.randperm(pixels, generator=generator), 180 * torch.rand((), generator=generator).item()
         if kind == "permuted":
-            yield lambda x, order=order: x[:, order]
+            yield x[:, order], y, test[:, order], test_y
         else:
-            yield lambda x, angle=angle: rotate(x.view(-1, 1, side, side), angle).flatten(1)
+            turned, turned_test = (rotate(one.view(-1, 1, side, side), angle).flatten(1) for one in (x, test))
+            yield turned, y, turned_test, test_y
 
 
 def run(stream: str, optimiser: str, lr: float, memory_size: int, seed: int, recipe: str, root: str) -> dict[str, Any]:
-    """Average accuracy over three experiences at the end, percent; None where the loss was no number."""
+    """Average accuracy over the experiences at the end, percent; None where the loss was no number."""
     kind, name = stream.split()
-    x, y, test, test_y = images(name, root)
+    data = images(name, root)
     torch.manual_seed(seed)
-    model = nn.Sequential(nn.Linear(x.shape[1], 100), nn.ReLU(), nn.Linear(100, 100), nn.ReLU(), nn.Linear(100, 10))
+    model = nn.Sequential(
+        nn.Linear(data[0].shape[1], 100), nn.ReLU(), nn.Linear(100, 100), nn.ReLU(), nn.Linear(100, 10)
+    )
     optimizer: torch.optim.Optimizer = (
         torch.optim.Adam(model.parameters(), lr=lr)
         if optimiser == "adam"
@@ -91,21 +107,20 @@ def run(stream: str, optimiser: str, lr: float, memory_size: int, seed: int, rec
     built, changed = RECIPES[recipe]
     engine, tests = Engine(recipes.get(built).build(memory_size=memory_size, **changed)), []
     try:
-        for _, change in zip(range(3), changes(kind, x.shape[1], seed), strict=False):
-            inputs = change(x)
-            tests.append(change(test))
-            engine.begin(range(10))
-            for batch in torch.randperm(len(y)).split(16 if name == "digits" else 128):
+        for inputs, labels, *test in experiences(kind, data, seed):
+            tests.append(test)
+            engine.begin(labels.unique().tolist())
+            for batch in torch.randperm(len(labels)).split(16 if "digits" in stream or kind == "split" else 128):
                 optimizer.zero_grad()
-                engine.loss(model, inputs[batch], y[batch]).backward()
+                engine.loss(model, inputs[batch], labels[batch]).backward()
                 optimizer.step()
                 engine.after_update(optimizer)
-            engine.end((inputs, y))
+            engine.end((inputs, labels))
     except NonFiniteLossError as error:
         return {"accuracy": None, "error": str(error)}
     network = engine.evaluation_model(model).eval()
     with torch.no_grad():
-        right = [(network(one).argmax(1) == test_y).float().mean().item() for one in tests]
+        right = [(network(x).argmax(1) == y).float().mean().item() for x, y in tests]
     return {"accuracy": round(100 * sum(right) / len(right), 2)}
 
 
@@ -115,6 +130,7 @@ def main() -> None:
     parser.add_argument("--data-root", metavar="D", default=str(Path.home() / ".cache" / "ckd"))
     parser.add_argument("--out", required=True, metavar="FILE", help="where the lines go")
     parser.add_argument("--part", default="0/1", metavar="I/N", help="every N-th setting from I on (default: all)")
+    parser.add_argument("--classes-come", action="store_true", help="new classes in every experience")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
@@ -125,9 +141,11 @@ def main() -> None:
     done = [{key: line[key] for key in line if key not in ("accuracy", "error")} for line in lines]
     settings = [
         {"stream": stream, "optimiser": optimiser, "lr": lr, "memory_size": size, "seed": seed}
-        for (size, seed), stream, (optimiser, lr) in product(MEMORIES, STREAMS, OPTIMISERS)
+        for (size, seed), stream, (optimiser, lr) in product(
+            MEMORIES, COME if chosen.classes_come else STAY, OPTIMISERS
+        )
     ]
-    for setting, recipe in product(settings[first::step], RECIPES):
+    for setting, recipe in product(settings[first::step], WHERE_THEY_COME if chosen.classes_come else WHERE_THEY_STAY):
         one: dict[str, Any] = {**setting, "recipe": recipe}
         if one not in done:
             line = json.dumps({**one, **run(**one, root=chosen.data_root)})
