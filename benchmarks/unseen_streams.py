@@ -8,7 +8,7 @@ MNIST as it is, standardised and inverted, grey CIFAR-10 cut to 28 x 28, and dig
 one pass, an MLP 100-100; 48 settings of stream, optimiser and rate with each of three memory sizes. First where classes
 stay: three experiences, permuted or rotated (MNIST alone), batch 128 (digits: 16); tether beside der++ and tether
 without its step limit. With --classes-come: five experiences of two classes in random order, batch 16; ballast and the
-default beside der++ and er. All else is as the recipes have it. Each line is one run; runs that are in the file already
+default beside der++, er and ballast without its limit. All else is as the recipes have it. Each line is one run; runs that are in the file already
 are left out.
 """
 
@@ -43,7 +43,10 @@ WHERE_THEY_STAY: dict[str, tuple[str, dict[str, float]]] = {
     "der++": ("der++", {}),
     "tether without the limit": ("tether", {"limit_factor": 0.0}),
 }
-WHERE_THEY_COME = {name: (name, {}) for name in ("ballast", "self-distillation", "der++", "er")}
+WHERE_THEY_COME: dict[str, tuple[str, dict[str, float]]] = {
+    **{name: (name, {}) for name in ("ballast", "self-distillation", "der++", "er")},
+    "ballast without the limit": ("ballast", {"limit_factor": 0.0}),
+}
 RECIPES = WHERE_THEY_STAY | WHERE_THEY_COME
 MEMORIES = ((50, 0), (200, 1), (500, 2))
 """Memory size and seed."""

@@ -11,6 +11,7 @@ the parts brought: benchmarks/results/ballast.md.
 
 from functools import partial
 
+from ckd.anchors import StepLimit
 from ckd.heads import LinearDiscriminant
 from ckd.losses import LogitAdjusted, check_temperature, kd, logit_mse
 from ckd.memory import Balanced, BoundaryMemory, Memory
@@ -41,6 +42,7 @@ def ballast(
     logit_weight: float = 0.0,
     decay: float = 0.995,
     discriminant: int = 1,
+    limit_factor: float = 2.0,
     memory_batch_size: int | None = None,
     seed: int = 0,
 ) -> Objective:
@@ -49,7 +51,8 @@ def ballast(
     The adjustment is stronger than the frequencies say (`strength`), as the few remembered samples of old
     classes are learnt by heart, and grows where classes have just come, so that these are learnt at all. With
     `herded=0` samples enter the memory as they come, and stored logits can be matched (`logit_weight`). With
-    `discriminant=0` the head alone predicts; the snapshot teaches what the head says in any case.
+    `discriminant=0` the head alone predicts; the snapshot teaches what the head says in any case. Steps that would go far
+    beyond those before them are shortened (`limit_factor`; 0 for no limit).
     """
     check_temperature(temperature)
     average, discriminants = [Ema(decay)] if decay else [], [LinearDiscriminant()] if discriminant else []
@@ -80,6 +83,7 @@ def ballast(
         teachers={"snapshot": snapshot} if distill_weight else {},
         evaluation={"default": predicts, "average": average} if average else predicts or None,
         memory_batch_size=memory_batch_size,
+        limit=StepLimit(limit_factor) if limit_factor else None,
         joint_with_batchnorm=True,
     )
 

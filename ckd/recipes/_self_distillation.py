@@ -9,7 +9,7 @@ Sources: `ckd.recipes.ballast`, `ckd.recipes.tether`.
 
 from functools import partial
 
-from ckd.anchors import Anchor, Kronecker, StepLimit
+from ckd.anchors import Anchor, Kronecker
 from ckd.heads import LinearDiscriminant
 from ckd.objective import Moment, Objective
 from ckd.recipes._ballast import ballast
@@ -43,6 +43,7 @@ def self_distillation(
         distill_weight=distill_weight,
         decay=decay,
         discriminant=discriminant,
+        limit_factor=limit_factor,
         memory_batch_size=memory_batch_size,
         seed=seed,
     )
@@ -54,7 +55,6 @@ def self_distillation(
         name="self-distillation",
         teachers={"snapshot": snapshot} if distill_weight or anchor_weight else {},
         anchor=anchor if anchor_weight else None,
-        limit=StepLimit(limit_factor) if limit_factor else None,
     )
 
 
