@@ -5,11 +5,11 @@
     python benchmarks/unseen_streams.py --data-root D --out runs/unseen-split.jsonl --classes-come   # half an hour
 
 MNIST as it is, standardised and inverted, grey CIFAR-10 cut to 28 x 28, and digits; 10,000 images (digits: all 1,400),
-one pass, an MLP 100-100; 48 settings of stream, optimiser and rate with each of three memory sizes. First where classes
-stay: three experiences, permuted or rotated (MNIST alone), batch 128 (digits: 16); tether beside der++ and tether
-without its step limit. With --classes-come: five experiences of two classes in random order, batch 16; ballast and the
-default beside der++, er and ballast without its limit. All else is as the recipes have it. Each line is one run; runs that are in the file already
-are left out.
+one pass, an MLP 100-100; eight optimisers and rates and three memory sizes. First where classes stay: three
+experiences, permuted or rotated (MNIST alone), batch 128 (digits: 16); tether beside der++ and tether without its step
+limit. With --classes-come: five experiences of two classes in random order, batch 16; ballast and the default beside
+der++, er and ballast without its step limit. All else is as the recipes have it. Each line is one run; runs that are in
+the file already are left out.
 """
 
 import argparse

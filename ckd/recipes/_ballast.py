@@ -51,8 +51,8 @@ def ballast(
     The adjustment is stronger than the frequencies say (`strength`), as the few remembered samples of old
     classes are learnt by heart, and grows where classes have just come, so that these are learnt at all. With
     `herded=0` samples enter the memory as they come, and stored logits can be matched (`logit_weight`). With
-    `discriminant=0` the head alone predicts; the snapshot teaches what the head says in any case. Steps that would go far
-    beyond those before them are shortened (`limit_factor`; 0 for no limit).
+    `discriminant=0` the head alone predicts; the snapshot teaches what the head says in any case. Gradients are limited
+    to `limit_factor` times what is usual; 0 is no limit.
     """
     check_temperature(temperature)
     average, discriminants = [Ema(decay)] if decay else [], [LinearDiscriminant()] if discriminant else []
