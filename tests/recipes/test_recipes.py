@@ -5,7 +5,7 @@ import pickle
 import pytest
 import torch
 
-from ckd import AccuracyRecorder, SelfDistillation, recipes
+from ckd import AccuracyRecorder, Engine, SelfDistillation, recipes
 from ckd.errors import ConfigError, UnknownNameError
 from ckd.recipes import RECIPES, get
 
@@ -109,7 +109,7 @@ def test_the_default_is_ballast_bit_for_bit_where_classes_come(blobs, benchmark_
     ends = []
     for objective in (
         recipes.ballast(decay=0.99),
-        recipes.self_distillation(limit_factor=0),
+        recipes.self_distillation(),
     ):
         torch.manual_seed(0)
         model = network()
@@ -118,6 +118,26 @@ def test_the_default_is_ballast_bit_for_bit_where_classes_come(blobs, benchmark_
         strategy.train(benchmark_of(blobs()).train_stream)
         ends.append([p.detach().clone() for p in model.parameters()])
     assert all(map(torch.equal, *ends))
+
+
+@pytest.mark.parametrize("make", [recipes.tether, recipes.ballast, recipes.self_distillation])
+@pytest.mark.parametrize("limited", [True, False])
+def test_our_recipes_take_no_leap_where_inputs_grow(make, limited, network):
+    """Step lengths of plain SGD: with inputs 100 times as large, at most twice the largest before it."""
+    model, generator = network(), torch.Generator().manual_seed(0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    engine = Engine(make(memory_size=20) if limited else make(memory_size=20, limit_factor=0))
+    engine.begin([0, 1])
+    lengths = []
+    for i in range(21):
+        inputs = torch.randn(10, 6, generator=generator) * (100 if i == 20 else 1)
+        before = torch.nn.utils.parameters_to_vector(model.parameters()).detach()
+        optimizer.zero_grad()
+        engine.loss(model, inputs, torch.arange(10) % 2).backward()
+        optimizer.step()
+        engine.after_update(optimizer)
+        lengths.append((torch.nn.utils.parameters_to_vector(model.parameters()) - before).norm().item())
+    assert (lengths[-1] <= 2.001 * max(lengths[:-1])) is limited
 
 
 # a file of one's own -------------------------------------------------------------------------------------------------
