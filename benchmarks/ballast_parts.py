@@ -13,6 +13,7 @@ ADJUSTED, SNAPSHOT, AVERAGE, HERDED, DISCRIMINANT = "strength", "distill_weight"
 PARTS = {
     "ballast": {},
     "without the discriminant": {DISCRIMINANT: 0},
+    "without the limit of steps": {"limit_factor": 0.0},
     "adjusted as the frequencies say": {ADJUSTED: 1.0},
     "without warm-up": {"warm_up": 0.0},
     "frequencies of the batch alone": {"window": 1.0},
