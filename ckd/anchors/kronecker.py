@@ -133,11 +133,11 @@ def _noted(model: nn.Module) -> Iterator[dict[str, tuple[Tensor, Tensor, int]]]:
     calls: Counter[str] = Counter()
 
     def watch(path: str, layer: nn.Linear | nn.Conv2d) -> None:
-        def hook(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        def hook(_: nn.Module, args: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor) -> Tensor:
             calls[path] += 1
             if not output.requires_grad:
                 return output
-            inputs = _rows(layer, args[0].detach())
+            inputs = _rows(layer, next(iter([*args, *named.values()])).detach())
             output.register_hook(lambda g: note(inputs, _full(g)))  # type: ignore[no-untyped-call]
             return output.clone()  # what follows may work in place, which would cut off the hook of a view
 
@@ -145,7 +145,7 @@ def _noted(model: nn.Module) -> Iterator[dict[str, tuple[Tensor, Tensor, int]]]:
             rows = gradient.flatten(2).mT if isinstance(layer, nn.Conv2d) else gradient  # (N, P, O)
             passes[path] = inputs, rows.flatten(0, -2), rows.shape[1:-1].numel()
 
-        handles.append(layer.register_forward_hook(hook))
+        handles.append(layer.register_forward_hook(hook, with_kwargs=True))
 
     handles: list[torch.utils.hooks.RemovableHandle] = []
     for path, layer in _layers_of(model):

@@ -127,7 +127,6 @@ class RunSpec:
         falls = (self.lr_end, bool(self.lr_steps))
         extras += [f" + lr to {self.lr_end:g}"] if falls not in [(p.lr_end, bool(p.lr_steps)) for p in usual] else []
         extras += [" + online"] if self.online and not any(p.online for p in usual) else []
-        extras += [f" + {self.stream}"] if self.stream and not any(p.stream == self.stream for p in usual) else []
         extras += [f" + sparsity {self.sparsity:g}"] if self.sparsity else []
         function = self.recipe.rpartition(":")[2]
         called = function if function not in RECIPES else Path(self.recipe).name

@@ -182,7 +182,7 @@ def find(name: str | Path, stream: str | None = None) -> Benchmark | OwnBenchmar
     found = BENCHMARKS[name]
     if stream is None:
         return found
-    orders = ("split", "shuffled") if found.make is split else ()
+    orders = ("split", "shuffled") if found.make is split and found.n_experiences > 1 else ()
     if stream not in orders:
         expected, fix = " or ".join(orders) or "the benchmark's own", "Leave it out, or name FILE.npz."
         raise ConfigError(f"stream of {name}", expected=expected, received=repr(stream), fix=fix)

@@ -27,6 +27,8 @@ _OPTIONS = {
     "lr_steps": "--lr-steps",
     "passes": "--passes",
     "evaluate_every": "--evaluate-every",
+    "momentum": "--momentum",
+    "weight_decay": "--weight-decay",
 }
 _FLAGS = {"compiled": "--compile", "validate": "--validate", "online": "--online"}
 
@@ -61,6 +63,8 @@ def _options(spec: RunSpec, variant: str | None) -> list[str]:
     for name, option in _OPTIONS.items():
         if decided[name] != usual.get(name, ...) and (decided[name] is not None or usual.get(name) is not None):
             said += [option, _told(decided[name])]
+    if spec.stream != usual.get("stream", ""):
+        said += ["--stream", spec.stream or "split"]
     for name, flag in _FLAGS.items():
         said += [flag] if decided[name] and not usual.get(name) else []
     said += ["--no-online"] if usual.get("online") and not spec.online else []

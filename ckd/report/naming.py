@@ -17,6 +17,7 @@ def benchmark_name(result: Result) -> str:
     """What numbers can be compared within."""
     spec = result.spec
     parts = [short_name(spec.benchmark), f"{result.matrix.values.shape[1]} experiences"]
+    parts += [spec.stream] if spec.stream else []
     parts += [f"{spec.samples_per_class} images a class"] if spec.samples_per_class else []
     parts += [f"data {spec.data}"] if spec.data else []
     parts += ["validation data"] if spec.validate else []

@@ -159,6 +159,26 @@ def test_what_works_in_place_behind_a_layer_does_not_change_its_factors(layer, f
     equals(curvature, {"0": factors(samples, loss_of, "0")}, displacement_of(model))
 
 
+class Named(nn.Module):
+    """Calls its layer by keyword."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 4)
+
+    def forward(self, x):
+        return self.layer(input=x)
+
+
+def test_a_layer_that_is_called_by_keyword_has_the_same_factors(samples_of, loss_of):
+    model = built(Named())
+    samples, curvature = samples_of(model, random(6, 3), [0, 3, 2, 0, 1, 3]), Kronecker(**F64)
+    curvature.add(samples, 1.0)
+    plain = built(model[0].layer)
+    expected = factors(samples_of(plain, random(6, 3), [0, 3, 2, 0, 1, 3]), loss_of, "0")
+    equals(curvature, {"0.layer": expected}, displacement_of(model))
+
+
 class Overwriting(nn.Module):
     """Overwrites what its layer took in, once that has answered; as its weight is still, no gradient needs it."""
 

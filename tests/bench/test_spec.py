@@ -235,14 +235,22 @@ def test_the_order_of_classes_is_that_of_the_protocol_or_asked_for():
     assert stream("split-cifar100", variant="online") == "shuffled"
     assert stream("split-cifar100", variant="online", stream="split") == ""
     assert (stream("split-cifar100"), stream("split-cifar100", stream="shuffled")) == ("", "shuffled")
-    assert plan("split-digits", "er", seed=0, stream="shuffled").label == "er + shuffled, memory 200"
-    assert plan("split-cifar100", "er", seed=0, variant="online").label == "er, memory 200"
     with pytest.raises(ConfigError, match=r"stream of split-digits: expected split or shuffled; received 'permuted'"):
         stream("split-digits", stream="permuted")
     with pytest.raises(
         ConfigError, match="stream of permuted-mnist: expected the benchmark's own; received 'shuffled'"
     ):
         stream("permuted-mnist", stream="shuffled")
+    with pytest.raises(ConfigError, match="stream of digits: expected the benchmark's own; received 'shuffled'"):
+        stream("digits", stream="shuffled")
+    with pytest.raises(ConfigError, match="stream: expected the benchmark's own; received shuffled, one experience"):
+        stream("split-digits", stream="shuffled", n_experiences=1)
+
+
+def test_classes_in_another_order_for_each_seed_are_not_what_a_teacher_knows():
+    teacher = plan("split-digits", "naive", seed=0)
+    with pytest.raises(ConfigError, match="stream of kd: expected the teacher's labels"):
+        plan("split-digits", "kd", seed=1, stream="shuffled", teachers=[teacher])
 
 
 def test_an_online_stream_is_that_of_the_protocol_or_asked_for():
