@@ -113,7 +113,7 @@ def run(stream: str, optimiser: str, lr: float, memory_size: int, seed: int, rec
         for inputs, labels, *test in experiences(kind, data, seed):
             tests.append(test)
             engine.begin(labels.unique().tolist())
-            for batch in torch.randperm(len(labels)).split(16 if "digits" in stream or kind == "split" else 128):
+            for batch in torch.randperm(len(labels)).split(16 if name == "digits" or kind == "split" else 128):
                 optimizer.zero_grad()
                 engine.loss(model, inputs[batch], labels[batch]).backward()
                 optimizer.step()

@@ -144,9 +144,7 @@ def plan(
         raise UnknownNameError.of("precision", precision, ("float32", "bfloat16"))
     check_network(spec.network)
     _check_teachers(chosen, spec)
-    if spec.stream == "shuffled" and spec.n_experiences == 1:
-        fix = "Leave out --stream shuffled: with all classes at once there is no order."
-        raise ConfigError("stream", expected="the benchmark's own", received="shuffled, one experience", fix=fix)
+    _check_order(chosen, spec)
     objective: Any = _objective(chosen, spec)  # refuses what cannot work before anything is trained
     if not isinstance(objective, Objective):
         fix = "End it with `return objective`."
@@ -203,13 +201,22 @@ def _check_teachers(recipe: Recipe, spec: RunSpec) -> None:
     if wants and not spec.teachers:
         fix = "Use `ckd distil`, or give plan(..., teachers=[...]) runs or files of trained networks."
         raise ConfigError(f"recipe {recipe.name}", expected="a trained teacher", received="none", fix=fix)
-    if wants and spec.stream == "shuffled":
-        fix = "Leave out --stream, so that all seeds number the classes alike."
-        received = "classes numbered in an order of the seed"
-        raise ConfigError(f"stream of {recipe.name}", expected="the teacher's labels", received=received, fix=fix)
     if spec.teachers and not wants:
         received = f"{len(spec.teachers)} teacher{'s' * (len(spec.teachers) > 1)}"
         raise ConfigError(f"recipe {recipe.name}", expected="no teacher", received=received, fix="Choose kd.")
+
+
+def _check_order(recipe: Recipe, spec: RunSpec) -> None:
+    """Refuse classes in an order of the seed where all come at once, or where a teacher has learnt other numbers."""
+    if spec.stream != "shuffled":
+        return
+    if spec.teachers:
+        fix = "Leave out --stream, so that all seeds number the classes alike."
+        received = "classes numbered in an order of the seed"
+        raise ConfigError(f"stream of {recipe.name}", expected="the teacher's labels", received=received, fix=fix)
+    if spec.n_experiences == 1:
+        fix = "Leave out --stream shuffled: with all classes at once there is no order."
+        raise ConfigError("stream", expected="the benchmark's own", received="shuffled, one experience", fix=fix)
 
 
 def _objective(recipe: Recipe, spec: RunSpec) -> Objective:
