@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def on(device: torch.device, tensor: Tensor) -> Tensor:
     """The tensor on a device; itself if it is there, which costs a tenth of asking `tensor.to`."""
     return tensor if tensor.device == device else tensor.to(device, non_blocking=True)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a network computes: the device of its first parameter, the CPU if it has none."""
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+
+
+def moved(state: Any, device: torch.device) -> Any:
+    """A state of nested dictionaries and lists with copies of its tensors, all on one device."""
+    if isinstance(state, Tensor):
+        return state.to(device, copy=True)
+    if isinstance(state, Mapping):
+        return {name: moved(value, device) for name, value in state.items()}
+    return [moved(value, device) for value in state] if isinstance(state, list) else state
 
 
 @functools.cache

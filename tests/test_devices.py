@@ -12,6 +12,20 @@ def test_a_tensor_that_is_there_is_itself():
     assert devices.on(torch.device("meta"), tensor).device.type == "meta"
 
 
+def test_a_state_is_moved_as_a_whole_and_shares_nothing():
+    state = {"a": [torch.ones(2), 3], "b": {"c": torch.zeros(1)}, "none": None}
+    found = devices.moved(state, torch.device("meta"))
+    assert (found["a"][0].device.type, found["b"]["c"].device.type) == ("meta", "meta")
+    assert (found["a"][1], found["none"]) == (3, None)
+    devices.moved(state, torch.device("cpu"))["a"][0].zero_()
+    assert state["a"][0].tolist() == [1, 1]
+
+
+def test_a_network_is_where_its_first_parameter_is():
+    assert devices.device_of(torch.nn.Linear(1, 1, device="meta")).type == "meta"
+    assert devices.device_of(torch.nn.ReLU()).type == "cpu"
+
+
 @pytest.mark.parametrize("units", [[], ["_is_avx512_bf16_supported"], ["_is_amx_tile_supported"]])
 def test_a_processor_multiplies_bfloat16_where_it_has_units_for_it(units, monkeypatch):
     for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ckd.anchors.curvature import Curvature
 from ckd.anchors.fisher_samples import FisherSamples
 from ckd.classes import Classes
+from ckd.devices import device_of, moved
 from ckd.errors import ConfigError
 from ckd.part import Ending, Part, Update
 from ckd.teachers import Teacher
@@ -141,7 +142,7 @@ class Anchor(Part):
 
     def load_state_dict(self, state: Mapping[str, Any], student: nn.Module) -> None:
         """Restore what `state_dict` returned."""
-        self.curvature.load_state_dict(state["curvature"])
+        self.curvature.load_state_dict(moved(state["curvature"], device_of(student)))
         self._measured, self._idle = state["measured"], state["idle"]
         self.generator.set_state(state["generator"])
 

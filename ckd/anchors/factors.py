@@ -38,10 +38,9 @@ class Factors:
     @classmethod
     def of(cls, a: Tensor, g: Tensor, mass: float, rank: int | None, dtype: torch.dtype) -> Factors:
         """From the matrices A and G."""
-        # in double precision: in single, LAPACK gives up on the second moments of images with pixels that are always 0
-        g_values, g_vectors = (part.to(g.dtype) for part in torch.linalg.eigh(g.double()))
+        g_values, g_vectors = (part.to(g.dtype) for part in _eigh(g))
         kept = rank or len(a)
-        a_values, a_vectors = (part[..., -kept:].to(a.dtype) for part in torch.linalg.eigh(a.double()))
+        a_values, a_vectors = (part[..., -kept:].to(a.dtype) for part in _eigh(a))
         left = len(a) - len(a_values)
         other = max(0.0, float(a.trace() - a_values.sum())) / left if left else 0.0
         columns = (g_vectors.to(dtype), g_values.clamp(min=0), a_vectors.to(dtype), a_values.clamp(min=0))
@@ -115,3 +114,19 @@ class Factors:
     def nbytes(self) -> int:
         """Bytes of vectors and values."""
         return sum(map(tensor_bytes, (self.g_vectors, self.g_values, self.a_vectors, self.a_values)))
+
+
+def _eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, ascending, and eigenvectors of a symmetric matrix, in double precision.
+
+    In single, LAPACK gives up on the second moments of images with pixels that are always 0. In double, cuSOLVER still
+    gives up on some whose rank is low, which LAPACK solves.
+    """
+    exact = matrix.double()
+    try:
+        values, vectors = torch.linalg.eigh(exact)
+    except RuntimeError:
+        if matrix.device.type == "cpu":
+            raise
+        values, vectors = (part.to(matrix.device) for part in torch.linalg.eigh(exact.cpu()))
+    return values, vectors

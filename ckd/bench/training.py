@@ -86,7 +86,7 @@ def run(
     same, forked = bit_for_bit(deterministic, spec.seed, where), torch.random.fork_rng(devices=devices)
     with alone, (tracking or Tracking()).following(spec) as tracked, same, forked:
         torch.manual_seed(spec.seed)
-        model = network_for(spec.network, stream)
+        model = network_for(spec.network, stream).to(where)  # JointTraining evaluates it as it is
         objective, beside = learner(spec, stream, model, teachers, where)
         notes = Notes()
         checkpoint = None if saving is None else saving.plugin(spec, stream, teachers, notes=notes)

@@ -31,20 +31,39 @@ def encode(state: Any) -> tuple[dict[str, Tensor], Any]:
     return tensors, _encoded(state, "", tensors)
 
 
-def decode(plain: Any, tensors: Mapping[str, Tensor]) -> Any:
+def decode(plain: Any, tensors: Mapping[str, Tensor], device: torch.device | None = None) -> Any:
     """What `encode` was given, in memory of its own and in the same layout; tuples have become lists.
 
-    A tensor of an accelerator is put there again if it is there, else it stays on the CPU.
+    A tensor of the CPU stays there. What was on an accelerator goes to `device`, where training goes on; without one,
+    or if it was on several, to where it was, or to the CPU if that is not there.
     """
+    accelerators = _accelerators(plain)
+    if device is None or len(accelerators) > 1:
+        return _decoded(plain, tensors, {name: _there(name) for name in accelerators})
+    return _decoded(plain, tensors, dict.fromkeys(accelerators, device))
+
+
+def _accelerators(plain: Any) -> set[str]:
+    """The devices other than the CPU that tensors were on."""
     if isinstance(plain, list):
-        return [decode(value, tensors) for value in plain]
+        return set().union(*map(_accelerators, plain))
+    if not isinstance(plain, dict):
+        return set()
+    if "tensor" in plain:
+        return {plain["device"]} if "device" in plain else set()
+    return _accelerators(list(plain["of"].values()) if "of" in plain else [value for _, value in plain["pairs"]])
+
+
+def _decoded(plain: Any, tensors: Mapping[str, Tensor], places: Mapping[str, torch.device]) -> Any:
+    if isinstance(plain, list):
+        return [_decoded(value, tensors, places) for value in plain]
     if not isinstance(plain, dict):
         return plain
     if "of" in plain:
-        return {name: decode(value, tensors) for name, value in plain["of"].items()}
+        return {name: _decoded(value, tensors, places) for name, value in plain["of"].items()}
     if "pairs" in plain:
-        return {name: decode(value, tensors) for name, value in plain["pairs"]}
-    found = tensors[plain["tensor"]].to(_there(plain.get("device", "cpu")), copy=True)
+        return {name: _decoded(value, tensors, places) for name, value in plain["pairs"]}
+    found = tensors[plain["tensor"]].to(places.get(plain.get("device", "cpu")), copy=True)
     return found.permute(sorted(range(found.dim()), key=plain["order"].__getitem__)) if "order" in plain else found
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -41,9 +42,13 @@ class Saved:
     _plain: Any
     _tensors: Mapping[str, Tensor]
 
-    def state(self) -> Any:
-        """The state that was saved, in memory of its own at each call."""
-        return decode(self._plain, self._tensors)
+    def state(self, device: torch.device | None = None) -> Any:
+        """The state that was saved, in memory of its own at each call.
+
+        Args:
+            device: where training goes on, for what was on an accelerator; where it was, unless given.
+        """
+        return decode(self._plain, self._tensors, device)
 
 
 def pack(state: Any, about: Mapping[str, Any]) -> bytes:

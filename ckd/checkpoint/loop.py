@@ -17,6 +17,7 @@ from ckd.checkpoint.generators import random_state, restore_random
 from ckd.checkpoint.model import describe, model_state, restore_model
 from ckd.checkpoint.optimiser import optimiser_state, restore_optimiser
 from ckd.checkpoint.place import labels_of, own_generators, pass_over
+from ckd.devices import device_of
 from ckd.engine import Engine
 from ckd.engine.finite import check_weights
 
@@ -118,7 +119,7 @@ class LoopCheckpoint:
         """
         self._found = self.files.latest(self._about)
         if self._found is not None:
-            state = self._found.state()
+            state = self._found.state(device_of(self.model))
             self._restore(state)
             self._resumed = state["place"]
         for data in islice(stream, self.learnt, None):
@@ -148,7 +149,7 @@ class LoopCheckpoint:
         batches = iter(loader)
         if resumed is not None and self._found is not None:
             pass_over(batches, done, resumed["last"])
-            self._restore(self._found.state())
+            self._restore(self._found.state(device_of(self.model)))
             self._steps, self._resumed, self._found = resumed["steps"], None, None
         for batch in batches:
             yield batch

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ckd.devices import device_of
 from ckd.part import copy_of
 
 
@@ -40,7 +41,7 @@ def accuracies(
         batch_size: samples in a forward pass.
     """
     shown = copy_of(network).eval()
-    device = next((p.device for p in shown.parameters()), torch.device("cpu"))
+    device = device_of(shown)
     found = []
     for inputs, labels in experiences:
         batches = zip(torch.split(inputs, batch_size), torch.split(labels, batch_size), strict=True)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ckd.classes import Classes
+from ckd.devices import device_of, moved
 from ckd.outputs import collect, features, logits
 from ckd.part import Ending, Part, refuse_heads_per_task, tensor_bytes
 
@@ -55,7 +56,7 @@ class NearestMean(Part):
 
     def load_state_dict(self, state: Mapping[str, Any], student: nn.Module) -> None:
         """Restore what `state_dict` returned."""
-        self.means = None if state["means"] is None else state["means"].clone()
+        self.means = moved(state["means"], device_of(student))
         self._head = state["head"]
 
 

@@ -81,12 +81,13 @@ class _Fused(nn.Module):
         self.layers = nn.ModuleList(_Layer(c, width, t[0], fuses=i < last) for i, (c, t) in enumerate(pairs))
 
     def forward(self, features: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        maps = [x if x.dim() == 4 else x[:, :, None, None] for x in features]
+        given = features if isinstance(features, tuple) else (features,)
+        maps = [x if x.dim() == 4 else x[:, :, None, None] for x in given]
         fused: Tensor | None = None
         found: list[Tensor] = []
         for layer, x, target in list(zip(self.layers, maps, self.targets, strict=True))[::-1]:
-            fused, given = layer(x, fused, tuple(target[1:]) or (1, 1))
-            found.insert(0, given.reshape(-1, *target))
+            fused, widened = layer(x, fused, tuple(target[1:]) or (1, 1))
+            found.insert(0, widened.reshape(-1, *target))
         return tuple(found)
 
 

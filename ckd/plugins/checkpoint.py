@@ -134,7 +134,7 @@ class Checkpoint(SupervisedPlugin):  # type: ignore[misc]
         self._about = {**about(strategy, lessons), **self._settings}
         self._found = self.files.latest(self._about)
         if self._found is not None:
-            state = self._found.state()
+            state = self._found.state(strategy.device)
             self.learnt, self._place, self.resumed = state["learnt"], state["place"], True
             relive(strategy, lessons, self.learnt, within=self._place is not None, tensors=state["model"]["tensors"])
             self._restore(strategy, state)
@@ -199,7 +199,7 @@ class Checkpoint(SupervisedPlugin):  # type: ignore[misc]
         def then() -> None:
             assert self._found is not None
             strategy.dataloader = loader
-            self._restore(strategy, self._found.state())
+            self._restore(strategy, self._found.state(strategy.device))
             self._place = self._found = None
 
         strategy.dataloader = Rest(loader, self._done, place["last"], then)

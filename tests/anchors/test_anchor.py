@@ -43,6 +43,24 @@ def held(curvature, model, **settings):
     return anchor
 
 
+@CURVATURES
+def test_a_state_is_loaded_to_where_the_student_is(curvature):
+    state, elsewhere = held(curvature(), built()).state_dict(), built().to("meta")
+    anchor = Anchor(Snapshot(), curvature())
+    anchor.load_state_dict(state, elsewhere)
+    found = tensors(anchor.curvature.state_dict())
+    assert found
+    assert {tensor.device.type for tensor in found} == {"meta"}
+    assert {tensor.device.type for tensor in tensors(state)} == {"cpu"}
+
+
+def tensors(state):
+    """Every tensor of a state."""
+    if isinstance(state, dict):
+        return [tensor for value in state.values() for tensor in tensors(value)]
+    return [state] if isinstance(state, torch.Tensor) else []
+
+
 def moved(model, by=1.0, seed=5):
     """A copy elsewhere."""
     other = copy.deepcopy(model)

@@ -78,6 +78,30 @@ def test_a_device_that_is_not_here_is_the_cpu():
     assert decode({**plain, "device": "cuda:99"}, tensors).device.type == "cpu"
 
 
+def saved_on(**devices):
+    """A state of one tensor by name, as if it had been saved on these devices."""
+    tensors, plain = encode({name: [torch.ones(1)] for name in devices})
+    for name, device in devices.items():
+        if device != "cpu":
+            plain["of"][name][0]["device"] = device
+    return plain, tensors
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_what_was_on_the_accelerator_goes_where_training_goes_on(device):
+    found = decode(*saved_on(model="cuda:0", memory="cpu", teacher="cuda:0"), torch.device(device))
+    assert {name: tensor.device.type for name, (tensor,) in found.items()} == {
+        "model": device,
+        "memory": "cpu",
+        "teacher": device,
+    }
+
+
+def test_what_was_on_several_accelerators_goes_where_it_was():
+    found = decode(*saved_on(model="cuda:99", teacher="cuda:98"), torch.device("meta"))
+    assert {tensor.device.type for (tensor,) in found.values()} == {"cpu"}  # as neither is here
+
+
 CONTENT = pack(STATE, ABOUT)
 
 

@@ -29,6 +29,15 @@ def test_what_it_gives_has_the_teachers_shapes(layers, dtype):
     assert [(x.shape, x.dtype) for x in found] == [(x.shape, dtype) for x in target]
 
 
+def test_of_one_layer_too():
+    """As between networks without convolutions, whose last hidden layer is the only one to match."""
+    student, target = torch.randn(5, 3), torch.randn(5, 2)
+    student_and_more = Fusion()((student,), (target,))
+    (found,) = Fusion()(student, target)
+    assert found.shape == target.shape
+    assert torch.equal(found, student_and_more[0])
+
+
 def by_hand(module, features, targets):
     """The authors' order of steps, from the deepest layer up, each with the weights of its level."""
     found, fused = [], None
