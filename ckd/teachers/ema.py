@@ -26,7 +26,8 @@ class Ema(Teacher):
     part is ours; of the settings in `ckd.recipes.protocols` it shortens those of rotated MNIST, 0.999 over 469 steps.
     BatchNorm's running statistics are averaged like the weights (CLS-ER's code leaves them out and runs its averages in
     train mode); counters are copied. It needs no task boundary, and is ready once the first experience begins. Where
-    the student grew a head, what the average has is carried over and the new units start as the student's.
+    the student grew a head, what the average has is carried over and the new units start as the student's. On one head
+    it speaks of every unit, those of classes to come too: the criterion trains them, and published methods match them.
 
     Args:
         decay: a in [0, 1); 0.999 is customary.
@@ -62,6 +63,10 @@ class Ema(Teacher):
             if name in known:
                 _carry_over(known[name], value)
         self._frozen = Frozen(fresh)
+
+    def valid(self, width: int, tasks: Tensor | None, device: torch.device) -> Tensor | None:
+        """None, for all; with a head for each task the classes of its task, bool (B, C)."""
+        return super().valid(width, tasks, device) if self.classes is not None and self.classes.per_task else None
 
     def evaluation_model(self, model: nn.Module) -> nn.Module:
         """A copy of the average, which may grow a head of its own at evaluation; `model` before there is one."""
