@@ -11,8 +11,11 @@ from torch import Tensor, nn
 
 
 def on(device: torch.device, tensor: Tensor) -> Tensor:
-    """The tensor on a device; itself if it is there, which costs a tenth of asking `tensor.to`."""
-    return tensor if tensor.device == device else tensor.to(device, non_blocking=True)
+    """The tensor on a device; itself if it is there, which costs a tenth of asking `tensor.to`.
+
+    A copy to an accelerator is not waited for: what is done there comes after it. One to the CPU is.
+    """
+    return tensor if tensor.device == device else tensor.to(device, non_blocking=device.type != "cpu")
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from ckd.devices import on
+
 
 @dataclass
 class Rows:
@@ -35,7 +37,7 @@ class Rows:
 
     def take(self, index: Tensor) -> Rows:
         """Copies of the rows at `index` (M,), int64."""
-        return Rows(**{name: column.index_select(0, index) for name, column in self.items()})
+        return Rows(**{name: column.index_select(0, on(column.device, index)) for name, column in self.items()})
 
     def to(self, device: torch.device) -> Rows:
         """The same rows on `device`; themselves if they are there."""

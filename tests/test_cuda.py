@@ -6,16 +6,22 @@ import sys
 
 import pytest
 import torch
+from avalanche.benchmarks import benchmark_from_datasets
+from avalanche.benchmarks.utils import as_classification_dataset
+from avalanche.models.batch_renorm import BatchRenorm2D
 from shared import learn_experience
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from ckd import Engine, SelfDistillation
 from ckd.anchors.factors import _eigh
 from ckd.bench import plan, run
 from ckd.bench.saving import Saving
 from ckd.cli import main
+from ckd.deploy import cost
+from ckd.devices import moved, on
 from ckd.objective import logits
-from ckd.plugins import Checkpoint
+from ckd.plugins import Checkpoint, TensorLoader
 from ckd.recipes import RECIPES
 from ckd.teachers import SoftLabels, write_soft_labels
 
@@ -132,7 +138,9 @@ def test_what_the_gpus_solver_gives_up_on_the_cpu_solves(monkeypatch):
     torch.testing.assert_close((vectors * values) @ vectors.T, (matrix @ matrix.T).double())
 
 
-@pytest.mark.parametrize("recipe", ["der++", "tether", "ballast", "bic", "icarl", "wa", "mean-er", "self-distillation"])
+@pytest.mark.parametrize(
+    "recipe", ["der++", "tether", "ballast", "bic", "icarl", "wa", "bfp", "mean-er", "self-distillation"]
+)
 @pytest.mark.parametrize(("first", "then"), [("cuda", "cuda"), ("cuda", "cpu"), ("cpu", "cuda")])
 def test_a_killed_run_goes_on_there_or_on_the_other_device(recipe, first, then, tmp_path, monkeypatch):
     spec = plan("split-digits", recipe, seed=0, **SHORT)
@@ -167,3 +175,53 @@ def test_soft_labels_are_written_and_read(tmp_path):
     read = SoftLabels.read(tmp_path / "labels").outputs(inputs[3:9])[logits]
     assert read.device.type == "cuda"
     torch.testing.assert_close(read, teacher(inputs)[3:9])
+
+
+def test_what_comes_back_from_the_gpu_has_come():
+    large = torch.arange(2.0**24, device=GPU)
+    for _ in range(20):
+        large = large.sin()
+    assert torch.equal(on(torch.device("cpu"), large), large.cpu())
+
+
+def test_a_cost_counts_recurrent_layers():
+    network, example = nn.LSTM(4, 8, batch_first=True), torch.randn(1, 5, 4)
+    assert cost(network.to(GPU), example.to(GPU)).multiply_adds == cost(network.cpu(), example).multiply_adds
+
+
+def test_statistics_that_move_with_the_first_forward_pass_are_averaged(blobs):
+    """Avalanche's BatchRenorm keeps tensors that are no buffers."""
+    layers = nn.Unflatten(1, (1, 2, 3)), nn.Conv2d(1, 4, 1), BatchRenorm2D(4), nn.ReLU(), nn.Flatten(), nn.Linear(24, 6)
+    engine, model = Engine(built("mean-er")), nn.Sequential(*layers).to(GPU)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for x, y in blobs():
+        there = x.to(GPU), y.to(GPU)
+        learn_experience(engine, model, *there, [there] * 2, optimizer)
+    engine.evaluation_model(model)(torch.randn(3, 6, device=GPU))
+
+
+def test_raw_samples_on_the_cpu_are_remembered_beside_labels_on_the_gpu():
+    model, engine = nn.Linear(6, 6).to(GPU), Engine(built("der++"))
+    engine.begin(range(6))
+    for _ in range(3):
+        x, y = torch.randn(8, 6), torch.arange(8) % 6
+        engine.loss(model, x.to(GPU), y.to(GPU), raw=x).backward()
+        engine.after_update()
+
+
+def test_data_that_lie_on_the_gpu_are_read_as_tensors(naive):
+    data = TensorDataset(torch.randn(20, 6, device=GPU), torch.arange(20, device=GPU) % 6)
+    data.targets = data.tensors[1].tolist()
+    benchmark = benchmark_from_datasets(train=[as_classification_dataset(data)], test=[as_classification_dataset(data)])
+    strategy = naive(nn.Linear(6, 6).to(GPU), [SelfDistillation(built("der++")), TensorLoader()], device=GPU)
+    strategy.train(benchmark.train_stream[0])
+
+
+def test_a_state_that_was_mapped_to_the_gpu_is_loaded(blobs):
+    for name in ALONE:
+        model, engine = student().to(GPU), Engine(built(name))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+        for x, y in blobs(dtype=torch.float64)[:2]:
+            there = x.to(GPU), y.to(GPU)
+            learn_experience(engine, model, *there, [there] * 2, optimizer)
+        Engine(built(name)).load_state_dict(moved(engine.state_dict(), GPU), model)

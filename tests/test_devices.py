@@ -1,5 +1,7 @@
 """What is asked of devices."""
 
+from unittest.mock import Mock
+
 import pytest
 import torch
 
@@ -10,6 +12,14 @@ def test_a_tensor_that_is_there_is_itself():
     tensor = torch.zeros(2)
     assert devices.on(torch.device("cpu"), tensor) is tensor
     assert devices.on(torch.device("meta"), tensor).device.type == "meta"
+
+
+@pytest.mark.parametrize(("device", "waits"), [("cpu", True), ("cuda", False)])
+def test_only_a_copy_to_the_cpu_is_waited_for(device, waits):
+    """Its values are read there at once, maybe before they have come."""
+    tensor = Mock(device=torch.device("meta"))
+    devices.on(torch.device(device), tensor)
+    tensor.to.assert_called_once_with(torch.device(device), non_blocking=not waits)
 
 
 def test_a_state_is_moved_as_a_whole_and_shares_nothing():

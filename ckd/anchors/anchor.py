@@ -144,7 +144,7 @@ class Anchor(Part):
         """Restore what `state_dict` returned."""
         self.curvature.load_state_dict(moved(state["curvature"], device_of(student)))
         self._measured, self._idle = state["measured"], state["idle"]
-        self.generator.set_state(state["generator"])
+        self.generator.set_state(state["generator"].cpu())
 
     def nbytes(self) -> dict[str, int]:
         """Bytes of F, as `curvature`; θ* is the teacher's."""

@@ -39,7 +39,7 @@ def learner(
         from ckd.plugins import MutualLearning
 
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(spec.seed + PEER_SEED)
+            torch.default_generator.manual_seed(spec.seed + PEER_SEED)
             other = network_for(spec.network, stream)
         beside = MutualLearning(other, _objective(spec, stream, Peer(student)), sgd(other, spec))
         return _objective(spec, stream, Peer(other)), beside

@@ -58,11 +58,16 @@ def restore_optimiser(
             group[key] = tuple(value) if isinstance(group.get(key), tuple) else value
     optimizer._opt_called = True  # type: ignore[attr-defined]  # schedulers warn of an optimiser without a step
     optimizer.state = defaultdict(dict)
+    counts_stay = not any(group.get("fused") or group.get("capturable") for group in groups)
     for name, parameter in _named(optimizer, names).items():
         saved = state["state"].get(name)
         if saved is not None and saved["shape"] == list(parameter.shape):
-            values = saved["values"].items()
-            optimizer.state[parameter] = {key: _beside(parameter, value) for key, value in values}
+            optimizer.state[parameter] = {
+                key: value.to(parameter.device)
+                if isinstance(value, Tensor) and not (key == "step" and counts_stay)
+                else value
+                for key, value in saved["values"].items()
+            }
 
 
 def _named(optimizer: torch.optim.Optimizer, names: Mapping[str, nn.Parameter]) -> dict[str, nn.Parameter]:
@@ -73,8 +78,3 @@ def _named(optimizer: torch.optim.Optimizer, names: Mapping[str, nn.Parameter]) 
         for g, group in enumerate(optimizer.param_groups)
         for i, parameter in enumerate(group["params"])
     }
-
-
-def _beside(parameter: nn.Parameter, value: Any) -> Any:
-    """On the parameter's device; a count of steps, a tensor of no dimension, stays where it is."""
-    return value.to(parameter.device) if isinstance(value, Tensor) and value.dim() else value

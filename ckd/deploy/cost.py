@@ -80,13 +80,13 @@ def _multiply_adds(network: nn.Module, example: Inputs) -> int:
 
 @contextmanager
 def _separate_operators() -> Iterator[None]:
-    """Attention and recurrent layers as the products that they consist of: the counter knows no fused ones on a CPU."""
+    """Attention and recurrent layers as the products that they consist of: the counter knows no fused ones."""
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
             warnings.simplefilter("ignore")  # oneDNN's settings warn of GPUs when they are read
-            with torch.backends.mkldnn.flags(enabled=False):
+            with torch.backends.mkldnn.flags(enabled=False), torch.backends.cudnn.flags(enabled=False):
                 yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)

@@ -287,7 +287,7 @@ class Engine(Stepper):
             raise ConfigError("state of an engine, objective", expected=expected, received=received, fix=fix)
         self.parts.load_state_dict(state["parts"], student)
         self.moment.load_state_dict(state["moment"])
-        self.objective.generator.set_state(state["generator"])
+        self.objective.generator.set_state(state["generator"].cpu())
         self._active = None if state["active"] is None else ClassSet.of_state(state["active"])
         self.head, self._begun, self._ended = state["head"], state["begun"], state["ended"]
         if self.online or state["online"]:

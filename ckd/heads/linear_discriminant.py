@@ -151,7 +151,7 @@ class LinearDiscriminant(Part):
     def load_state_dict(self, state: Mapping[str, Any], student: nn.Module) -> None:
         """Restore what `state_dict` returned."""
         known = state["known"]
-        self.known = known and ClassGaussians(**{name: value.clone() for name, value in known.items()})
+        self.known = known and ClassGaussians(**{name: value.cpu().clone() for name, value in known.items()})
         self._head, self._applies = state["head"], state["applies"]
 
 

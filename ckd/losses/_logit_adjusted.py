@@ -65,8 +65,8 @@ def logit_adjusted_cross_entropy(
         raise ConfigError(
             "prior", expected=f"one number a class, ({width},)", received=tuple(prior.shape), fix="Count all classes."
         )
+    prior = prior.to(student.device, torch.promote_types(prior.dtype, student.dtype))
     there = prior > 0
-    prior = prior.to(torch.promote_types(prior.dtype, student.dtype))
     offset = strength * torch.where(there, prior, 1).log().to(student.dtype)
     allowed = there if classes is None else there & classes
     return cross_entropy(student + offset, targets, classes=allowed)

@@ -73,7 +73,7 @@ class Balanced:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the priorities."""
-        self.priority = state["priority"].clone()
+        self.priority = state["priority"].cpu().clone()
 
 
 def _rank_within(group: Tensor, priority: Tensor) -> Tensor:

@@ -208,7 +208,7 @@ class Memory(Part):
         self._filled = state["filled"]
         self._all_known = state["all_known"]
         self.policy.load_state_dict(state["policy"])
-        self.generator.set_state(state["generator"])
+        self.generator.set_state(state["generator"].cpu())
 
 
 def _width(rows: Rows) -> int | None:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ckd.devices import device_of
 from ckd.errors import ConfigError
 from ckd.part import Ending, Part, Update, tensor_bytes
 
@@ -89,7 +90,7 @@ class Adaptor(Part):
             return
         module = self._fresh()
         module.load_state_dict(found)
-        self._use(module.to(next(iter(found.values()))))
+        self._use(module.to(device_of(student), next(iter(found.values())).dtype))
         self._optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))  # type: ignore[attr-defined]
 
     def _use(self, module: nn.Module) -> None:
@@ -101,7 +102,7 @@ class Adaptor(Part):
         if self._given is not None:
             return copy.deepcopy(self._given)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed + self._made)
+            torch.default_generator.manual_seed(self.seed + self._made)  # and no other: a GPU has one of its own
             return self._made_to_fit(*self._shapes)
 
     def _made_to_fit(self, student: list[list[int]], target: list[list[int]]) -> nn.Module:

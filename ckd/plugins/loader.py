@@ -59,7 +59,7 @@ class TensorLoader(SupervisedPlugin):  # type: ignore[misc]
 
     def load_state_dict(self, state: Mapping[str, Any], strategy: Any) -> None:
         """Restore what `state_dict` returned."""
-        self.generator.set_state(state["generator"])
+        self.generator.set_state(state["generator"].cpu())
 
     def before_training(self, strategy: Any, **kwargs: Any) -> None:
         """Refuse a second provider of mini-batches."""
@@ -160,5 +160,5 @@ def _probe(resident: ResidentLoader, i: int, dataset: Any, collate: Any) -> None
     )
     exact = zip(wanted[1:], got[1:], strict=True) if resident.preparation.random else zip(wanted, got, strict=True)
     equal = torch.equal if got[0].device.type == "cpu" else torch.allclose
-    if not same or not all(equal(w, g.cpu()) for w, g in exact):
+    if not same or not all(equal(w.cpu(), g.cpu()) for w, g in exact):
         raise NotResidentError("its samples differ from what the batched reading gives")

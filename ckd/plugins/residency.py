@@ -141,7 +141,7 @@ def _leaf(dataset: Dataset[Any], outer: Transforms) -> tuple[Leaf, Tensor]:
         if len(dataset.tensors) != 2:
             raise NotResidentError(f"a TensorDataset of {len(dataset.tensors)} tensors (expected inputs and labels)")
         inputs, targets = dataset.tensors
-        return Leaf(dataset, lambda: inputs, targets, outer), torch.arange(len(targets))
+        return Leaf(dataset, lambda: inputs, targets.cpu(), outer), torch.arange(len(targets))
     if isinstance(dataset, MNIST | CIFAR10):
         relabel = () if dataset.target_transform is None else (dataset.target_transform,)
         own = Transforms(transforms_of(dataset.transform).steps, relabel).then(outer)

@@ -179,6 +179,7 @@ ROWS: dict[tuple[str, str, int], tuple[float, dict[str, Any], str]] = {
     ("split-mnist", "ballast", 200): (0.1, {}, BALLAST),
     ("split-mnist", "self-distillation", 200): (0.1, {}, BALLAST),
     ("split-mnist", "mean-er", 200): (0.03, _average(2.0, 0.99, 0.9, 128), STABLE),
+    ("split-mnist", "mean-er", 500): (0.1, _average(2.0, 0.99, 0.9, 32), STABLE),
     ("split-cifar10", "naive", 0): (0.1, {}, VALIDATED),
     ("split-cifar10", "lwf", 0): (0.03, {}, VALIDATED),
     ("split-cifar10", "er", 200): (0.03, {}, VALIDATED),

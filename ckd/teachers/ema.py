@@ -82,7 +82,10 @@ class Ema(Teacher):
         if self._longest:
             alpha = min(alpha, max(0.0, 1 - 2 / self._longest))
         if self._plain is None:
-            self._plain = bool(_plain(update.model))
+            own, others = _plain(self.model.module), _plain(update.model)
+            self._plain = bool(others)
+            for a, b in zip(own, others, strict=True):
+                a.data = a.data.to(b.device)  # the student's moved with its first forward pass, not with the model
         mine, its = ([*m.parameters(), *m.buffers()] for m in (self.model.module, update.model))
         if self._plain:
             mine, its = [*mine, *_plain(self.model.module)], [*its, *_plain(update.model)]
@@ -106,7 +109,7 @@ class Ema(Teacher):
         """Restore what `state_dict` returned."""
         super().load_state_dict(state, student)
         self.steps, self._followed, self._longest = (state[name] for name in ("steps", "followed", "longest"))
-        self.generator.set_state(state["generator"])
+        self.generator.set_state(state["generator"].cpu())
 
 
 def _carry_over(known: Tensor, fresh: Tensor) -> None:

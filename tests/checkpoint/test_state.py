@@ -114,6 +114,24 @@ def test_a_parameter_that_the_model_does_not_name_is_known_by_its_place():
     assert again.state[own]["momentum_buffer"].tolist() == [1.0, 1.0]
 
 
+@pytest.mark.parametrize(("settings", "step"), [({}, "cpu"), ({"capturable": True}, "meta")])
+def test_what_belongs_to_a_parameter_goes_where_it_is_and_a_count_stays(settings, step):
+    """Of a parameter of no dimension too, as a learned temperature."""
+    own, there = (nn.Parameter(torch.ones((), device=device)) for device in ("cpu", "meta"))
+    saved = torch.optim.Adam([own])
+    own.grad = torch.ones(())
+    saved.step()
+    optimizer = torch.optim.Adam([there])
+    state = optimiser_state(saved, {"own": own})
+    state["groups"][0].update(settings)
+    restore_optimiser(optimizer, state, {"own": there})
+    assert {key: value.device.type for key, value in optimizer.state[there].items()} == {
+        "step": step,
+        "exp_avg": "meta",
+        "exp_avg_sq": "meta",
+    }
+
+
 def test_other_groups_are_refused():
     model = net()
     one = optimiser_state(OPTIMISERS["sgd"](model.parameters()), {})

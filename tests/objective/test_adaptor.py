@@ -153,6 +153,19 @@ def test_with_its_state_another_goes_on_bit_for_bit(own, before):
     assert all(torch.equal(a, b) for a, b in zip(student.parameters(), again.parameters(), strict=True))
 
 
+def test_a_state_is_loaded_to_where_the_student_is():
+    one, other = Adaptor(), Adaptor()
+    one(torch.randn(2, 3), torch.randn(2, 4))
+    other.load_state_dict(one.state_dict(), nn.Linear(1, 1, device="meta"))
+    assert {parameter.device.type for parameter in other._module.parameters()} == {"meta"}
+
+
+def test_a_map_is_drawn_from_the_cpus_generator_alone(monkeypatch):
+    """torch.manual_seed would begin that of a GPU anew too, and with it the dropout of whoever trains."""
+    monkeypatch.setattr(torch, "manual_seed", None)
+    Adaptor()(torch.randn(2, 3), torch.randn(2, 4))
+
+
 def test_a_state_is_not_changed_by_what_follows():
     adaptor = Adaptor()
     adaptor(torch.randn(6, 4), torch.randn(6, 5)).sum().backward()
