@@ -63,7 +63,8 @@ def _decoded(plain: Any, tensors: Mapping[str, Tensor], places: Mapping[str, tor
         return {name: _decoded(value, tensors, places) for name, value in plain["of"].items()}
     if "pairs" in plain:
         return {name: _decoded(value, tensors, places) for name, value in plain["pairs"]}
-    found = tensors[plain["tensor"]].to(places.get(plain.get("device", "cpu")), copy=True)
+    place = places[plain["device"]] if "device" in plain else torch.device("cpu")
+    found = tensors[plain["tensor"]].to(place, copy=True)
     return found.permute(sorted(range(found.dim()), key=plain["order"].__getitem__)) if "order" in plain else found
 
 
