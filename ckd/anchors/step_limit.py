@@ -45,7 +45,8 @@ class StepLimit(Part):
 
     def __init__(self, factor: float = 2.0, window: int = 100) -> None:
         if not isinstance(factor, int | float) or not factor > 1:
-            raise ConfigError("factor of the step limit", expected="a number above 1", received=factor, fix="Use 2.")
+            fix = "Use 2; recipes take 0 for no limit."
+            raise ConfigError("factor of the step limit", expected="a number above 1", received=factor, fix=fix)
         if not isinstance(window, int) or window < FEW:
             expected = f"a whole number from {FEW}"
             raise ConfigError("window of the step limit", expected=expected, received=window, fix="Use 100.")
