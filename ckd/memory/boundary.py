@@ -86,6 +86,8 @@ class BoundaryMemory(HerdedMemory):
         """Restore what `state_dict` returned, bit for bit."""
         super().load_state_dict(state)
         self._as_they_come = state["as_they_come"]
+        if self._as_they_come:
+            self.needs_data = False
 
 
 def _groups(rows: Rows, key: Tensor) -> list[Rows]:

@@ -1,8 +1,11 @@
 """DER++ with backward feature projection. Gu, Shim & Shkurti 2023, arXiv:2303.14595, eq. 4 and 5.
 
-The features are those that the head takes in (the code's --final_feat); the logits that are matched are the stored
-ones, as in DER++, where the authors' code takes the old network's on CIFAR.
+The features are those that the head takes in (the code's --final_feat), and their distance is a root mean square, as in
+the authors' code; the logits that are matched are the stored ones, as in DER++, where that code takes the old network's
+on CIFAR.
 """
+
+from functools import partial
 
 from ckd.losses import feature_distance
 from ckd.objective import Adaptor, Objective, Term, features, replay, teacher, union
@@ -33,7 +36,7 @@ def bfp(
         "features",
         draw=union(replay("c")),
         target=teacher("snapshot", output=features),
-        loss=feature_distance,
+        loss=partial(feature_distance, root_mean_square=True),
         weight=feature_weight,
         output=features,
         adaptor=Adaptor(lr=projection_lr, renew=True, seed=seed),

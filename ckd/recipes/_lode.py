@@ -3,7 +3,8 @@
 Cross entropy over all classes seen is the sum of two: which of the new classes, and new or old. The second makes a
 network forget, and gets the weight ρ · new classes / old classes. Since the sum is linear, the recipe writes the second
 as the difference of the whole and the first: the named losses are those two, weighted.
-Replay is that of DER++, as in the paper's strongest form.
+Replay is that of DER++, as in the paper's strongest form. New classes are those of the current experience; the authors'
+code counts those to come as well.
 """
 
 from functools import partial

@@ -1,7 +1,7 @@
 """Learning without Forgetting. Li & Hoiem 2016, arXiv:1606.09282, eq. 2 and 3.
 
-The paper's modified cross entropy is written here as T² · KL, which has the same gradient; T = 2 and λ = 1 are its
-values. Each old head gets a softmax of its own; a shared head gets one over the old classes.
+The paper's modified cross entropy is written here as T² · KL, which has T² times its gradient: the paper's λ is the
+weight times T², 4 at its T = 2. Each old head gets a softmax of its own; a shared head gets one over the old classes.
 """
 
 from functools import partial

@@ -1,6 +1,7 @@
 """Strong experience replay. Zhuo et al. 2023, arXiv:2305.13622.
 
-The snapshot's logits count for the classes that it was taught, where the paper compares the whole head.
+The snapshot's logits count for the classes that it was taught, where the paper compares the whole head. Replay begins
+with the first remembered samples, in the authors' code with the second experience.
 """
 
 from ckd.losses import cross_entropy, logit_mse

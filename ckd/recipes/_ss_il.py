@@ -1,6 +1,7 @@
 """SS-IL: separated softmax. Ahn et al. 2021, arXiv:2003.13947.
 
-A draw from memory stands beside every batch, of any size, which is the paper's ratio-preserving batch.
+A draw from memory stands beside every batch, of any size, as in the paper's ratio-preserving batch. The memory is
+balanced over classes at all times, so a draw holds current samples too, where the authors' holds old ones alone.
 """
 
 from functools import partial

@@ -1,6 +1,7 @@
 """Cross entropy and distillation, weighted by how many classes are old: what WA and BiC train with.
 
-Wu et al. 2019 (BiC), arXiv:1905.13260, eq. 1; Zhao et al. 2020 (WA), arXiv:1911.07053, eq. 3.
+Wu et al. 2019 (BiC), arXiv:1905.13260, eq. 1; Zhao et al. 2020 (WA), arXiv:1911.07053, eq. 3. Their distillation lacks
+the factor T² that ours has, so the old classes have four times their weight at T = 2.
 """
 
 from functools import partial

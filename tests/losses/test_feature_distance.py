@@ -49,6 +49,13 @@ def test_worked_example():
 
 
 @SHAPES
+def test_a_root_mean_square_is_over_the_features_of_a_sample(shape):
+    a, b = features(shape, 0), features(shape, 1)
+    wanted = np.sqrt(np.square((a - b).numpy()).reshape(5, -1).mean(1))
+    np.testing.assert_allclose(feature_distance(a, b, root_mean_square=True).numpy(), wanted, rtol=1e-12)
+
+
+@SHAPES
 def test_the_gradient_is_the_unit_vector_of_the_difference(shape):
     a, b = features(shape, 0), features(shape, 1)
     lengths = np.reshape(by_hand(a, b), (5, *[1] * (len(shape) - 1)))

@@ -217,3 +217,11 @@ def test_with_a_head_for_each_task_samples_enter_as_they_come(blobs, benchmark_o
         strategy.train(experience)
     assert watch.seen[0] == {0}
     assert len(plugin.objective.memory) == 12
+
+
+def test_a_restored_memory_that_takes_samples_as_they_come_asks_for_no_experience():
+    memory, other = BoundaryMemory(4), BoundaryMemory(4)
+    memory.in_pieces()
+    other.load_state_dict(memory.state_dict())
+    assert not other.needs_data
+    assert BoundaryMemory(4).needs_data

@@ -459,6 +459,28 @@ def test_in_avalanche_the_term_is_the_mean_length_of_the_difference(
     assert max(found[1:]) > 0
 
 
+def test_the_term_of_bfp_is_the_root_mean_square_of_the_difference_on_stream_and_memory():
+    """As in the authors' code: the Frobenius norm of each sample over the square root of the number of features."""
+    objective = recipes.bfp(memory_size=20, seed=1)
+    term = objective.terms[-1]
+    engine, student = Engine(objective), nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 4))
+    x, y = torch.randn(10, 6), torch.arange(10) % 2
+    engine.begin([0, 1])
+    engine.loss(student, x, y)
+    engine.after_update()
+    engine.end((x, y))
+    engine.begin([2, 3])
+    step = engine.step(student, x, y + 2)
+    engine.receive(student(step.inputs))
+    drawn = step.batch(term.draw).inputs
+    weight, found = step.values()["features"]
+    mine, its = student[:2](drawn), objective.teachers["snapshot"].model.module[:2](drawn)
+    gap = term.adaptors[0](mine, its) - its
+    assert len(drawn) > len(x)
+    assert weight == 1
+    torch.testing.assert_close(found, gap.square().mean(1).sqrt().mean())
+
+
 def test_bfp_without_its_term_is_der_plus_plus_bit_for_bit(blobs, benchmark_of, network, naive, train, same):
     one = train(naive(network(), [SelfDistillation(recipes.bfp(memory_size=20))]), benchmark_of(blobs()))
     idle, plain = recipes.bfp(memory_size=20, feature_weight=0.0), recipes.der_plus_plus(memory_size=20)
