@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from ckd.evaluation.statistics import average_ranks, interquartile_interval, interquartile_mean
 from ckd.report.figures import WIDTH, Figure
-from ckd.report.summary import Summary
+from ckd.report.summary import Row, Summary
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,17 @@ class Across:
 def across(summaries: Sequence[Summary]) -> Across | None:
     """Compare the methods that every benchmark has; None for fewer than two benchmarks or methods in common.
 
-    Methods are the same where recipe and memory size are.
+    Methods are the same where recipe and memory size are. Of those with other settings the best stands for all.
     """
-    by_benchmark = [
-        {_key(row.runs[0].result.spec): row for row in summary.rows if not row.reference} for summary in summaries
-    ]
+    by_benchmark: list[dict[str, Row]] = []
+    several: list[str] = []
+    for summary in summaries:
+        best: dict[str, Row] = {}
+        for row in (row for row in summary.rows if not row.reference):  # the best first
+            key = _key(row.runs[0].result.spec)
+            several += [key] if key in best else []
+            best.setdefault(key, row)
+        by_benchmark.append(best)
     if len(by_benchmark) < 2:
         return None
     common = [key for key in by_benchmark[0] if all(key in rows for rows in by_benchmark)]
@@ -56,6 +62,8 @@ def across(summaries: Sequence[Summary]) -> Across | None:
     diagram, caption = _diagram(common, means)
     names = ", ".join(summary.benchmark for summary in summaries)
     note = f"{len(common)} methods that all of {len(summaries)} benchmarks have: {names}."
+    if chosen := [key for key in common if key in several]:
+        note += f" Of a method with several settings on a benchmark the best is here: {', '.join(chosen)}."
     return Across(note, (_means(data),), diagram, caption)
 
 

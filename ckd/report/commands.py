@@ -1,4 +1,4 @@
-"""The `ckd run` command that makes a run again."""
+"""The command that makes a run again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ckd.bench.planning import plan
+from ckd.bench.planning import TENTH, plan
 from ckd.bench.spec import RunSpec
 from ckd.data import BENCHMARKS
 from ckd.errors import CkdError
@@ -36,13 +36,18 @@ _FLAGS = {"compiled": "--compile", "validate": "--validate", "online": "--online
 def command(spec: RunSpec, seeds: Sequence[int]) -> str:
     """The shortest `ckd run` for these seeds of a method: what its protocol decides is left out.
 
+    A sentence for networks that were taught by others or pruned, which `ckd run` cannot ask for.
+
     Example:
         >>> from ckd.bench import plan
         >>> command(plan("split-digits", "der++", seed=0, memory_size=100, settings={"alpha": 0.3}), [0, 1, 2])
         'ckd run split-digits --recipe der++ --memory-size 100 --set alpha=0.3 --seeds 3'
     """
+    if spec.teachers or spec.sparsity:
+        return "Made by `ckd distil`: `ckd run` takes no trained teacher and prunes nothing."
     shortest = min((_options(spec, variant) for variant in (None, *variants(spec.benchmark))), key=len)
-    memory = ["--memory-size", str(spec.memory_size)] if spec.memory_size else []
+    has_none = spec.recipe in RECIPES and "memory_size" not in RECIPES[spec.recipe].defaults
+    memory = [] if has_none else ["--memory-size", str(spec.memory_size)]
     words = ["ckd", "run", spec.benchmark, "--recipe", spec.recipe, *memory, *shortest, "--seeds", _seeds(seeds)]
     return shlex.join(words)
 
@@ -59,6 +64,10 @@ def _options(spec: RunSpec, variant: str | None) -> list[str]:
         except CkdError:  # data that are not here: everything is said
             usual = {}
     decided = asdict(spec)
+    if usual.get("lr_steps") and spec.epochs != usual["epochs"]:
+        del usual["lr_steps"]  # they are elsewhere in a training of other epochs
+    if spec.lr_steps and spec.lr_steps != usual.get("lr_steps"):
+        usual["lr_end"] = TENTH  # of a command that names steps
     said = [] if variant is None else ["--protocol", variant]
     for name, option in _OPTIONS.items():
         if decided[name] != usual.get(name, ...) and (decided[name] is not None or usual.get(name) is not None):
@@ -70,7 +79,7 @@ def _options(spec: RunSpec, variant: str | None) -> list[str]:
     said += ["--no-online"] if usual.get("online") and not spec.online else []
     for name, value in decided["settings"].items():
         if value != usual.get("settings", {}).get(name, ...):
-            said += ["--set", f"{name}={value}"]
+            said += ["--set", f"{name}={value!r}"]
     return said
 
 

@@ -57,7 +57,7 @@ def _without_reference(result: Result, _: Asked) -> float:
     """Computed where all results are at hand; alone it has no reference."""
     raise DataError(
         "intransigence",
-        expected="a run of cumulative or joint with the same seed beside it",
+        expected="a run of cumulative or joint with the same seed and network beside it",
         received="none",
         fix="Add one: --recipe joint.",
     )

@@ -219,7 +219,8 @@ def _predictions(file: Path, result: Result) -> Predictions:
             fix="Run it again with this version to have them.",
         )
     found = Predictions.load(stored)
-    if not np.allclose(found.matrix().values, result.matrix.values, equal_nan=True):
+    ours, theirs = result.matrix.values, found.matrix().values
+    if theirs.shape != ours.shape or not np.allclose(theirs, ours, equal_nan=True):
         raise DataError(
             f"predictions {stored}", expected=f"those of {FILE}", received="other accuracies", fix="Run it again."
         )
@@ -255,20 +256,25 @@ def _cells(run: Run) -> Iterator[dict[str, Any]]:
 
 
 def _add_intransigence(runs: Sequence[Run]) -> None:
-    """Compute it for the runs that have a reference with their benchmark and seed."""
-    best: dict[tuple[str, int], tuple[int, Any]] = {}
+    """Compute it for the runs that have a reference with their benchmark, seed and network; one as long if there is."""
+    references: dict[tuple[str, int, str, str], list[Run]] = {}
     for run in runs:
         if run.reference:
-            rank, matrix = REFERENCES.index(run.result.spec.recipe), run.result.matrix
-            a = matrix.values.diagonal() if matrix.sequential else matrix.values[-1]
-            key = (run.benchmark, run.result.spec.seed)
-            if key not in best or rank < best[key][0]:
-                best[key] = rank, a
+            references.setdefault(_comparable(run), []).append(run)
     for run in runs:
-        key = (run.benchmark, run.result.spec.seed)
-        if key in best and run.result.matrix.sequential and not run.reference:
-            run.values["intransigence"] = run.result.matrix.intransigence(best[key][1])
+        found = references.get(_comparable(run), [])
+        if found and run.result.matrix.sequential and not run.reference:
+            as_long = [other for other in found if other.result.spec.epochs == run.result.spec.epochs]
+            best = min(as_long or found, key=lambda other: REFERENCES.index(other.result.spec.recipe)).result.matrix
+            a = best.values.diagonal() if best.sequential else best.values[-1]
+            run.values["intransigence"] = run.result.matrix.intransigence(a)
             run.undefined.pop("intransigence", None)
+
+
+def _comparable(run: Run) -> tuple[str, int, str, str]:
+    """What a run and its reference have in common."""
+    spec = run.result.spec
+    return run.benchmark, spec.seed, spec.network, spec.network_code
 
 
 def _mixed_code(runs: Sequence[Run]) -> list[str]:

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ckd.bench.result import writable_error
-from ckd.errors import DataError, UnknownNameError
+from ckd.errors import ConfigError, DataError, UnknownNameError
 from ckd.report.across import across
 from ckd.report.page import page, write_figures
 from ckd.report.results import Results, load_results
@@ -44,6 +44,7 @@ def write_report(
     Raises:
         DataError: no results, a folder that is not there, or that cannot be written.
         UnknownNameError: no method that a pattern or `against` names.
+        ConfigError: `against` names a reference, such as joint.
     """
     results = load_results(*folders)
     if not results.found:
@@ -57,9 +58,13 @@ def write_report(
     if only:
         results = _chosen(results, only)
     if against is not None:
-        known = {run.method for run in results.found} | {run.result.spec.recipe for run in results.found}
-        if against not in known:
+        named = [run for run in results.found if against in (run.method, run.result.spec.recipe)]
+        if not named:
+            known = {name for run in results.found for name in (run.method, run.result.spec.recipe)}
             raise UnknownNameError.of("method", against, known)
+        if all(run.reference for run in named):
+            received, fix = f"{against}, which sees all data", "Name another, or leave it out for the best."
+            raise ConfigError("method to test against", expected="one that is no reference", received=received, fix=fix)
     suites = load_suites(folders)
     summaries = [
         summarise(name, methods, against=against or suites.against, published=suites.published_of(methods))

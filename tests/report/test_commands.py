@@ -40,6 +40,9 @@ def planned(monkeypatch):
         ("split-digits", "er", {"lr_steps": (2, 4)}),
         ("cifar100", "naive", {"variant": "full", "epochs": 24}),
         ("cifar100", "naive", {"variant": "full", "lr_steps": ()}),
+        ("cifar100", "naive", {"variant": "full", "epochs": 480, "lr_steps": (150, 180, 210)}),
+        ("split-digits", "er", {"lr_steps": (2, 4), "lr_end": 1.0}),
+        ("split-digits", "er", {"memory_size": 0}),
         (
             "split-cifar10",
             "er",
@@ -58,6 +61,21 @@ def test_it_plans_the_same(planned, benchmark, recipe, given):
     wanted = [plan(benchmark, recipe, seed=seed, **given) for seed in range(2)]
     found = planned(command(wanted[0], [0, 1]))
     assert [(spec.folder, spec.seed) for spec in found] == [(spec.folder, spec.seed) for spec in wanted]
+
+
+def test_text_is_written_as_set_reads_it(planned, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("from ckd.objective import Objective\ndef build(*, words=''):\n    return Objective('mine')\n")
+    wanted = plan("split-digits", f"{file}:build", seed=0, settings={"words": "a=b, c"})
+    assert [spec.folder for spec in planned(command(wanted, [0]))] == [wanted.folder]
+
+
+def test_what_ckd_run_cannot_ask_for_is_said():
+    alone = plan("digits", "naive", seed=0)
+    taught = plan("digits", "kd", seed=0, teachers=[alone])
+    for spec in (taught, plan("digits", "naive", seed=0, sparsity=0.5)):
+        assert command(spec, [0]).startswith("Made by `ckd distil`")
+    assert command(alone, [0]).startswith("ckd run digits --recipe naive")
 
 
 def test_what_the_protocol_says_is_left_out():

@@ -131,6 +131,46 @@ def test_predictions_of_another_run_are_not_believed(folder, result_files):
     assert "calibration_error" in runs[0].values
 
 
+def test_predictions_of_fewer_experiences_are_not_believed(folder, result_files):
+    file = result_files(folder, "er")[0]
+    bench.save(bench.run(bench.plan("split-digits", "naive", seed=0, n_experiences=2, epochs=1)), folder / "two")
+    (other,) = (folder / "two").rglob("predictions.npz")
+    shutil.move(other, file.with_name("predictions.npz"))
+    runs = ckd.load_results(folder).found
+    assert "other accuracies" in next(r for r in runs if r.file == file).undefined["calibration_error"]
+
+
+def references(folder, result_files, **changed):
+    """Give the joint runs other settings, and their last line other accuracies."""
+    for file in result_files(folder, "joint"):
+        content = json.loads(file.read_text()) | changed
+        content["accuracy_matrix"][-1] = [0.25] * 5
+        target = folder / "other" / file.parent.relative_to(folder) / "result.json"
+        target.parent.mkdir(parents=True)
+        target.write_text(json.dumps(content))
+
+
+def test_intransigence_takes_a_reference_of_the_same_network(folder, result_files):
+    before = [run.values.get("intransigence") for run in ckd.load_results(folder).found if not run.reference]
+    references(folder, result_files, network="convnet")
+    after = [run.values.get("intransigence") for run in ckd.load_results(folder).found if not run.reference]
+    assert before == after
+    for file in result_files(folder / "split-digits", "joint"):
+        shutil.rmtree(file.parent)
+    for run in (run for run in ckd.load_results(folder).found if not run.reference):
+        assert "same seed and network" in run.undefined["intransigence"]
+
+
+def test_intransigence_takes_a_reference_as_long_if_there_is_one(folder, result_files):
+    before = [run.values["intransigence"] for run in ckd.load_results(folder).found if not run.reference]
+    references(folder, result_files, epochs=7, recipe="cumulative")
+    after = [run.values["intransigence"] for run in ckd.load_results(folder).found if not run.reference]
+    assert before == after
+    for file in result_files(folder / "split-digits", "joint"):
+        shutil.rmtree(file.parent)
+    assert "intransigence" in ckd.load_results(folder).found[-1].values
+
+
 def test_two_folders_merge_and_twins_are_named(made, tmp_path, result_files):
     one, other = result_files(made, "er")
     for file, name in ((one, "a"), (other, "b"), (one, "b")):

@@ -9,7 +9,7 @@ import pytest
 from ckd import cli
 from ckd.bench.planning import plan
 from ckd.bench.result import save_diverged
-from ckd.errors import DataError, UnknownNameError
+from ckd.errors import ConfigError, DataError, UnknownNameError
 from ckd.report import write_report
 
 
@@ -102,6 +102,11 @@ def test_only_some_methods_against_one(folder, tmp_path):
     for wrong in ({"only": ["era"]}, {"against": "era"}):
         with pytest.raises(UnknownNameError, match="Did you mean 'er'"):
             page(folder, tmp_path, **wrong)
+
+
+def test_no_method_is_tested_against_a_reference(folder, tmp_path):
+    with pytest.raises(ConfigError, match="joint, which sees all data"):
+        page(folder, tmp_path, against="joint")
 
 
 def test_published_numbers_of_the_suite_are_beside_ours(folder, tmp_path):

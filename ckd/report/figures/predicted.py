@@ -64,9 +64,11 @@ def preferred_classes(summary: Summary, styles: Styles, legend: bool) -> Figure 
     for row in summary.rows:
         found = [s for run in row.runs if "recency_bias" in run.values and (s := run.class_shares) is not None]
         if found:
-            shares = np.mean([_ratios(s) for s in found], axis=0)
-            per_class = len(shares) <= 20
-            data += [{"method": row.method, "class": c, "ratio": plain(s)} for c, s in enumerate(shares)]
+            ratios = [_ratios(s) for s in found]
+            classes = sorted(set().union(*ratios))
+            per_class = len(classes) <= 20
+            means = {c: float(np.mean([of[c] for of in ratios if c in of])) for c in classes}
+            data += [{"method": row.method, "class": c, "ratio": plain(mean)} for c, mean in means.items()]
     if not data:
         return None
     if not per_class:
@@ -98,8 +100,6 @@ def preferred_classes(summary: Summary, styles: Styles, legend: bool) -> Figure 
     )
 
 
-def _ratios(shares: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How often each class is predicted over how often it is there, of shares (C, 2)."""
-    present = shares[:, 1] > 0
-    ratios: NDArray[np.float64] = shares[present, 0] / shares[present, 1]
-    return ratios
+def _ratios(shares: NDArray[np.float64]) -> dict[int, float]:
+    """How often each class that is there is predicted over how often it is there, of shares (C, 2)."""
+    return {c: float(predicted / true) for c, (predicted, true) in enumerate(shares) if true > 0}
