@@ -55,12 +55,17 @@ class Distillation:
 
     def name(self, spec: RunSpec) -> str:
         """How a run is called where it is shown: "teacher", "student alone" or the recipe."""
-        return "teacher" if spec in self.teachers else student_name(spec)
+        return "teacher" if spec in self.teachers else self.student_name(spec)
 
+    def student_name(self, spec: RunSpec) -> str:
+        """How a student is called: "student alone" or the recipe, and what was changed.
 
-def student_name(spec: RunSpec) -> str:
-    """How a student is called: "student alone" or the recipe, and what was changed."""
-    return f"student alone{spec.label.removeprefix(ALONE)}" if spec.recipe == ALONE else spec.label
+        A recipe of one's own is called by its function, and where another's is called the same, by its file too.
+        """
+        if spec.recipe == ALONE:
+            return f"student alone{spec.label.removeprefix(ALONE)}"
+        twins = {other.recipe for other in self.students if other.label == spec.label}
+        return f"{spec.label} ({spec.recipe})" if len(twins) > 1 else spec.label
 
 
 def plan_distillation(

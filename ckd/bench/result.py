@@ -25,7 +25,7 @@ FILE = "result.json"
 PREDICTIONS = "predictions.npz"
 NETWORK = "network.safetensors"
 DIVERGED = "diverged.json"
-"""In the place of both where a run diverged: what was run, and what happened."""
+"""In the place of these where a run diverged: what was run, and what happened."""
 
 FORMAT = 2
 """Of `result.json`; files without a number are of format 1, which has no digest of the code."""
@@ -115,7 +115,7 @@ def save(result: Result, out: Path) -> Path:
 
 
 def save_diverged(spec: RunSpec, reason: str, out: Path) -> Path:
-    """Note under `out` that a run diverged, for reports to name it; returns the file.
+    """Note under `out` that a run diverged, in the place of what an earlier run found; returns the file.
 
     Raises:
         DataError: a folder that cannot be written.
@@ -123,6 +123,8 @@ def save_diverged(spec: RunSpec, reason: str, out: Path) -> Path:
     file = out / spec.folder / DIVERGED
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        for earlier in (FILE, PREDICTIONS, NETWORK):
+            file.with_name(earlier).unlink(missing_ok=True)
         content = {"format": FORMAT, **asdict(spec), "diverged": reason}
         _write(file, json.dumps(content, indent=1).encode())
     except OSError as error:

@@ -12,7 +12,7 @@ from rich import box
 from rich.table import Table
 from torch import nn
 
-from ckd.bench.distil import Distillation, student_name
+from ckd.bench.distil import Distillation
 from ckd.bench.result import PREDICTIONS, Result
 from ckd.bench.spec import NetworkFile, RunSpec
 from ckd.bench.tables import mean_sd, over_seeds
@@ -83,7 +83,7 @@ def methods(distillation: Distillation, results: Sequence[Result], out: Path, st
     groups: dict[str, list[RunSpec]] = {}
     for spec in distillation.students:
         if spec.folder in finished:
-            groups.setdefault(student_name(spec), []).append(spec)
+            groups.setdefault(distillation.student_name(spec), []).append(spec)
     networks = {"teacher": _networks(distillation.teachers, out, stream)} if distillation.teachers else {}
     networks |= {name: _networks(specs[:1], out, stream) for name, specs in groups.items()}
     sizes = _sizes(networks, stream)

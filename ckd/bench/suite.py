@@ -20,7 +20,7 @@ from ckd.bench.progress import SuiteProgress
 from ckd.bench.result import Result, check_writable, save, save_diverged
 from ckd.bench.saving import Saving
 from ckd.bench.spec import RunSpec
-from ckd.bench.tables import Published, by_method, table
+from ckd.bench.tables import Published, by_method, canonical, table
 from ckd.bench.teachers import file_of, read_network
 from ckd.bench.tracking import Tracking
 from ckd.bench.training import check_device, run
@@ -63,6 +63,7 @@ def run_suite(
         DivergedError: some runs diverged; the others are finished and compared, or stopped if that was asked for.
     """
     out, console = Path(out), console or Console()
+    published, against = canonical(published, against)  # refuses a misspelt name before anything is run
     given: dict[str, Any] = {"data_root": data_root, "device": device, "jobs": jobs, "cluster": cluster}
     given |= {"checkpoint_every": checkpoint_every, "on_divergence": on_divergence, "deterministic": deterministic}
     results, failed = run_all(specs, out, force=force, keep=keep, renew=renew, track=track, console=console, **given)

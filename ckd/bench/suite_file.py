@@ -16,7 +16,7 @@ from ckd.bench.planning import plan
 from ckd.bench.result import writable_error
 from ckd.bench.spec import RunSpec
 from ckd.bench.suite import unique
-from ckd.bench.tables import Published
+from ckd.bench.tables import Published, canonical
 from ckd.errors import ConfigError, UnknownNameError
 from ckd.modules import file_module
 from ckd.names import known_as
@@ -77,6 +77,7 @@ class Suite:
         known = inspect.signature(plan).parameters.keys() - _DECIDED
         for name in self.protocol.keys() - known:
             raise UnknownNameError.of("protocol argument of the suite", name, known)
+        canonical(self.published, None)  # refuses a misspelt recipe
         if self.published and (len(self.benchmarks) > 1 or not self.source):
             received = f"{len(self.benchmarks)} benchmarks and source={self.source!r}"
             fix = "Name the source, and give each benchmark a suite of its own."
@@ -122,8 +123,9 @@ def save_suite(suite: Suite, out: Path) -> None:
     Raises:
         DataError: a folder that cannot be written.
     """
-    published = [[recipe, size, percent] for (recipe, size), percent in suite.published.items()]
-    content = {"title": suite.title, "published": published, "source": suite.source, "against": suite.against}
+    named, against = canonical(suite.published, suite.against)
+    published = [[recipe, size, percent] for (recipe, size), percent in named.items()]
+    content = {"title": suite.title, "published": published, "source": suite.source, "against": against}
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / SUITE).write_text(json.dumps({**content, "benchmarks": list(suite.benchmarks)}, indent=1))

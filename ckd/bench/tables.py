@@ -18,6 +18,19 @@ from ckd.recipes import get
 Published = Mapping[tuple[str, int], float]
 """Published average accuracies in percent, by (recipe, memory size)."""
 
+MOST_PAIRS = 20
+"""That `paired_test` takes."""
+
+
+def canonical(published: Published | None, against: str | None) -> tuple[Published, str | None]:
+    """The same with the recipes named as results name them.
+
+    Raises:
+        UnknownNameError: no such recipe.
+    """
+    named = {(get(recipe).name, size): percent for (recipe, size), percent in (published or {}).items()}
+    return named, None if against is None else get(against).name
+
 
 def by_method(results: Iterable[Result]) -> dict[str, list[Result]]:
     """The seeds of each method, by its label; settings beyond the label are told apart by a number."""
@@ -43,14 +56,20 @@ def table(
     Its column "s" is the wall time of training and evaluation, "kB" what is kept beside the model.
 
     `published` adds a column, and so does `against`: the p-value of `paired_test` against that recipe with as large a
-    memory, for methods that have the same seeds; a method without memory is tested against the only one there is.
+    memory, for methods that have the same seeds; a method without memory is tested against the only one there is. Of
+    more than 20 seeds the first 20 are tested.
+
+    Raises:
+        UnknownNameError: no such recipe in `published` or `against`.
     """
+    published, against = canonical(published, against)
     results = list(results)
     seeds = len({r.spec.seed for r in results})
+    first = f" over the first {MOST_PAIRS} seeds" if seeds > MOST_PAIRS else ""
     benchmark = short_name(results[0].spec.benchmark)
     shown = Table(
         title=f"{benchmark}: percent, {over_seeds(seeds)}"
-        + (f"; p: against {against}, uncorrected" if against else ""),
+        + (f"; p: against {against}{first}, uncorrected" if against else ""),
         box=box.SIMPLE_HEAD,
         padding=(0, 0, 0, 1),
     )
@@ -89,7 +108,8 @@ def _p_value(found: list[Result], rival: list[Result]) -> str:
     ours, theirs = ({r.spec.seed: r.matrix.average_accuracy() for r in group} for group in (found, rival))
     if found is rival or ours.keys() != theirs.keys() or len(ours) < 2:
         return "-"
-    return f"{paired_test(list(ours.values()), [theirs[seed] for seed in ours]):.3f}"
+    seeds = sorted(ours)[:MOST_PAIRS]
+    return f"{paired_test([ours[s] for s in seeds], [theirs[s] for s in seeds]):.3f}"
 
 
 def over_seeds(n: int) -> str:

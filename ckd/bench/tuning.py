@@ -74,7 +74,7 @@ def tune(
         device: for models and data.
         checkpoint_every: as in `run_all`; a trial that was ended goes on where it was.
         on_divergence: whether a trial that diverges counts as an accuracy of 0, "skip", or ends the search, "stop".
-        deterministic: as in `run_all`.
+        deterministic: as in `run_all`; the values tried are the same again too, as long as one process is at work.
         console: where to print.
         protocol: other arguments of `plan`.
 
@@ -151,9 +151,26 @@ def _optuna() -> Any:
 
 def _storage(optuna: Any, file: Path) -> Any:
     """Keeps a study in an SQLite file, in which no connection is left open."""
-    from sqlalchemy.pool import NullPool  # a dependency of Optuna
+    from sqlalchemy.engine import URL  # a dependency of Optuna
+    from sqlalchemy.pool import NullPool
 
-    return optuna.storages.RDBStorage(f"sqlite:///{file}", engine_kwargs={"poolclass": NullPool})
+    url = URL.create("sqlite", database=str(file)).render_as_string()  # escapes what stands for something else
+    return optuna.storages.RDBStorage(url, engine_kwargs={"poolclass": NullPool})
+
+
+def _sampler() -> Any:
+    """TPE whose draws are seeded by the number of the trial.
+
+    The same call draws the same again, and one that goes on what it would have drawn; of several processes no two do.
+    """
+    from optuna.samplers import TPESampler
+
+    class Numbered(TPESampler):
+        def before_trial(self, study: Any, trial: Any) -> None:
+            super().__init__(seed=trial.number)
+            super().before_trial(study, trial)
+
+    return Numbered()
 
 
 def _study(optuna: Any, file: Path, name: str) -> Any:
@@ -163,7 +180,7 @@ def _study(optuna: Any, file: Path, name: str) -> Any:
             storage=_storage(optuna, file),
             study_name=name,
             direction="maximize",
-            sampler=optuna.samplers.TPESampler(),
+            sampler=_sampler(),
             load_if_exists=True,
         )
     except Exception as error:  # whatever the database and its layers raise
@@ -207,6 +224,6 @@ def _shown(value: Any) -> str:
 
 
 def _as_options(best: Mapping[str, Any]) -> str:
-    """The values as arguments of `ckd run` and `ckd distil`."""
+    """The values as arguments of `ckd run` and `ckd distil`, to the last digit."""
     options = ("lr", "recipe", "teacher")
-    return " ".join(f"--{n} {_shown(v)}" if n in options else f"--set {n}={_shown(v)}" for n, v in best.items())
+    return " ".join(f"--{n} {v}" if n in options else f"--set {n}={v}" for n, v in best.items())

@@ -77,9 +77,9 @@ _DATA = (
 
 def act(arguments: argparse.Namespace) -> None:
     """Train a teacher, the student alone and with the teacher, and compare them."""
-    seeds, recipes = parse_seeds(arguments.seeds), tuple(dict.fromkeys(arguments.recipe or ["kd"]))
+    seeds, named = parse_seeds(arguments.seeds), arguments.recipe or ["kd"]
     check_whole("teachers", arguments.teachers, least=1, most=MOST)
-    check_names(arguments.data, recipes, arguments.teacher, arguments.student, arguments.teacher_network)
+    check_names(arguments.data, named, arguments.teacher, arguments.student, arguments.teacher_network)
     from rich.console import Console
 
     from ckd.bench import exports
@@ -89,7 +89,9 @@ def act(arguments: argparse.Namespace) -> None:
     from ckd.bench.suite import run_all
     from ckd.bench.teachers import file_of, loaded, read_network
     from ckd.data import tensor_stream
+    from ckd.recipes import get
 
+    recipes = tuple(dict.fromkeys(get(r).name for r in named))
     settings = settings_of(arguments.set, recipes)
     if arguments.layers:
         settings = with_layers(settings, arguments.layers)
@@ -133,7 +135,7 @@ def act(arguments: argparse.Namespace) -> None:
     content = read_network(file_of(student, out))
     exports.remove_others(content, out)
     (out / "student.safetensors").write_bytes(content)
-    told = f"{student.label}, seed {student.seed}"
+    told = f"{planned.student_name(student)}, seed {student.seed}"
     if arguments.export:
         network = loaded(student.network, content, stream)
         console.print(exports.table(exports.export(arguments.export, network, stream, out), told))

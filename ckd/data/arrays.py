@@ -67,7 +67,11 @@ class Arrays:
     def holding_out(self, fraction: float = 0.1, seed: int = 0) -> Arrays:
         """The same with a part of the training data in the place of the test data, for choosing settings.
 
-        Every class gives the same fraction; the test data is not in the result at all.
+        Every class gives the same fraction, one of a single sample nothing; the test data is not in the result at all.
+
+        Raises:
+            ConfigError: a fraction that is none.
+            DataError: no class with two samples.
         """
         if not 0 < fraction < 1:
             raise ConfigError("validation fraction", expected="between 0 and 1", received=fraction, fix="Use 0.1.")
@@ -76,6 +80,9 @@ class Arrays:
         for c in range(self.n_classes):
             members = shuffled[self.y_train[shuffled] == c]
             held[members[: min(max(1, round(fraction * len(members))), len(members) - 1)]] = True
+        if not held.any():
+            expected, fix = "a class with two training samples or more", "Leave validation out, or add samples."
+            raise DataError("validation data", expected=expected, received="one sample of each class", fix=fix)
         kept = ~held
         return replace(
             self,

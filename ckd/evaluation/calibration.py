@@ -40,7 +40,9 @@ def negative_log_likelihood(found: Predictions, evaluation: int = -1) -> float:
 
 
 def brier_score(found: Predictions, evaluation: int = -1) -> float:
-    """Mean of Σ over classes of (p_c - [c is the label])² = Σ p² - 2 p(label) + 1, from 0 to 2.
+    """Mean of Σ over classes of (p_c - [c is the label])² = (1 - p(label))² + Σ p² - p(label)², from 0 to 2.
+
+    The last two terms are the squares of the other classes; their mean is never taken below 0, where rounding has it.
 
     Source: Brier 1950, Verification of Forecasts Expressed in Terms of Probability, eq. 2.
 
@@ -50,7 +52,8 @@ def brier_score(found: Predictions, evaluation: int = -1) -> float:
     """
     there = _samples(found, evaluation)
     squares = found.squares[evaluation, there].astype(np.float64)
-    return float((squares - 2 * np.exp(_log_p_of_label(found, evaluation)) + 1).mean())
+    p = np.exp(_log_p_of_label(found, evaluation))
+    return float(((1 - p) ** 2).mean() + max(0.0, (squares - p**2).mean()))
 
 
 def reliability(found: Predictions, evaluation: int = -1) -> NDArray[np.float64]:

@@ -22,6 +22,7 @@ from ckd.cli import main
 from ckd.data import tensor_stream
 from ckd.errors import CkdError, ConfigError, DataError, ModelError, UnknownNameError
 from ckd.networks import network
+from ckd.recipes import registry
 
 TINY = {"epochs": 1, "samples_per_class": 20}
 QUIET = Console(quiet=True)
@@ -279,6 +280,36 @@ def test_pruned_students_stand_below_the_dense_one(tmp_path):
     assert [row.accuracy[0] for row in rows[1:]] == pytest.approx([accuracies[spec.folder] for spec in runs])
 
 
+OWN = """
+from ckd.recipes import recipe
+from ckd.recipes.registry import get
+
+
+@recipe("own-{name}", teacher="given")
+def build(teacher):
+    return get("kd").build(teacher, temperature={temperature})
+"""
+
+
+def test_functions_of_the_same_name_have_rows_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "RECIPES", dict(registry.RECIPES))
+    recipes = {"one.py:build": 1.0, "two.py:build": 8.0}
+    for name, temperature in recipes.items():
+        file = tmp_path / name.partition(":")[0]
+        file.write_text(OWN.format(name=file.stem, temperature=temperature))
+    found = planned(recipes=("kd", *recipes), seeds=(0, 1))
+    results, _ = run_all(found.runs, tmp_path, keep_networks=True, console=QUIET)
+    rows = methods(found, results, tmp_path, tensor_stream("digits", n_experiences=1, samples_per_class=20))
+    names = ["student alone", "kd", "build (one.py:build)", "build (two.py:build)"]
+    assert [(row.name, len(row.accuracy)) for row in rows[1:]] == [(name, 2) for name in names]
+    assert [found.name(spec) for spec in found.taught] == [name for name in names[1:] for _ in range(2)]
+    for name in recipes:
+        (alone,) = planned(recipes=(name,)).taught
+        assert found.student_name(alone) == f"build ({name})"
+        assert planned(recipes=(name,)).name(alone) == "build"
+
+
 def test_a_run_that_is_loaded_knows_its_teachers(made):
     found, _, out = made
     assert load(out / found.taught[-1].folder / "result.json").spec == found.taught[-1]
@@ -399,6 +430,16 @@ def test_the_command(tmp_path, capsys):
     assert all(file.exists() for file in files)
     assert main(["distil", *networks, *options, "--out", str(tmp_path / "out")]) == 0
     assert not any(file.exists() for file in files)  # they were of another student
+
+
+def test_the_command_takes_a_recipe_that_is_written_twice_once(tmp_path, capsys):
+    options = ["--teacher", "mlp", "--student", "small-mlp", "--epochs", "1", "--samples-per-class", "20"]
+    options += ["--recipe", "kd", "--recipe", "KD", "--set", "temperature=2", "--seeds", "1", "--out", str(tmp_path)]
+    assert main(["distil", *options]) == 0
+    rows = json.loads((tmp_path / "students.json").read_text())
+    assert [(row["name"], len(row["accuracy"])) for row in rows] == [
+        (name, 1) for name in ("teacher", "student alone", "kd")
+    ]
 
 
 def test_the_command_without_a_teacher(tmp_path, capsys):

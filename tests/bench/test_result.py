@@ -2,12 +2,13 @@
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from ckd.bench import Result, load, plan, save
-from ckd.bench.result import provenance
+from ckd.bench.result import provenance, save_diverged
 from ckd.errors import DataError
 from ckd.evaluation import AccuracyMatrix, Within
 
@@ -97,6 +98,13 @@ def test_nothing_but_the_result_is_left(tmp_path):
     save(result(), tmp_path)
     file = save(result(), tmp_path)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [file]
+
+
+def test_a_run_that_diverges_takes_away_what_an_earlier_one_found(tmp_path):
+    file = save(replace(result(), network=b"weights"), tmp_path)
+    file.with_name("predictions.npz").touch()
+    noted = save_diverged(result().spec, "a loss is NaN", tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [noted]
 
 
 def test_the_file_can_be_read_by_whom_other_files_can(tmp_path):

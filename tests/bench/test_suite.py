@@ -232,6 +232,29 @@ def test_each_method_is_tested_against_the_one_that_is_named_with_as_large_a_mem
     assert rows_of(better("er", 200, 0.0)[:5] + better("der", 200, 0.1), against="er")[1]["p"] == "-"
 
 
+def test_of_many_seeds_the_first_twenty_are_tested(monkeypatch):
+    tested = []
+    monkeypatch.setattr("ckd.bench.tables.paired_test", lambda ours, theirs: tested.append((ours, theirs)) or 0.5)
+    results = [result(r, s, [[0.01 * s + by]]) for r, by in (("er", 0.0), ("der", 0.5)) for s in reversed(range(21))]
+    shown = table(results, against="er")
+    assert tested == [tuple(pytest.approx([0.01 * s + by for s in range(20)]) for by in (0.5, 0.0))]
+    assert shown.title.endswith("21 seeds; p: against er over the first 20 seeds, uncorrected")
+    assert "first" not in table([r for r in results if r.spec.seed < 20], against="er").title
+
+
+def test_recipes_to_compare_with_may_be_written_otherwise():
+    results = [result(r, s, [[0.5 + 0.01 * s]]) for r in ("er", "der++") for s in range(2)]
+    found = rows_of(results, {("derpp", 200): 88.0}, "ER")
+    assert [(row["published"], row["p"]) for row in found] == [("-", "-"), ("88.00", "1.000")]
+
+
+@pytest.mark.parametrize("given", [{"against": "eer"}, {"published": {("eer", 200): 80.0}}])
+def test_a_misspelt_recipe_to_compare_with_is_refused_before_anything_is_run(suite, tmp_path, given):
+    with pytest.raises(ConfigError, match="Did you mean 'er'"):
+        suite(specs("er"), **given)
+    assert not files(tmp_path)
+
+
 def test_methods_that_differ_only_in_a_setting_have_labels_of_their_own():
     results = [result("der++", s, ONE, alpha=alpha) for alpha in (0.1, 0.2, 0.3) for s in range(2)]
     groups = by_method(results)

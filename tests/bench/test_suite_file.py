@@ -1,11 +1,12 @@
 """Suites as files: what they expand to, what of it is picked, and what is refused."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from ckd.bench import Suite
-from ckd.bench.suite_file import load_suite
+from ckd.bench.suite_file import load_suite, save_suite
 from ckd.errors import ConfigError, DataError, UnknownNameError
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -41,6 +42,14 @@ def test_settings_are_those_of_their_recipe_and_the_protocol_is_that_of_all_runs
 def test_recipes_may_be_written_otherwise():
     suite = Suite("Digits", ["split-digits"], ["derpp"], settings={"DER++": {"alpha": 0.25}})
     assert {(spec.recipe, spec.settings["alpha"]) for spec in suite.specs(recipes=["der_pp"])} == {("der++", 0.25)}
+
+
+def test_a_report_finds_the_recipes_by_the_names_that_results_have(tmp_path):
+    published = {("derpp", 100): 88.0}
+    suite = Suite("Digits", ["split-digits"], ["derpp"], published=published, source="a paper", against="DER_PP")
+    save_suite(suite, tmp_path)
+    written = json.loads((tmp_path / "suite.json").read_text())
+    assert (written["published"], written["against"]) == ([["der++", 100, 88.0]], "der++")
 
 
 def test_what_is_given_replaces_what_the_suite_says():
@@ -83,6 +92,7 @@ def test_a_pattern_that_matches_nothing_is_refused_with_near_names(pattern, near
         ({"protocol": {"epoch": 3}}, UnknownNameError, "Did you mean 'epochs'"),
         ({"protocol": {"seed": 3}}, UnknownNameError, "protocol argument"),
         ({"against": "eer"}, UnknownNameError, "Did you mean 'er'"),
+        ({"published": {("derr", 50): 80.0}}, UnknownNameError, "Did you mean 'der'"),
         ({"published": {("er", 50): 80.0}, "source": "a paper"}, ConfigError, "2 benchmarks"),
         ({"published": {("er", 50): 80.0}, "benchmarks": ["split-digits"]}, ConfigError, "source=''"),
     ],

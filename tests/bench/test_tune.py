@@ -21,6 +21,9 @@ MODULE = sys.modules["ckd.bench.tuning"]
 """The module: in `ckd.bench` the name is the function's."""
 
 
+QUIET = Console(quiet=True)
+
+
 @pytest.fixture
 def ran(monkeypatch):
     """The specs that were run; the accuracy of each is best at lr 0.2 and memory batch 7."""
@@ -67,7 +70,7 @@ def test_the_best_values_are_returned_and_written(ran, study, tmp_path):
     assert [t["accuracy"] for t in written["trials"]] == sorted(
         (t["accuracy"] for t in written["trials"]), reverse=True
     )
-    assert f"--lr {nearest:.4g}" in printed
+    assert f"best: --lr {nearest}\n" in printed
 
 
 def test_a_study_goes_on_where_it_stopped(ran, study, tmp_path):
@@ -76,6 +79,31 @@ def test_a_study_goes_on_where_it_stopped(ran, study, tmp_path):
     study({"lr": Range(0.1, 0.3)}, trials=5)
     assert len(ran) == 5
     assert len(json.loads((tmp_path / "study.json").read_text())["trials"]) == 5
+
+
+def test_the_best_values_are_printed_to_the_last_digit(ran, study):
+    best, printed = study({"alpha": Range(0.99991, 0.99999), "lr": Range(0.1, 0.3)}, recipe="der", trials=1)
+    assert f"best: --set alpha={best['alpha']!r} --lr {best['lr']!r}" in printed or (
+        f"best: --lr {best['lr']!r} --set alpha={best['alpha']!r}" in printed
+    )
+
+
+def test_the_same_values_are_tried_again_in_one_go_or_two(ran, tmp_path):
+    def tried(folder, *trials):
+        ran.clear()
+        for n in trials:
+            tune("split-digits", "er", {"lr": Range(0.1, 0.3)}, tmp_path / folder, trials=n, console=QUIET)
+        return [spec.lr for spec in ran]
+
+    once = tried("a", 11)  # the first ten are drawn without a look at the earlier ones
+    assert len(set(once)) == 11
+    assert once == tried("b", 4, 11)
+
+
+@pytest.mark.parametrize("name", ["a%20b", "a?b", "a{b}", "a#b", "ü"])
+def test_a_study_is_in_the_folder_of_its_name(ran, tmp_path, name):
+    tune("split-digits", "er", {"lr": Range(0.1, 0.3)}, tmp_path / name, trials=1, console=QUIET)
+    assert [file.relative_to(tmp_path) for file in tmp_path.rglob("study.db")] == [Path(name) / "study.db"]
 
 
 def test_of_those_that_begin_at_once_one_makes_the_study(ran, study, tmp_path, monkeypatch):

@@ -170,6 +170,11 @@ def test_a_class_of_one_sample_stays_in_training():
     assert held.y_test.bincount().tolist() == [4]
 
 
+def test_classes_of_one_sample_each_cannot_be_held_out():
+    with pytest.raises(DataError, match="two training samples or more"):
+        numbered((1, 1, 1)).holding_out(0.1)
+
+
 def test_the_seed_decides_what_is_held_out():
     before = torch.get_rng_state()
     chosen = [rows(numbered().holding_out(0.1, seed=seed).x_test) for seed in (0, 0, 1)]

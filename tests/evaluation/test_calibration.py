@@ -49,6 +49,12 @@ def test_worked_example():
     assert shown[0, 2] == 0
 
 
+@pytest.mark.parametrize("p", [0.99975, 0.9998, 0.99985, 0.99999, 0.6])
+def test_the_brier_score_is_not_below_0_where_all_are_sure(p):
+    found = predictions_of(torch.tensor([[np.log(p), np.log(1 - p)]] * 9).float(), torch.zeros(9, dtype=torch.int64))
+    assert (1 - p) ** 2 * 0.99 <= brier_score(found) <= 2 * (1 - p) ** 2 + 5e-4  # float16 is as exact
+
+
 def test_a_label_without_an_output_is_infinitely_unlikely():
     found = predictions_of(torch.zeros(2, 2), torch.tensor([0, 5]))
     assert negative_log_likelihood(found) == np.inf
