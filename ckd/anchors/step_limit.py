@@ -81,7 +81,8 @@ class StepLimit(Part):
             limit = torch.where(self._median > 0, self.factor * self._median, norm)
             torch._foreach_mul_(gradients, (limit / norm).nan_to_num(1.0).clamp(max=1.0))
             norm = torch.minimum(norm, limit)
-        self._norms[self._steps % self.window] = norm
+        last = self._norms[self._steps % self.window - 1]
+        self._norms[self._steps % self.window] = torch.where(norm.isfinite(), norm, last)  # a NaN would stay for good
         self._steps += 1
 
     def state_dict(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,8 +20,9 @@ class AccuracyRecorder(SupervisedPlugin):  # type: ignore[misc]
 
     Use it as a plugin beside Avalanche's evaluator or, quicker, in its place: `evaluator=AccuracyRecorder()`. Correct
     predictions are counted on the device and read once for each experience. An evaluation before any training fills the
-    row of the untrained model, which forward transfer needs. Evaluating again after the same experience overwrites
-    its row; experiences that were not evaluated are NaN. In an online stream the rows are those of its tasks.
+    row of the untrained model, which forward transfer needs. Evaluating again, in or after the same experience,
+    overwrites its row, also where it is trained on in several calls; experiences that were not evaluated are NaN. In an
+    online stream the rows are those of its tasks.
 
     One evaluation gives both accuracies that papers report: `matrix` chooses among all classes (class-incremental),
     `task_matrix` among the classes of the experience that is tested (task-incremental on one head).
@@ -37,12 +39,16 @@ class AccuracyRecorder(SupervisedPlugin):  # type: ignore[misc]
         self.keep_predictions = keep_predictions
         self.losses: dict[str, list[tuple[int, float]]] = {}
         self._rows: dict[int, dict[int, tuple[float, float]]] = {}
-        self._trained = 0
+        self._trained = 0  # experiences begun
+        self._last: tuple[weakref.ref[Any], str, int] | None = None  # not saved, as a restored run begins its own
         self._correct: Tensor | None = None
         self._known: Tensor | None = None
         self._total = 0
         self._batches: list[tuple[Tensor, Tensor, Tensor]] = []
         self._kept: dict[int, dict[int, Kept]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_last": None}
 
     def state_dict(self) -> dict[str, Any]:
         """All that was recorded; dictionaries by number have become pairs."""
@@ -93,11 +99,18 @@ class AccuracyRecorder(SupervisedPlugin):  # type: ignore[misc]
                 kept = Kept.of(torch.cat(labels), torch.cat(classes, 1), torch.cat(numbers, 1))
                 self._kept.setdefault(self._trained, {})[experience.current_experience] = kept
 
-    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Move to the next row; in an online stream that is the row of the task that the sub-experience is from."""
         experience = strategy.experience.logging()
         origin = getattr(experience, "origin_experience", None)
-        self._trained = self._trained + 1 if origin is None else origin.logging().current_experience + 1
+        if origin is not None:
+            self._trained = origin.logging().current_experience + 1
+            return
+        stream = experience.origin_stream
+        benchmark = getattr(stream, "benchmark", None)
+        this = weakref.ref(stream if benchmark is None else benchmark), stream.name, experience.current_experience
+        self._trained += this != self._last
+        self._last = this
 
     def matrix(self) -> AccuracyMatrix:
         """Accuracy among all classes, as recorded so far; entries that were not evaluated are NaN."""

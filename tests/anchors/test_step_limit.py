@@ -55,6 +55,18 @@ def test_after_steps_without_a_slope_there_is_no_limit():
     assert torch.equal(steep[0], torch.ones(3))
 
 
+@pytest.mark.parametrize("odd", [float("nan"), float("inf")])
+@pytest.mark.parametrize("when", [0, 5, 15])
+def test_a_step_that_overflows_does_not_end_the_limit(odd, when):
+    """As with float16, whose steps a scaler skips where gradients are not finite."""
+    limit = StepLimit(2.0)
+    for i in range(30):
+        limit.bound([torch.full((3,), odd if i == when else 1.0)])
+    limit.bound(steep := [torch.full((3,), 100.0)])
+    torch.testing.assert_close(steep[0], torch.full((3,), 2.0))
+    assert limit.state_dict()["norms"].isfinite().all()
+
+
 def test_it_acts_at_the_end_of_the_backward_pass_of_the_engines_loss():
     student, x, y = nn.Linear(3, 2), torch.randn(8, 3), torch.arange(8) % 2
     engine = Engine(Objective("x", limit=StepLimit(2.0)))

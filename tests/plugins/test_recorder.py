@@ -52,6 +52,36 @@ def test_other_streams_are_ignored(blobs, benchmark_of, network, naive):
     assert recorder.get_last_metrics() == {}
 
 
+def test_evaluations_within_an_experience_are_in_its_row(blobs, benchmark_of, network, naive):
+    recorder = AccuracyRecorder()
+    strategy = naive(network(), evaluator=recorder, eval_every=1)
+    stream, wanted = benchmark_of(blobs()), []
+    for experience in stream.train_stream:
+        strategy.train(experience, eval_streams=[stream.test_stream])
+        found = strategy.eval(stream.test_stream)
+        wanted.append([found[f"accuracy/test/{j}"] for j in range(3)])
+    assert np.array_equal(recorder.matrix().values, np.array(wanted))
+
+
+def test_an_experience_that_is_trained_on_in_several_calls_has_one_row(blobs, benchmark_of, network, naive):
+    recorder = AccuracyRecorder()
+    strategy, stream = naive(network(), evaluator=recorder), benchmark_of(blobs())
+    for experience in stream.train_stream:
+        for _ in range(2):
+            strategy.train(experience)
+            strategy.eval(stream.test_stream)
+    assert recorder.matrix().values.shape == (3, 3)
+
+
+def test_benchmarks_one_after_the_other_have_rows_of_their_own(blobs, benchmark_of, network, naive):
+    recorder = AccuracyRecorder()
+    strategy, tested = naive(network(), evaluator=recorder), benchmark_of(blobs()).test_stream
+    for one in blobs():
+        strategy.train(benchmark_of([one]).train_stream[0])
+        strategy.eval(tested)
+    assert recorder.matrix().values.shape == (3, 3)
+
+
 def test_the_task_matrix_chooses_among_the_classes_of_the_experience(blobs, benchmark_of, network, naive):
     recorder = AccuracyRecorder()
     model = network()
