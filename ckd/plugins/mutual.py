@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 from avalanche.core import SupervisedPlugin
+from avalanche.models import DynamicModule
 from torch import nn
 
 from ckd.checkpoint import model_state, optimiser_state, restore_model, restore_optimiser
 from ckd.engine import Engine
+from ckd.errors import ModelError
 from ckd.objective import Objective
 
 
@@ -21,12 +23,15 @@ class MutualLearning(SupervisedPlugin):  # type: ignore[misc]
     """Trains another network beside the strategy's, on the same mini-batches and right after it.
 
     The strategy's own network learns from the other one where its `SelfDistillation` has that as `Peer`. The learning
-    rates are the strategy's at each step.
+    rates are the strategy's at each step. Both networks have one head of a fixed width.
 
     Args:
         network: the other one.
         objective: what it minimises; its teacher is a `Peer` of the strategy's network.
         optimizer: of its parameters, with as many groups as the strategy's.
+
+    Raises:
+        ModelError: a network of Avalanche's that grows or that has a head for each task.
 
     Example:
         >>> from ckd import SelfDistillation, recipes
@@ -41,6 +46,10 @@ class MutualLearning(SupervisedPlugin):  # type: ignore[misc]
 
     def __init__(self, network: nn.Module, objective: Objective, optimizer: torch.optim.Optimizer) -> None:
         super().__init__()
+        grows = [type(module).__name__ for module in network.modules() if isinstance(module, DynamicModule)]
+        if grows:
+            fix = "Give it a head for all classes, such as nn.Linear."
+            raise ModelError("network of mutual learning", expected="a fixed head", received=grows[0], fix=fix)
         self.network, self.optimizer, self.engine = network, optimizer, Engine(objective)
 
     def state_dict(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Hinton, Vinyals & Dean 2015, arXiv:1503.02531, section 5.3; but for the length o
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -34,7 +35,7 @@ def confusable_classes(
 
     Raises:
         DataError: what are no probabilities of two samples or more.
-        ConfigError: more clusters than classes, or fewer than one.
+        ConfigError: more clusters than classes that differ, or fewer than one.
 
     Example:
         >>> first = torch.tensor([[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5]])
@@ -51,6 +52,10 @@ def confusable_classes(
         expected = f"from 1 to {len(classes)}, the number of classes"
         raise ConfigError("number of clusters", expected=expected, received=n_clusters, fix=fix)
     columns = F.normalize(covariance[classes]).cpu().numpy()  # it is symmetric
+    if n_clusters > (kinds := len(np.unique(columns.round(9), axis=0))):  # classes that are never predicted are alike
+        fix = "Use fewer clusters, or predictions of a generalist that is trained."
+        expected = f"at most {kinds}, the kinds of classes that are told apart"
+        raise ConfigError("number of clusters", expected=expected, received=n_clusters, fix=fix)
     found = torch.from_numpy(KMeans(n_clusters, n_init=10, random_state=seed).fit_predict(columns))
     clusters = [tuple(classes[(found == k).to(classes.device)].tolist()) for k in range(n_clusters)]
     return sorted(clusters)

@@ -27,7 +27,8 @@ class Ensemble(Teacher):
     """A weighted mean of several teachers; a class is valid where all of them know it.
 
     With `mean="probabilities"` its logits are T · log Σ_k w_k softmax(z_k / T): at temperature T they have the mean of
-    the tempered probabilities. With `mean="logits"` they are Σ_k w_k z_k. Weights are normalised to sum to 1.
+    the tempered probabilities, each a softmax over the valid classes. With `mean="logits"` they are Σ_k w_k z_k.
+    Weights are normalised to sum to 1.
 
     Args:
         teachers: two or more.
@@ -85,10 +86,11 @@ class Ensemble(Teacher):
         each = [teacher.outputs(inputs, tasks)[logits] for teacher in self.teachers]
         axis = class_axis(each[0])
         width = min(one.shape[axis] for one in each)
-        return {logits: self._mean(torch.stack([one.narrow(axis, 0, width) for one in each]))}
+        valid = self.valid(width, tasks, inputs.device)
+        return {logits: self._mean(torch.stack([one.narrow(axis, 0, width) for one in each]), valid)}
 
-    def _mean(self, each: Tensor) -> Tensor:
-        """Logits (K, B, ...) of each to those of all, (B, ...)."""
+    def _mean(self, each: Tensor, valid: Tensor | None) -> Tensor:
+        """Logits (K, B, ...) of each, and classes (C,) or (B, C) that all know, to the logits of all, (B, ...)."""
         if callable(self.weights):
             weights = self.weights(each)
         else:
@@ -96,7 +98,15 @@ class Ensemble(Teacher):
         weights = (weights / weights.sum(0)).reshape(*weights.shape, *[1] * (each.dim() - 2))  # (K, B or 1, 1, ...)
         if self.mean == "logits":
             return (weights * each).sum(0)
-        log_p = (each / self.temperature).log_softmax(2 if each.dim() == 5 else -1)
+        axis, scaled = 2 if each.dim() == 5 else -1, each / self.temperature
+        log_p = scaled.log_softmax(axis)
+        if valid is not None:
+            if each.dim() == 5:
+                valid = valid[..., None, None]
+            elif each.dim() == 4 and valid.dim() == 2:
+                valid = valid[:, None]
+            among = scaled.masked_fill(~valid, torch.finfo(scaled.dtype).min).log_softmax(axis)
+            log_p = torch.where(valid, among, log_p)
         return self.temperature * (log_p + weights.log()).logsumexp(0)
 
     def valid(self, width: int, tasks: Tensor | None, device: torch.device) -> Tensor | None:

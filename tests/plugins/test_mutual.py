@@ -2,11 +2,14 @@
 
 import copy
 
+import pytest
 import torch
+from avalanche.models import IncrementalClassifier, MultiHeadClassifier
 from torch import nn
 from torch.nn import functional as F
 
 from ckd import SelfDistillation, recipes
+from ckd.errors import ModelError
 from ckd.plugins import LearningRateDecay, MutualLearning
 from ckd.teachers import Peer
 
@@ -53,3 +56,10 @@ def test_both_learn_as_in_the_papers_algorithm(blobs, benchmark_of, naive):
     for trained, written in ((one, mine), (other, theirs)):
         for a, b in zip(trained.state_dict().values(), written.state_dict().values(), strict=True):
             torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("head", [IncrementalClassifier, MultiHeadClassifier])
+def test_a_head_that_grows_is_refused_before_anything_is_trained(head):
+    growing = nn.Sequential(nn.Linear(6, 16), head(16, 2))
+    with pytest.raises(ModelError, match=f"fixed head; received {head.__name__}"):
+        MutualLearning(growing, recipes.mutual(Peer(network(0))), torch.optim.SGD(growing.parameters(), lr=0.1))

@@ -67,3 +67,10 @@ def test_numbers_of_clusters_that_cannot_be_are_refused(n):
 def test_what_are_no_probabilities_is_refused(wrong):
     with pytest.raises(DataError, match="predictions of a generalist: expected probabilities"):
         confusable_classes(wrong, 1)
+
+
+def test_fewer_kinds_of_classes_than_clusters_are_refused():
+    """Three of five classes are never predicted: nothing tells them apart."""
+    predicted = torch.tensor([[0.9, 0.1, 0, 0, 0], *[[0.5, 0.5, 0, 0, 0]] * 5])
+    with pytest.raises(ConfigError, match="at most 3, the kinds of classes"):
+        confusable_classes(predicted, n_clusters=4)

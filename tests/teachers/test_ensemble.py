@@ -45,6 +45,15 @@ def of(ensemble, n=5):
     return ensemble.outputs(torch.zeros(n, 1, dtype=torch.float64))[logits].numpy()
 
 
+@pytest.mark.parametrize("shape", [(5, 4), (5, 3, 4), (5, 4, 2, 2)], ids=["plain", "tokens", "maps"])
+def test_classes_that_not_all_know_take_nothing_from_a_teachers_say_on_the_others(shape):
+    each, known, axis = several(3, shape), [0, 2], 1 if len(shape) == 4 else -1
+    found = of(Ensemble([Fixed(Given(z), classes=known) for z in each], temperature=2.0))
+    shares = [softmax(np.take(z, known, axis) / 2, axis=axis) for z in each]
+    np.testing.assert_allclose(softmax(np.take(found, known, axis) / 2, axis=axis), np.mean(shares, 0), rtol=1e-10)
+    assert np.isfinite(found).all()
+
+
 # what it says ------------------------------------------------------------------------------------------------------
 
 
