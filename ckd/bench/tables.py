@@ -11,15 +11,12 @@ from rich.table import Table
 
 from ckd.bench.result import Result
 from ckd.bench.spec import RunSpec
-from ckd.evaluation import paired_test
+from ckd.evaluation.paired import MOST_PAIRS, paired_test
 from ckd.names import short_name
 from ckd.recipes import get
 
 Published = Mapping[tuple[str, int], float]
 """Published average accuracies in percent, by (recipe, memory size)."""
-
-MOST_PAIRS = 20
-"""That `paired_test` takes."""
 
 
 def canonical(published: Published | None, against: str | None) -> tuple[Published, str | None]:

@@ -8,6 +8,9 @@ import numpy as np
 
 from ckd.errors import ConfigError
 
+MOST_PAIRS = 20
+"""As many make a million exchanges."""
+
 
 def paired_test(one: Sequence[float], other: Sequence[float]) -> float:
     """Two-sided p-value of the mean difference between paired results, by all 2ⁿ exchanges within pairs.
@@ -28,9 +31,10 @@ def paired_test(one: Sequence[float], other: Sequence[float]) -> float:
     from scipy.stats import permutation_test  # takes a second to import
 
     a, b = np.asarray(one, dtype=float), np.asarray(other, dtype=float)
-    if a.shape != b.shape or a.ndim != 1 or not 2 <= len(a) <= 20 or not np.isfinite([a, b]).all():
+    if a.shape != b.shape or a.ndim != 1 or not 2 <= len(a) <= MOST_PAIRS or not np.isfinite([a, b]).all():
         received = f"{a.tolist()} and {b.tolist()}"
-        raise ConfigError("paired test", expected="2 to 20 finite pairs", received=received, fix="Use the same seeds.")
+        expected = f"2 to {MOST_PAIRS} finite pairs"
+        raise ConfigError("paired test", expected=expected, received=received, fix="Use the same seeds.")
     found = permutation_test(
         (a, b),
         lambda x, y, axis: np.mean(x - y, axis=axis),

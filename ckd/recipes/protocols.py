@@ -200,7 +200,7 @@ ROWS: dict[tuple[str, str, int], tuple[float, dict[str, Any], str]] = {
     ("split-cifar100, online", "der++", 2000): (0.0135, {"alpha": 0.0, "beta": 1.74}, SURVEY_DER),
     ("split-cifar100, online", "mkd", 2000): (0.02, {}, MKD),
     ("split-cifar10, full", "naive", 0): (0.1, {}, DER),
-    ("split-cifar10, full", "lwf", 0): (0.01, {"distill_weight": 0.75}, DER),  # 3 without the T² of 4
+    ("split-cifar10, full", "lwf", 0): (0.01, {"distill_weight": 0.75}, DER),  # 3 there, where the loss lacks T² = 4
     ("split-cifar10, full", "er", 200): (0.1, {}, DER),
     ("split-cifar10, full", "der", 200): (0.03, {"alpha": 0.3}, DER),
     ("split-cifar10, full", "der++", 200): (0.03, {"alpha": 0.1, "beta": 0.5}, DER),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ckd.evaluation import paired_test
+from ckd.evaluation.paired import MOST_PAIRS, paired_test
 from ckd.evaluation.statistics import holm, seeds_needed
 from ckd.report.measures import MEASURES
 from ckd.report.results import Run
@@ -115,7 +115,7 @@ def summarise(
             continue
         other = _opponent(methods, name, named) if named else chosen
         ours, theirs = _by_seed(methods[other]), _by_seed(methods[name])
-        seeds = sorted(ours.keys() & theirs.keys())[:20]
+        seeds = sorted(ours.keys() & theirs.keys())[:MOST_PAIRS]
         if len(seeds) < 2:
             tests[name] = None, "too few seeds in common to say"
         else:
