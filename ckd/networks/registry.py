@@ -23,12 +23,13 @@ from ckd.networks.resnets import (
     slim_resnet18,
 )
 from ckd.networks.shapes import Shape
-from ckd.networks.small import convnet, mlp, small_mlp, small_resnet, tiny_resnet, wide_resnet
+from ckd.networks.small import convnet, mlp, small_mlp, small_resnet, tiny_resnet, wide_resnet, xavier_mlp
 from ckd.networks.text import text_attention, text_pool, text_transformer
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "small-mlp": small_mlp,
     "mlp": mlp,
+    "xavier-mlp": xavier_mlp,
     "convnet": convnet,
     "tiny-resnet": tiny_resnet,
     "small-resnet": small_resnet,
@@ -47,7 +48,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 
 STAGES: dict[str, tuple[str, ...]] = {
     "small-mlp": ("2",),
-    "mlp": ("2", "4"),
+    **dict.fromkeys(("mlp", "xavier-mlp"), ("2", "4")),
     "convnet": ("3", "7", "11"),
     **dict.fromkeys(("tiny-resnet", "small-resnet", "wide-resnet"), ("2", "6", "10")),
     **dict.fromkeys(("resnet18", "slim-resnet18"), ("layer1", "layer2", "layer3", "layer4")),

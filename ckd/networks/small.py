@@ -27,6 +27,19 @@ def mlp(input_shape: Shape, n_classes: int) -> nn.Module:
     )
 
 
+def xavier_mlp(input_shape: Shape, n_classes: int) -> nn.Module:
+    """`mlp` as the published runs on MNIST begin: Xavier's weights, no biases (github.com/aimagelab/mammoth).
+
+    Its weights are about twice as far from 0 as those of `mlp`, which PyTorch draws.
+    """
+    network = mlp(input_shape, n_classes)
+    for layer in network.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+    return network
+
+
 def convnet(input_shape: Shape, n_classes: int) -> nn.Module:
     """Three convolutions of 32, 64 and 128 channels with BatchNorm: about 95,000 parameters, fit for a CPU."""
     channels = image_shape(input_shape, "8 x 8 or larger", min(input_shape[1:], default=0) >= 8)[0]

@@ -91,7 +91,7 @@ BENCHMARKS: dict[str, Protocol] = {
     "permuted-digits": _DIGITS,
     "permuted-mnist": _MNIST,
     "rotated-mnist": _MNIST,
-    "split-mnist": Protocol(0.03, 10, 1, "mlp"),
+    "split-mnist": Protocol(0.03, 10, 1, "xavier-mlp"),
     "split-cifar10": Protocol(0.1, 32, 5, "small-resnet", 2000),  # three to five minutes on a CPU
     "split-cifar10, full": Protocol(0.03, 32, 50, "resnet18"),
     "split-cifar10, online": Protocol(0.03, 10, 1, "slim-resnet18", online=True),

@@ -48,7 +48,7 @@ def test_a_plan_follows_the_published_protocol(benchmark, recipe, memory_size, l
 
 @pytest.mark.parametrize(
     ("benchmark", "epochs", "batch_size", "network"),
-    [("permuted-mnist", 1, 128, "mlp"), ("split-mnist", 1, 10, "mlp"), ("split-cifar10", 5, 32, "small-resnet")],
+    [("permuted-mnist", 1, 128, "mlp"), ("split-mnist", 1, 10, "xavier-mlp"), ("split-cifar10", 5, 32, "small-resnet")],
 )
 def test_a_plan_trains_as_the_benchmark_says(benchmark, epochs, batch_size, network):
     spec = plan(benchmark, "er", seed=0)

@@ -55,12 +55,24 @@ def test_networks_are_as_large_as_published(name, shape, expected):
     assert size == pytest.approx(expected, rel=0.01)
 
 
+def test_the_published_mlp_begins_as_published():
+    drawn, plain = build("xavier-mlp", (1, 28, 28), 10), build("mlp", (1, 28, 28), 10)
+    assert [p.shape for p in drawn.parameters()] == [p.shape for p in plain.parameters()]
+    for layer in (drawn[1], drawn[3], drawn[5]):
+        weight = layer.weight.detach()
+        n_out, n_in = weight.shape
+        bound = (6 / (n_in + n_out)) ** 0.5  # Glorot and Bengio 2010, equation 16
+        assert 0.98 * bound < weight.abs().max() <= bound
+        assert weight.std() == pytest.approx(bound / 3**0.5, rel=0.05)
+        assert layer.bias.eq(0).all()
+
+
 def test_an_unknown_network_comes_with_the_nearest():
     with pytest.raises(UnknownNameError, match="'convnet'"):
         network("convnett", (3, 32, 32), 10)
 
 
-@pytest.mark.parametrize("name", sorted(set(IMAGES) - {"mlp", "small-mlp"}))
+@pytest.mark.parametrize("name", sorted(set(IMAGES) - {"mlp", "small-mlp", "xavier-mlp"}))
 def test_convolutions_refuse_what_is_no_image(name):
     with pytest.raises(ConfigError, match="expected images") as error:
         network(name, (64,), 10)
