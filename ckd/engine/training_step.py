@@ -35,7 +35,7 @@ class TrainingStep:
     def __init__(self, objective: Objective, moment: Moment, stream: Batch, passes: Passes, prepare: Prepare) -> None:
         self.objective, self.moment, self.stream = objective, moment, stream
         self.memory: Memory | None = objective.memory
-        self.has_memory = self.memory is not None and len(self.memory) > 0
+        self.has_memory = self.memory is not None and self.memory.can_draw
         weights = [term.weight_at(moment) for term in objective.terms]
         active = [weight != 0 and term.available(self) for term, weight in zip(objective.terms, weights, strict=True)]
         self.plan = passes.plan(active, objective, self)

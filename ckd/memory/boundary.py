@@ -57,6 +57,7 @@ class BoundaryMemory(HerdedMemory):
 
     def end(self, ending: Ending) -> None:
         """Make room for the experience, and herd its classes."""
+        Memory.end(self, ending)
         arrived = None if self._as_they_come or not self.size else joined(list(ending.data()))
         if arrived is None:
             return

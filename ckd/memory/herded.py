@@ -73,7 +73,7 @@ class HerdedMemory(Memory):
         rows = joined([k.to(kept[0].raw.device) for k in kept])
         assert rows is not None
         device = self.device or rows.raw.device
-        self._filled = len(rows)
+        self._filled, self._drawable = len(rows), None
         self._table = write(allocate(rows, self.size, device), torch.arange(len(rows), device=device), rows.to(device))
 
 

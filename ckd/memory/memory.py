@@ -15,7 +15,7 @@ from ckd.memory.columns import allocate, check_kind, write
 from ckd.memory.policy import Policy
 from ckd.memory.reservoir import Reservoir
 from ckd.outputs import class_axis
-from ckd.part import Part, Update, tensor_bytes
+from ckd.part import Ending, Part, Update, tensor_bytes
 from ckd.rows import Rows
 
 
@@ -32,6 +32,8 @@ class Memory(Part):
         held_out: share of the samples that `sample` never draws, so that they can tell how the model does on what it
             does not rehearse (Wu et al. 2019, arXiv:1905.13260, section 4.1): every k-th slot, k the whole number
             nearest to 1/held_out.
+        earlier_only: draw only samples of experiences that have ended, as methods do that fill their memory at
+            boundaries. Those of the running experience wait.
         device: where the columns live; that of the first samples unless given.
         seed: of the memory's own generator, which admission and draws use.
 
@@ -49,6 +51,7 @@ class Memory(Part):
         policy: Policy | None = None,
         keep_logits: bool = False,
         held_out: float = 0.0,
+        earlier_only: bool = False,
         device: torch.device | str | None = None,
         seed: int = 0,
     ) -> None:
@@ -72,10 +75,13 @@ class Memory(Part):
         self.policy = policy or Reservoir()
         self.needs_one_label = self.needs_one_label or getattr(self.policy, "needs_one_label", False)
         self.keep_logits = keep_logits
+        self.needs_boundaries = self.needs_boundaries or earlier_only
         self.device = torch.device(device) if device is not None else None
         self.generator = torch.Generator().manual_seed(seed)
         self._table: Rows | None = None
         self._filled = 0
+        self._waiting = torch.zeros(size, dtype=torch.bool) if earlier_only else None  # slots of the running experience
+        self._drawable: Tensor | None = None  # slots that may be drawn, once they are asked for
         self._all_known = True
         self._constants: tuple[Any, ...] = (None,)
 
@@ -97,9 +103,9 @@ class Memory(Part):
         return self._all_known
 
     @property
-    def has_logits(self) -> bool:
-        """Whether any stored sample can have logits by now."""
-        return True
+    def can_draw(self) -> bool:
+        """Whether there is a sample that `draw` may take."""
+        return self._filled > 0 if self._waiting is None else len(self._slots()) > 0
 
     def add(self, incoming: Rows) -> None:
         """Offer a batch; the policy decides what is copied in, and in whose place."""
@@ -125,7 +131,9 @@ class Memory(Part):
         device = self._table.raw.device
         chosen = incoming.take(on(incoming.raw.device, rows)).to(device)
         self._table = write(self._table, on(device, slots), chosen)
-        self._filled = max(self._filled, int(slots.max()) + 1)
+        self._filled, self._drawable = max(self._filled, int(slots.max()) + 1), None
+        if self._waiting is not None:
+            self._waiting[slots] = True
 
     def after_update(self, update: Update) -> None:
         """Offer the stream's batch, with the logits that the step already computed."""
@@ -139,8 +147,14 @@ class Memory(Part):
         rows.logits = update.logits if self.keep_logits else None
         self._offer(rows, all_known=update.all_active)
 
+    def end(self, ending: Ending) -> None:
+        """From now on the samples of this experience may be drawn."""
+        if self._waiting is not None:
+            self._waiting.zero_()
+            self._drawable = None
+
     def sample(self, n: int, *, draws: int = 1) -> Rows:
-        """Copies of `n` >= 0 rows drawn without replacement, all of them if there are fewer.
+        """Copies of `n` >= 0 rows drawn without replacement, all that may be drawn if there are fewer.
 
         With several `draws`, independent ones, the rows of one after those of the other.
         """
@@ -149,12 +163,23 @@ class Memory(Part):
 
     def draw(self, n: int, *, draws: int = 1) -> Tensor:
         """The slots of the rows that `sample` copies, (draws · n,), int64 on the CPU."""
-        kept_back = self._filled // self.stride if self.stride else 0
-        drawn = [torch.randperm(self._filled - kept_back, generator=self.generator)[:n] for _ in range(draws)]
+        plain = not self.stride and self._waiting is None
+        among = None if plain else self._slots()
+        n_slots = self._filled if among is None else len(among)
+        drawn = [torch.randperm(n_slots, generator=self.generator)[:n] for _ in range(draws)]
         slots = drawn[0] if draws == 1 else torch.cat(drawn)
-        if self.stride:
-            slots += slots // (self.stride - 1)  # over the slots stride - 1, 2 stride - 1, ...
-        return slots
+        return slots if among is None else among[slots]
+
+    def _slots(self) -> Tensor:
+        """The slots that may be drawn, in ascending order."""
+        if self._drawable is None:
+            may = torch.ones(self._filled, dtype=torch.bool)
+            if self.stride:
+                may[self.stride - 1 :: self.stride] = False
+            if self._waiting is not None:
+                may &= ~self._waiting[: self._filled]
+            self._drawable = may.nonzero()[:, 0]
+        return self._drawable
 
     def held_out(self) -> Rows | None:
         """Copies of the rows that are never drawn; None if there are none."""
@@ -179,6 +204,7 @@ class Memory(Part):
             "filled": self._filled,
             "all_known": self._all_known,
             "stride": self.stride,
+            "waiting": None if self._waiting is None else self._waiting.clone(),
             "policy": self.policy.state_dict(),
             "generator": self.generator.get_state(),
         }
@@ -187,7 +213,7 @@ class Memory(Part):
         """Restore what `state_dict` returned, bit for bit.
 
         Raises:
-            ConfigError: the state of a memory of another size, or that holds out other slots.
+            ConfigError: the state of a memory of another size, or that draws from other slots.
         """
         if state["stride"] != self.stride:
             raise ConfigError(
@@ -195,6 +221,13 @@ class Memory(Part):
                 expected=f"slots held out {self.stride} apart",
                 received=f"{state['stride']} apart",
                 fix="Load it into a memory with the held_out that it was saved from.",
+            )
+        if (state["waiting"] is None) != (self._waiting is None):
+            raise ConfigError(
+                "state of a memory",
+                expected=f"earlier_only={self._waiting is not None}",
+                received="the opposite",
+                fix="Load it into a memory with the earlier_only that it was saved from.",
             )
         columns = {name: column.clone() for name, column in state["columns"].items()}
         if columns and len(columns["raw"]) != self.size:
@@ -205,7 +238,8 @@ class Memory(Part):
                 fix="Load it into a memory of the size it was saved from.",
             )
         self._table = Rows(**columns) if columns else None
-        self._filled = state["filled"]
+        self._filled, self._drawable = state["filled"], None
+        self._waiting = None if state["waiting"] is None else state["waiting"].cpu().clone()
         self._all_known = state["all_known"]
         self.policy.load_state_dict(state["policy"])
         self.generator.set_state(state["generator"].cpu())

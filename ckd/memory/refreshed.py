@@ -6,12 +6,11 @@ arXiv:2201.00766.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ckd.classes import ClassSet
 from ckd.errors import ConfigError
@@ -23,7 +22,8 @@ from ckd.rows import Rows
 class RefreshedMemory(Memory):
     """As `Memory`; a sample has no logits (NaN) until its experience ends, and then those of the model in eval mode.
 
-    They are those of every active unit; with `implant` those of the classes met so far, as others come later.
+    Until then it is not drawn either. The logits are those of every active unit; with `implant` those of the classes
+    met so far, as others come later.
 
     Args:
         size: how many samples; 0 remembers nothing.
@@ -36,16 +36,14 @@ class RefreshedMemory(Memory):
         ConfigError: as `Memory`, or a γ outside [0, 1].
     """
 
-    needs_boundaries = True
     needs_one_label = True
 
     def __init__(self, size: int, *, implant: float | None = None, **options: Any) -> None:
-        super().__init__(size, **options)
+        super().__init__(size, earlier_only=True, **options)
         if implant is not None and not (isinstance(implant, int | float) and 0 <= implant <= 1):
             fix = "The paper uses 0.85."
             raise ConfigError("implant", expected="a number from 0 to 1", received=repr(implant), fix=fix)
         self.implant = implant
-        self._has_logits = False
 
     def _offer(self, incoming: Rows, *, all_known: bool) -> None:
         """Offer a batch, its logits left out for now."""
@@ -53,14 +51,9 @@ class RefreshedMemory(Memory):
             incoming = replace(incoming, logits=torch.full_like(incoming.logits, torch.nan))
         super()._offer(incoming, all_known=False)
 
-    @property
-    def has_logits(self) -> bool:
-        """Whether an experience has ended."""
-        return self._has_logits
-
     def end(self, ending: Ending) -> None:
         """Give the samples of this experience their logits, and the older ones those of its classes."""
-        self._has_logits = True
+        super().end(ending)
         rows = self.rows if self.keep_logits and len(self) else None
         if rows is None or rows.logits is None:
             return
@@ -80,15 +73,6 @@ class RefreshedMemory(Memory):
         everything = fresh.new_full((self.size, fresh.shape[1]), torch.nan)
         everything[: len(fresh)] = fresh
         self._table = replace(self._table, logits=everything)
-
-    def state_dict(self) -> dict[str, Any]:
-        """As `Memory`, and whether there are logits."""
-        return {**super().state_dict(), "has_logits": self._has_logits}
-
-    def load_state_dict(self, state: Mapping[str, Any], student: nn.Module | None = None) -> None:
-        """Restore what `state_dict` returned, bit for bit."""
-        super().load_state_dict(state)
-        self._has_logits = state["has_logits"]
 
 
 def implanted(stored: Tensor, computed: Tensor, targets: Tensor, where: Tensor, gamma: float) -> Tensor:

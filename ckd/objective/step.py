@@ -22,7 +22,7 @@ class Step(Protocol):
     memory: Memory | None
 
     has_memory: bool
-    """Whether anything is remembered."""
+    """Whether there is a remembered sample to draw."""
 
     def batch(self, shown: Draw | Shown) -> Batch:
         """The samples of a draw, as they are or through a view."""

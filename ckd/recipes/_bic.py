@@ -1,7 +1,8 @@
 """BiC: distillation, then bias correction. Wu et al. 2019, arXiv:1905.13260, eq. 1 to 4.
 
-The old model that is distilled has its bias corrected, as in the paper. The correction is fitted on a tenth of
-the memory that is never rehearsed; what the stream showed once before it was stored, the paper leaves out of that too.
+The old model that is distilled has its bias corrected, as in the paper. Samples of earlier experiences are rehearsed.
+The correction is fitted on a tenth of the memory that never is, current samples among it; what the stream showed once
+before it was stored, the paper leaves out of that too.
 """
 
 from ckd.heads import BiasCorrection
@@ -33,7 +34,7 @@ def bic(
         "bic",
         [distillation],
         criterion=criterion,
-        memory=Memory(memory_size, policy=Balanced("class"), held_out=held_out, seed=seed),
+        memory=Memory(memory_size, policy=Balanced("class"), held_out=held_out, earlier_only=True, seed=seed),
         teachers={"snapshot": Snapshot(of_evaluation_model=True)},
         evaluation=BiasCorrection(),
         memory_batch_size=memory_batch_size,

@@ -1,8 +1,7 @@
 """Function distance regularisation. Benjamin, Rolnick & Kording 2019, arXiv:1805.08289.
 
-A sample's logits are those of the model at the end of its experience. Samples are admitted by reservoir, where the
-paper's memory is filled at boundaries; until their experience ends they have no weight, but are counted: where half of
-a draw is of the current experience, α is half as large.
+A sample's logits are those of the model at the end of its experience, and it is drawn from then on. Samples are
+admitted by reservoir, where the paper's memory is filled at boundaries.
 """
 
 from ckd.losses import probability_distance

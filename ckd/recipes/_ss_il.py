@@ -1,7 +1,7 @@
 """SS-IL: separated softmax. Ahn et al. 2021, arXiv:2003.13947.
 
-A draw from memory stands beside every batch, of any size, as in the paper's ratio-preserving batch. The memory is
-balanced over classes at all times, so a draw holds current samples too, where the authors' holds old ones alone.
+A draw from memory stands beside every batch, of any size, as in the paper's ratio-preserving batch; it holds samples of
+earlier experiences alone. The memory is balanced over classes at all times.
 """
 
 from functools import partial
@@ -43,7 +43,7 @@ def ss_il(
         "ss-il",
         [distillation],
         criterion=criterion,
-        memory=Memory(memory_size, policy=Balanced("class"), seed=seed),
+        memory=Memory(memory_size, policy=Balanced("class"), earlier_only=True, seed=seed),
         teachers={"snapshot": Snapshot()},
         memory_batch_size=memory_batch_size,
         joint_with_batchnorm=True,

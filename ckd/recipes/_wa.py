@@ -1,8 +1,9 @@
 """WA: distillation, then weight aligning. Zhao et al. 2020, arXiv:1911.07053, eq. 3 to 7.
 
-The memory is balanced over classes at all times, where the paper herds at boundaries; weights are not clipped to be
-positive. A draw from memory stands beside every batch, where the paper mixes exemplars into the data: after little
-training the newest weights can then be shorter than the old ones, and aligning them does harm.
+The memory is balanced over classes at all times, where the paper herds at boundaries; samples of earlier experiences
+are drawn. Weights are not clipped to be positive. A draw from memory stands beside every batch, where the paper mixes
+exemplars into the data: after little training the newest weights can then be shorter than the old ones, and aligning
+them does harm.
 """
 
 from ckd.heads import WeightAligning
@@ -29,7 +30,7 @@ def wa(
         "wa",
         [distillation],
         criterion=criterion,
-        memory=Memory(memory_size, policy=Balanced("class"), seed=seed),
+        memory=Memory(memory_size, policy=Balanced("class"), earlier_only=True, seed=seed),
         teachers={"snapshot": Snapshot()},
         corrections=[WeightAligning()],
         memory_batch_size=memory_batch_size,

@@ -3,10 +3,10 @@
 What remembered samples say about classes that came after them is written into their logits, here with every draw and,
 for good, when an experience ends. The stream's softmax runs over the current classes and the memory's
 over old ones; a margin keeps new samples from raising the others, those to come included. Left out: the
-contrastive training of heads for classes to come. Samples are admitted by a class-balanced reservoir, where the paper
-fills its memory at boundaries: so a draw holds current samples too, which weigh nothing and are counted. Stored logits
-are a mean over the classes that are known, where the authors' code takes the whole head, and the margin is a mean over
-all samples of one softmax over the head, where it takes those that violate it and bounds logits of classes to come.
+contrastive training of heads for classes to come. Samples are admitted by a class-balanced reservoir and drawn once
+their experience has ended, where the paper fills its memory at boundaries. Stored logits are a mean over the classes
+that are known, where the authors' code takes the whole head, and the margin is a mean over all samples of one softmax
+over the head, where it takes those that violate it and bounds logits of classes to come.
 """
 
 from functools import partial

@@ -13,9 +13,10 @@ from scipy.stats import chisquare
 from shared import assert_plain
 from torch import nn
 
+from ckd.classes import Classes
 from ckd.errors import CkdError, ConfigError, DataError
 from ckd.memory import Balanced, BoundaryMemory, Memory, Reservoir, Rows
-from ckd.part import Update
+from ckd.part import Ending, Update
 
 POLICIES = pytest.mark.parametrize(
     "policy",
@@ -289,6 +290,57 @@ def test_a_restored_memory_holds_out_the_same_and_draws_the_same(policy):
     for a, b in zip(future(memory), future(twin), strict=True):
         assert torch.equal(a, b)
     assert numbers(memory.held_out()) == numbers(twin.held_out())
+
+
+# earlier experiences alone ------------------------------------------------------------------------------------------
+
+
+def ended(memory):
+    memory.end(Ending(nn.Identity(), Classes()))
+    return memory
+
+
+@POLICIES
+@pytest.mark.parametrize("share", [0, 0.25])
+def test_samples_of_the_running_experience_wait_for_its_end(policy, share):
+    memory, drawn = Memory(24, policy=policy(), earlier_only=True, held_out=share), set()
+    for experience in range(4):
+        for i in range(100 * experience, 100 * experience + 100, 5):
+            memory.add(numbered(i, i + 5))
+            now = numbers(memory.sample(24, draws=2))
+            stored = [n for slot, n in enumerate(numbers(memory.rows)) if not share or slot % 4 != 3]
+            assert set(now) == {n for n in stored if n < 100 * experience}
+            assert len(now) == 2 * len(set(now))
+            assert memory.can_draw == bool(now)
+            drawn |= set(now)
+        held_out = memory.held_out()
+        ended(memory)
+        assert memory.can_draw
+        assert held_out is None or numbers(held_out) == numbers(memory.held_out())
+    assert len(drawn) > 20
+
+
+def test_a_memory_of_earlier_experiences_alone_needs_boundaries():
+    assert Memory(5, earlier_only=True).needs_boundaries
+    assert not Memory(5).needs_boundaries
+    assert not ended(Memory(0, earlier_only=True)).can_draw
+
+
+def test_a_memory_that_is_restored_within_an_experience_draws_from_the_earlier_ones():
+    memory, twin = (Memory(12, earlier_only=True, seed=seed) for seed in (0, 77))
+    offer(ended(offer(memory, 0, 40)), 40, 60)
+    twin.load_state_dict(memory.state_dict())
+    assert 0 < len(memory.sample(12)) < 12
+    twin.generator.set_state(memory.generator.get_state())
+    for a, b in zip(future(memory), future(twin), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_state_of_a_memory_that_draws_from_other_experiences_is_refused(saved):
+    state = offer(Memory(10, earlier_only=saved), 0, 20).state_dict()
+    with pytest.raises(ConfigError, match=f"expected earlier_only={not saved}"):
+        Memory(10, earlier_only=not saved).load_state_dict(state)
 
 
 # whether all stored logits are known -------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from torch import nn
 
 from ckd.classes import ClassSet
 from ckd.errors import ConfigError
-from ckd.memory import Balanced, Memory, RefreshedMemory, Reservoir, Rows, implanted
+from ckd.memory import Balanced, RefreshedMemory, Reservoir, Rows, implanted
 from ckd.part import Ending, Update
 
 NAN = float("nan")
@@ -93,19 +93,18 @@ def test_there_are_no_logits_until_the_experience_ends(implant):
     memory = filled(rows([0, 1, 0], 0), rows([1, 1], 0), implant=implant)
     assert memory.rows.logits.shape == (5, 6)
     assert memory.rows.logits.isnan().all()
-    assert memory.sample(3).logits.isnan().all()
 
 
-def test_it_has_logits_from_the_end_of_the_first_experience_on():
-    assert Memory(5).has_logits
+def test_samples_are_drawn_once_they_have_logits():
     memory = filled(rows([0, 1], 0))
-    assert not memory.has_logits
-    assert not by_state(memory, filled()).has_logits
+    assert not memory.can_draw
+    assert len(memory.sample(3)) == 0
     end(memory, linear(0), [0, 1])
-    assert memory.has_logits
     memory.add(rows([2, 3], 1))
-    assert memory.has_logits
-    assert by_state(memory, filled()).has_logits
+    assert memory.can_draw
+    drawn = by_state(memory, filled()).sample(3, draws=2)
+    assert sorted(drawn.targets.tolist()) == [0, 0, 1, 1]
+    assert drawn.logits[:, :2].isfinite().all()
 
 
 def test_all_logits_are_never_known_even_if_every_unit_of_the_stream_is_active():
@@ -406,7 +405,6 @@ def test_a_memory_of_size_zero_ends_its_experiences_too(implant):
 def test_an_experience_that_left_nothing_in_memory_counts_all_the_same(implant):
     memory = filled(implant=implant)
     end(memory, linear(0), [0, 1])
-    assert memory.has_logits
     memory.add(rows([2, 3], 1))
     end(memory, linear(1), [0, 1], [2, 3])
     raw, labels, found = of_experience(memory, 1)

@@ -219,12 +219,11 @@ DRAWN = Shown(replay("a"))
 
 
 class WithLogits(RefreshedMemory):
-    """Holds the logits that it is given."""
-
-    has_logits = True
+    """Holds the logits that it is given, and draws every sample."""
 
     def _offer(self, incoming, *, all_known):
         Memory._offer(self, incoming, all_known=all_known)
+        self._waiting.zero_()
 
 
 def remembering(stored, labels, *, tasks=None):

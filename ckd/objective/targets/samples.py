@@ -34,10 +34,6 @@ class StoredLogits(Target):
     stored_logits: ClassVar[bool] = True
     of_samples: ClassVar[bool] = True
 
-    def available(self, step: Step) -> bool:
-        """Once the memory holds logits."""
-        return step.memory is not None and step.memory.has_logits
-
     def values(self, step: Step, shown: Shown) -> tuple[Tensor, Tensor | None]:
         """Logits (B, C), valid for units that were active at that time (B, C); None where all are known to be."""
         logits, memory = step.batch(shown).logits, step.memory
