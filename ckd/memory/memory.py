@@ -222,7 +222,8 @@ class Memory(Part):
                 received=f"{state['stride']} apart",
                 fix="Load it into a memory with the held_out that it was saved from.",
             )
-        if (state["waiting"] is None) != (self._waiting is None):
+        waiting = state.get("waiting")  # missing in states of before there was earlier_only
+        if (waiting is None) != (self._waiting is None):
             raise ConfigError(
                 "state of a memory",
                 expected=f"earlier_only={self._waiting is not None}",
@@ -239,7 +240,7 @@ class Memory(Part):
             )
         self._table = Rows(**columns) if columns else None
         self._filled, self._drawable = state["filled"], None
-        self._waiting = None if state["waiting"] is None else state["waiting"].cpu().clone()
+        self._waiting = None if waiting is None else waiting.cpu().clone()
         self._all_known = state["all_known"]
         self.policy.load_state_dict(state["policy"])
         self.generator.set_state(state["generator"].cpu())

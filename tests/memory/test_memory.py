@@ -343,6 +343,14 @@ def test_state_of_a_memory_that_draws_from_other_experiences_is_refused(saved):
         Memory(10, earlier_only=not saved).load_state_dict(state)
 
 
+def test_a_state_of_before_there_were_waiting_samples_is_read():
+    state = offer(Memory(10), 0, 20).state_dict()
+    del state["waiting"]
+    twin = Memory(10)
+    twin.load_state_dict(state)
+    assert len(twin) == 10
+
+
 # whether all stored logits are known -------------------------------------------------------------------------------
 
 
