@@ -77,7 +77,7 @@ class Suite:
         known = inspect.signature(plan).parameters.keys() - _DECIDED
         for name in self.protocol.keys() - known:
             raise UnknownNameError.of("protocol argument of the suite", name, known)
-        canonical(self.published, None)  # refuses a misspelt recipe
+        canonical(self.published, self.against)  # refuses a misspelt recipe, and a reference to test against
         if self.published and (len(self.benchmarks) > 1 or not self.source):
             received = f"{len(self.benchmarks)} benchmarks and source={self.source!r}"
             fix = "Name the source, and give each benchmark a suite of its own."

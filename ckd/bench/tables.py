@@ -11,6 +11,7 @@ from rich.table import Table
 
 from ckd.bench.result import Result
 from ckd.bench.spec import RunSpec
+from ckd.errors import ConfigError
 from ckd.evaluation.paired import MOST_PAIRS, paired_test
 from ckd.names import short_name
 from ckd.recipes import get
@@ -24,7 +25,11 @@ def canonical(published: Published | None, against: str | None) -> tuple[Publish
 
     Raises:
         UnknownNameError: no such recipe.
+        ConfigError: `against` is a reference, such as joint.
     """
+    if against is not None and get(against).strategy != "Naive":
+        expected, received = "one that is no reference", f"{against}, which sees all data"
+        raise ConfigError("recipe to test against", expected=expected, received=received, fix="Name another.")
     named = {(get(recipe).name, size): percent for (recipe, size), percent in (published or {}).items()}
     return named, None if against is None else get(against).name
 

@@ -92,6 +92,11 @@ def test_a_pattern_that_matches_nothing_is_refused_with_near_names(pattern, near
         ({"protocol": {"epoch": 3}}, UnknownNameError, "Did you mean 'epochs'"),
         ({"protocol": {"seed": 3}}, UnknownNameError, "protocol argument"),
         ({"against": "eer"}, UnknownNameError, "Did you mean 'er'"),
+        (
+            {"against": "joint", "recipes": ["er", "joint"], "settings": {}},
+            ConfigError,
+            "received joint, which sees all data",
+        ),
         ({"published": {("derr", 50): 80.0}}, UnknownNameError, "Did you mean 'der'"),
         ({"published": {("er", 50): 80.0}, "source": "a paper"}, ConfigError, "2 benchmarks"),
         ({"published": {("er", 50): 80.0}, "benchmarks": ["split-digits"]}, ConfigError, "source=''"),
