@@ -11,8 +11,11 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import active_children, get_context, parent_process
+from multiprocessing.context import BaseContext
 from multiprocessing.queues import SimpleQueue
 from threading import Thread
+
+import torch
 
 from ckd.bench.allocator import keep_freed_memory
 from ckd.bench.result import Result
@@ -47,7 +50,7 @@ def side_by_side(todo: Todo, jobs: int, report: Report, finish: Finish) -> None:
     Raises:
         WorkerError: a process that ended before its run did.
     """
-    others, context = set(active_children()), get_context("spawn")
+    others, context = set(active_children()), _processes()
     reports = context.SimpleQueue()
     pool = ProcessPoolExecutor(jobs, context, _begin, (reports,))
     try:
@@ -80,6 +83,18 @@ def side_by_side(todo: Todo, jobs: int, report: Report, finish: Finish) -> None:
         pool.shutdown(cancel_futures=True)
 
 
+def _processes() -> BaseContext:
+    """How workers start: forked from a server that has imported what runs need; elsewhere each imports it anew.
+
+    That takes seconds, and some hundred MB that forked workers share.
+    """
+    if not sys.platform.startswith("linux"):  # on macOS system libraries may not survive a fork
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["ckd.bench", "ckd.plugins", "avalanche.training"])
+    return context
+
+
 @contextmanager
 def _for_workers() -> Iterator[None]:
     """Processes started in here compute in one thread and leave Ctrl-C to this one."""
@@ -109,6 +124,9 @@ def _begin(reports: SimpleQueue[tuple[int, float, int, float]]) -> None:
     """Set a worker up; it ends when the parent does, however that ends."""
     global _reports
     _reports = reports
+    torch.set_num_threads(1)  # also if the server is older than this suite
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     keep_freed_memory()
     Thread(target=_end_with_parent, daemon=True).start()
 

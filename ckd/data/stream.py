@@ -39,7 +39,9 @@ class TensorStream:
         """Network inputs (N, ...), without augmentation, and labels (N,) of each experience."""
         for experience in self.train if which == "train" else self.test:
             raw = experience.raw() if experience.rows is None else experience.raw().index_select(0, experience.rows)
-            yield self.prepare_test(raw), experience.targets
+            inputs = self.prepare_test(raw)
+            kept = experience.change is None or inputs.data_ptr() != raw.data_ptr()  # changed samples share a buffer
+            yield inputs if kept else inputs.clone(), experience.targets
 
 
 def stream_of(arrays: Arrays, train: list[TensorExperience], test: list[TensorExperience]) -> TensorStream:

@@ -33,7 +33,9 @@ class Memory(Part):
             does not rehearse (Wu et al. 2019, arXiv:1905.13260, section 4.1): every k-th slot, k the whole number
             nearest to 1/held_out.
         earlier_only: draw only samples of experiences that have ended, as methods do that fill their memory at
-            boundaries. Those of the running experience wait.
+            boundaries. Those of the running experience wait for its end, and take places meanwhile: in the second of
+            two equal experiences half the memory is drawn from at last. A single one that is left is not drawn, as
+            batch normalisation needs two.
         device: where the columns live; that of the first samples unless given.
         seed: of the memory's own generator, which admission and draws use.
 
@@ -105,10 +107,13 @@ class Memory(Part):
     @property
     def can_draw(self) -> bool:
         """Whether there is a sample that `draw` may take."""
-        return self._filled > 0 if self._waiting is None else len(self._slots()) > 0
+        return self._filled > 0 if self._waiting is None else len(self._slots()) > (self.size > 1)
 
     def add(self, incoming: Rows) -> None:
-        """Offer a batch; the policy decides what is copied in, and in whose place."""
+        """Offer a batch; the policy decides what is copied in, and in whose place.
+
+        With `earlier_only` they are drawn after the next `end`.
+        """
         known = incoming.logits is None or not bool(incoming.logits.isnan().any())
         self._offer(incoming, all_known=known)
 

@@ -30,7 +30,7 @@ class RefreshedMemory(Memory):
         implant: γ in [0, 1]: when an experience ends, older samples too get the logits of the classes that it brought,
             and those of its own samples of such classes for earlier ones are bounded, both by `implanted`. None leaves
             stored logits as they are.
-        options: as for `Memory`.
+        options: as for `Memory`; `earlier_only` holds in any case.
 
     Raises:
         ConfigError: as `Memory`, or a γ outside [0, 1].
@@ -39,7 +39,7 @@ class RefreshedMemory(Memory):
     needs_one_label = True
 
     def __init__(self, size: int, *, implant: float | None = None, **options: Any) -> None:
-        super().__init__(size, earlier_only=True, **options)
+        super().__init__(size, **{**options, "earlier_only": True})
         if implant is not None and not (isinstance(implant, int | float) and 0 <= implant <= 1):
             fix = "The paper uses 0.85."
             raise ConfigError("implant", expected="a number from 0 to 1", received=repr(implant), fix=fix)

@@ -19,7 +19,8 @@ class Batch:
         targets: labels (B, ...), int64.
         tasks: task labels (B,), int64; None unless the model has a head for each and the benchmark has them.
         logits: stored with remembered samples (B, C), NaN for units that were inactive; None elsewhere.
-        experiences: index of the experience of remembered samples (B,); None elsewhere.
+        experiences: index of the experience of remembered samples (B,), with -1 for samples of the stream beside them;
+            None where all are of the stream.
         samples: what a mean runs over; fewer than B where one sample goes through several heads.
         mixed_labels: labels (B, K) of the K samples that each one was mixed from; None where a view mixed none.
         mixed_shares: their shares (B, K), which sum to 1.
@@ -51,7 +52,7 @@ View = Callable[[Batch, torch.Generator], Batch]
 
 
 class JoinedBatch(Batch):
-    """One batch after the other: inputs, targets and tasks, each joined when it is first looked at."""
+    """One batch after the other: inputs, targets, tasks and experiences, each joined when it is first looked at."""
 
     _batches: Sequence[Batch]
 
@@ -78,7 +79,16 @@ class JoinedBatch(Batch):
         tasks = [batch.tasks for batch in self._batches if batch.tasks is not None]
         return torch.cat(tasks) if len(tasks) == len(self._batches) else None
 
+    @cached_property
+    def experiences(self) -> Tensor | None:  # type: ignore[override]
+        """Indices of the experiences, -1 for rows of the stream; None where no row is remembered."""
+        if all(batch.experiences is None for batch in self._batches):
+            return None
+        streams = (batch.targets.new_full(batch.inputs.shape[:1], -1) for batch in self._batches)
+        pairs = zip(self._batches, streams, strict=True)
+        return torch.cat([stream if batch.experiences is None else batch.experiences for batch, stream in pairs])
+
 
 def join(batches: Sequence[Batch]) -> Batch:
-    """One batch after the other (inputs, targets and tasks; not the stored logits)."""
+    """One batch after the other (inputs, targets, tasks and experiences; not the stored logits)."""
     return batches[0] if len(batches) == 1 else JoinedBatch.of(batches)

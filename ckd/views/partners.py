@@ -21,7 +21,7 @@ def anyone(batch: Batch, generator: torch.Generator) -> Tensor:
 
 
 def same_experience(batch: Batch, generator: torch.Generator) -> Tensor:
-    """Another sample of the same experience; the stream's samples are all of one."""
+    """Another sample of the same experience; the stream's samples are all of one, and mixed with each other only."""
     return anyone(batch, generator) if batch.experiences is None else within(batch.experiences, generator)
 
 

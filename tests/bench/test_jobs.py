@@ -79,14 +79,6 @@ def test_each_run_that_ends_is_a_line(one_by_one_and_at_once):
         assert sorted(name for _, name, _ in lines) == ["der++, memory 20, seed 0", "naive, seed 0", "naive, seed 8"]
 
 
-@pytest.fixture
-def forked(monkeypatch):
-    """Workers from a server that has imported what they need: starting one takes no seconds."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ckd.bench", __name__])
-    monkeypatch.setattr(ckd.bench.jobs, "get_context", lambda kind: context)
-
-
 ONE = [[0.9, 0.0], [0.5, 0.8]]
 
 
@@ -138,7 +130,7 @@ def test_runs_move_their_bars_and_workers_have_one_thread_each_and_leave_interru
         assert os.environ["OMP_NUM_THREADS"] == "2"
 
 
-def test_an_interrupt_stops_the_workers_and_keeps_what_is_finished(suite, tmp_path, monkeypatch, forked):
+def test_an_interrupt_stops_the_workers_and_keeps_what_is_finished(suite, tmp_path, monkeypatch):
     workers = []
 
     def save_and_interrupt(found, out):
@@ -155,7 +147,7 @@ def test_an_interrupt_stops_the_workers_and_keeps_what_is_finished(suite, tmp_pa
     assert len(workers) == 2
 
 
-def test_what_finishes_together_with_a_failure_is_kept(suite, tmp_path, monkeypatch, forked):
+def test_what_finishes_together_with_a_failure_is_kept(suite, tmp_path, monkeypatch):
     monkeypatch.setattr(ckd.bench.suite, "run", replacement)
     monkeypatch.setattr(ckd.bench.jobs, "wait", lambda running, **given: concurrent.futures.wait(running))
     with pytest.raises(ConfigError, match="Use 7"):
@@ -171,14 +163,14 @@ def test_data_are_fetched_before_there_are_workers(suite, tmp_path, monkeypatch)
         suite(wanted, jobs=2)
 
 
-def test_what_a_worker_refuses_is_refused_here_and_stops_the_others(suite, monkeypatch, forked):
+def test_what_a_worker_refuses_is_refused_here_and_stops_the_others(suite, monkeypatch):
     monkeypatch.setattr(ckd.bench.suite, "run", replacement)
     with pytest.raises(ConfigError, match="Use 7"):
         suite([BAD, LONG], jobs=2)
     assert not multiprocessing.active_children()
 
 
-def test_a_worker_that_is_killed_is_an_error(suite, monkeypatch, forked):
+def test_a_worker_that_is_killed_is_an_error(suite, monkeypatch):
     def kill_and_wait(running, **given):
         multiprocessing.active_children()[0].kill()
         return concurrent.futures.wait(running, **given)
@@ -186,6 +178,10 @@ def test_a_worker_that_is_killed_is_an_error(suite, monkeypatch, forked):
     monkeypatch.setattr(ckd.bench.jobs, "wait", kill_and_wait)
     with pytest.raises(WorkerError, match="fewer jobs"):
         suite([LONG, BAD], jobs=2)
+
+
+WORKERS_AND_SERVERS = 4 if sys.platform.startswith("linux") else 3
+"""Two workers, their resource tracker, and what they are forked from."""
 
 
 def test_workers_end_with_their_parent(tmp_path):
@@ -197,7 +193,7 @@ def test_workers_end_with_their_parent(tmp_path):
         f"    run_suite(long, {str(tmp_path)!r}, jobs=2)\n"
     )
     with subprocess.Popen([sys.executable, script], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as parent:
-        while len(family := psutil.Process(parent.pid).children()) < 3:  # two workers and their resource tracker
+        while len(family := psutil.Process(parent.pid).children(recursive=True)) < WORKERS_AND_SERVERS:
             assert parent.poll() is None
             time.sleep(0.05)
         parent.kill()

@@ -158,6 +158,17 @@ def test_a_stream_of_nothing_is_refused(make, n_experiences):
         make(data(), n_experiences, 0)
 
 
+@CHANGED
+@pytest.mark.parametrize("which", ["train", "test"])
+def test_tensors_of_an_experience_outlive_the_next(make, which):
+    x, y = torch.rand(12, 1, 6, 6), torch.arange(12) % 3
+    stream = make(arrays(x, y, x, y), 3)
+    together = [inputs for inputs, _ in stream.tensors(which)]
+    apart = [inputs.clone() for inputs, _ in stream.tensors(which)]
+    assert not torch.equal(apart[0], apart[1])
+    assert all(map(torch.equal, together, apart))
+
+
 @pytest.mark.parametrize("shape", [(36,), (1, 6, 6), (3, 6, 5)])
 def test_permuted_moves_the_pixels_of_every_sample_alike(shape):
     source = data(shape=shape)

@@ -326,6 +326,12 @@ def test_a_memory_of_earlier_experiences_alone_needs_boundaries():
     assert not ended(Memory(0, earlier_only=True)).can_draw
 
 
+@pytest.mark.parametrize(("size", "earlier", "can_draw"), [(1, 1, True), (4, 1, False), (4, 2, True), (4, 0, False)])
+def test_a_single_earlier_sample_is_not_drawn_from_a_memory_of_several(size, earlier, can_draw):
+    memory = offer(ended(offer(Memory(size, earlier_only=True), 0, earlier)), earlier, size)
+    assert (len(memory), memory.can_draw) == (size, can_draw)
+
+
 def test_a_memory_that_is_restored_within_an_experience_draws_from_the_earlier_ones():
     memory, twin = (Memory(12, earlier_only=True, seed=seed) for seed in (0, 77))
     offer(ended(offer(memory, 0, 40)), 40, 60)

@@ -181,7 +181,9 @@ def test_of_a_teacher_only_past_samples_are_compared_with_where_it_is_asked_so()
     filled, n = Memory(8), torch.arange(8)
     filled.add(Rows(torch.randn(8, 3), n % 6, 0 * n, n % 2))
     target = teacher("past", past_only=True)
-    terms = [Term("kd", replay("a"), target, logit_mse), Term("stream", stream, target, logit_mse)]
+    both = union(replay("a"))
+    draws = {"kd": replay("a"), "stream": stream, "both": both}
+    terms = [Term(name, draw, target, logit_mse) for name, draw in draws.items()]
     objective = Objective("x", terms, memory=filled, teachers={"past": Snapshot()})
     step, student = begun({0: {0, 1, 2}}, {0: {3, 4}}, objective=objective, batch=stream_of([3, 4] * 4))
     past, batch = step.teacher("past").model, step.batch(replay("a"))
@@ -194,6 +196,7 @@ def test_of_a_teacher_only_past_samples_are_compared_with_where_it_is_asked_so()
     assert step.values()["kd"][1].item() == pytest.approx(gaps.item(), rel=1e-5)
     gaps = (student(step.stream.inputs) - past(step.stream.inputs))[:, :3].square().mean()
     assert step.values()["stream"][1].item() == pytest.approx(gaps.item(), rel=1e-5)
+    assert torch.equal(target.values(step, Shown(both))[1][:, 0], torch.cat([torch.ones(8, dtype=torch.bool), is_past]))
 
 
 def test_the_best_teacher_is_chosen_for_each_sample():

@@ -8,6 +8,7 @@ import torch
 from scipy.stats import chisquare
 
 from ckd.objective import Batch
+from ckd.objective.batch import join
 from ckd.views import anyone, same_class, same_experience
 
 
@@ -51,6 +52,17 @@ def test_a_partner_is_another_of_the_group_unless_one_is_alone(partners, known):
         for i, partner in enumerate(found.tolist()):
             assert partner in groups[i]
             assert partner != i or len(groups[i]) == 1
+
+
+@ALL
+def test_beside_remembered_samples_those_of_the_stream_are_a_group(partners):
+    memory, new = batch_of([0, 1, 0, 1, 2, 2], [0, 0, 0, 0, 1, 1]), batch_of([2, 2, 3, 3])
+    union, g = join([new, memory]), generator()
+    assert union.experiences.tolist() == [-1] * 4 + [0] * 4 + [1] * 2
+    groups = groups_of(partners, union)
+    for _ in range(100):
+        assert all(partner in group for partner, group in zip(partners(union, g).tolist(), groups, strict=True))
+    assert join([new, new]).experiences is None
 
 
 @ALL
