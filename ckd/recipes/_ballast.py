@@ -6,7 +6,7 @@ al. 2021, arXiv:2007.07314; Huang et al. 2024, arXiv:2311.06460), the memory is 
 snapshot distils the old classes on stream and memory (Li & Hoiem 2016, arXiv:1606.09282) with the share of old classes
 as its weight (Wu et al. 2019, arXiv:1905.13260). The snapshot is taken of that average. A linear discriminant, whose
 class means follow the network as it changes (Gomez-Villa et al. 2024, arXiv:2407.08536), predicts beside the head. What
-the parts brought: benchmarks/results/ballast.md.
+the parts brought: benchmarks/results/ballast_parts.md.
 """
 
 from functools import partial
