@@ -62,7 +62,7 @@ class Pruning(Part):
         self._taken += 1
         every = max(1, int(LAST * self.steps / TIMES))
         progress = min(1.0, self._taken / max(1.0, LAST * self.steps))
-        if self._taken % every == 0 or (progress == 1.0 and self._taken - 1 < LAST * self.steps):
+        if self._taken - 1 < LAST * self.steps and (self._taken % every == 0 or progress == 1.0):
             self._prune(weights, self.sparsity * (1 - (1 - progress) ** 3))
         with torch.no_grad():
             for name, mask in self._masks.items():

@@ -63,6 +63,22 @@ def test_a_sparsity_of_0_changes_nothing():
         assert torch.equal(a, b)
 
 
+def test_after_three_quarters_the_same_weights_stay_pruned():
+    part, masks = Pruning(0.8, 40), []
+    model = network()
+    engine = Engine(recipes.naive().extend(corrections=[part]))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.3, momentum=0.9)
+    engine.begin(classes=range(10))
+    g = torch.Generator().manual_seed(1)
+    for _ in range(40):
+        optimizer.zero_grad()
+        engine.loss(model, torch.randn(8, 1, 8, 8, generator=g), torch.randint(10, (8,), generator=g)).backward()
+        optimizer.step()
+        engine.after_update(optimizer)
+        masks.append(model[4].weight == 0)
+    assert all(torch.equal(mask, masks[29]) for mask in masks[30:])
+
+
 def test_what_was_pruned_stays_pruned():
     part = Pruning(0.7, 20)
     model, _ = trained(part, 20)

@@ -20,6 +20,7 @@ from ckd.anchors.fisher_samples import FisherSamples
 from ckd.classes import Classes
 from ckd.devices import device_of, moved
 from ckd.errors import ConfigError
+from ckd.numbers import check_whole
 from ckd.part import Ending, Part, Update
 from ckd.teachers import Teacher
 from ckd.teachers.teacher import Frozen
@@ -47,7 +48,7 @@ class Anchor(Part):
         seed: of the generator that chooses these and draws their labels.
 
     Raises:
-        ConfigError: a weight below 0, a decay outside [0, 1], or no samples.
+        ConfigError: a weight below 0, a decay outside [0, 1], no samples, or no whole number of them.
     """
 
     needs_boundaries = True
@@ -72,7 +73,8 @@ class Anchor(Part):
         if teacher.members:
             fix = "Tie the student to one of its teachers."
             raise ConfigError("teacher of the anchor", expected="one network", received="several", fix=fix)
-        for name, value in (("weight", weight), ("decay", decay), ("samples", samples)):
+        check_whole("samples of the anchor", samples, least=1)
+        for name, value in (("weight", weight), ("decay", decay)):
             if not isinstance(value, int | float):
                 raise ConfigError(
                     f"{name} of the anchor", expected="a number", received=repr(value), fix="Leave it out."
@@ -80,7 +82,6 @@ class Anchor(Part):
         for name, value, fits, expected in (
             ("weight", weight, weight >= 0 and math.isfinite(weight), "a finite number, 0 or more"),
             ("decay", decay, 0 <= decay <= 1, "from 0 to 1"),
-            ("samples", samples, samples >= 1, "1 or more"),
         ):
             if not fits:
                 raise ConfigError(f"{name} of the anchor", expected=expected, received=value, fix="Leave it out.")

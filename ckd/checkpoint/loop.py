@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ckd.checkpoint.about import about_engine, about_optimiser, check_every
 from ckd.checkpoint.file import Saved
-from ckd.checkpoint.folder import Checkpoints, warn
+from ckd.checkpoint.folder import CheckpointError, Checkpoints, warn
 from ckd.checkpoint.generators import random_state, restore_random
 from ckd.checkpoint.model import describe, model_state, restore_model
 from ckd.checkpoint.optimiser import optimiser_state, restore_optimiser
@@ -35,6 +35,10 @@ class LoopCheckpoint:
     effects on the model, the optimiser, the engine and the `others` are overwritten. Passes that were finished serve no
     mini-batch.
 
+    A loader may draw its order from a generator of its own. The checkpoint after an experience is then written when the
+    next one asks for its first mini-batch, as only then the state from which that generator goes on is known. Several
+    such generators that take turns from pass to pass are not followed.
+
     Args:
         folder: where the checkpoints are.
         model: the student.
@@ -47,7 +51,8 @@ class LoopCheckpoint:
         others: by name what else has `state_dict()` and `load_state_dict(state)`, a scheduler for one.
 
     Attributes:
-        notes: plain data and tensors of your own by name, such as accuracies so far; saved and restored too.
+        notes: plain data and tensors of your own by name, such as accuracies so far; saved and restored too. Look its
+            entries up again within `batches`: they are replaced when it resumes.
         learnt: experiences that have been learnt.
 
     Raises:
@@ -109,12 +114,17 @@ class LoopCheckpoint:
         self._resumed: dict[str, Any] | None = None  # the place within an experience that is still to be reached
         self._begin: dict[str, Any] = {}
         self._calls = self._steps = 0
+        self._own = False  # whether a loader had a generator of its own
 
     def experiences(self, stream: Iterable[T]) -> Iterator[T]:
         """The experiences of `stream` that are left; restores the last checkpoint first, if there is one.
 
+        A script that goes on iterates the stream anew. So the stream must not draw from the global random generators
+        while it is iterated: make a list of it first.
+
         Raises:
-            CheckpointError: there are checkpoints, and none of them is whole and of this run.
+            CheckpointError: there are checkpoints, and none of them is whole and of this run; a stream that draws
+                random numbers while it is iterated.
             ModelError: a model of other shapes than the one that was saved.
         """
         self._found = self.files.latest(self._about)
@@ -122,12 +132,24 @@ class LoopCheckpoint:
             state = self._found.state(device_of(self.model))
             self._restore(state)
             self._resumed = state["place"]
+        before = random_state()
         for data in islice(stream, self.learnt, None):
+            if not _same(before, random_state()):
+                raise CheckpointError(
+                    "stream of a run with checkpoints",
+                    expected="one that draws no random numbers while it is iterated",
+                    received=f"draws before experience {self.learnt + 1}",
+                    fix="Make a list of it first, or let it draw from a generator of its own.",
+                )
             if self._resumed is not None:
                 restore_random(self._resumed["begin"])
             self._begin, self._calls, self._steps = random_state(), 0, 0
             yield data
             self.learnt, self._resumed = self.learnt + 1, None
+            if not self._own:
+                self._save(None)
+            before = random_state()
+        if self._own:
             self._save(None)
 
     def batches(self, loader: Iterable[T]) -> Iterator[T]:
@@ -138,6 +160,7 @@ class LoopCheckpoint:
         """
         self._calls += 1
         done, resumed, own = 0, self._resumed, own_generators(loader)
+        self._own |= bool(own)
         if resumed is not None and self._calls < resumed["calls"]:
             return
         start = {"random": random_state(), "own": [generator.get_state() for generator in own]}
@@ -151,12 +174,17 @@ class LoopCheckpoint:
             pass_over(batches, done, resumed["last"])
             self._restore(self._found.state(device_of(self.model)))
             self._steps, self._resumed, self._found = resumed["steps"], None, None
+        elif self._own and self._calls == 1 and self.learnt:
+            self._save(self._place(start, 0, None))
         for batch in batches:
             yield batch
             done, self._steps = done + 1, self._steps + 1
             if self.every and self._steps % self.every == 0:
-                place = {"calls": self._calls, "done": done, "steps": self._steps, "last": labels_of(batch)}
-                self._save({**place, "start": start, "begin": self._begin})
+                self._save(self._place(start, done, labels_of(batch)))
+
+    def _place(self, start: Mapping[str, Any], done: int, last: int | None) -> dict[str, Any]:
+        place = {"calls": self._calls, "done": done, "steps": self._steps, "last": last}
+        return {**place, "start": start, "begin": self._begin}
 
     def _save(self, place: Mapping[str, Any] | None) -> None:
         engine, experience = self.engine, self.learnt + (place is not None)
@@ -182,5 +210,16 @@ class LoopCheckpoint:
         for name, other in self.others.items():
             other.load_state_dict(state["others"][name])
         restore_optimiser(self.optimizer, state["optimizer"], dict(self.model.named_parameters()))
-        self.learnt, self.notes = state["learnt"], state["notes"]
+        self.learnt = state["learnt"]
+        self.notes.clear()
+        self.notes.update(state["notes"])
         restore_random(state["random"])
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two random states are equal; a GPU that only one of them knows does not count."""
+    if isinstance(one, Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return all(_same(one[name], other[name]) for name in one)
+    return all(map(_same, one, other)) if isinstance(one, list) else bool(one == other)

@@ -64,7 +64,9 @@ class Rest:
 
 def own_generators(loader: Any) -> list[torch.Generator]:
     """The generators that a torch DataLoader was given, which are no global ones."""
-    given = [getattr(loader, "generator", None), getattr(getattr(loader, "sampler", None), "generator", None)]
+    batches = getattr(loader, "batch_sampler", None)
+    parts = [loader, getattr(loader, "sampler", None), batches, getattr(batches, "sampler", None)]
+    given = [getattr(part, "generator", None) for part in parts]
     return list({id(one): one for one in given if isinstance(one, torch.Generator)}.values())
 
 

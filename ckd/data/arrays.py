@@ -98,7 +98,8 @@ def arrays(x_train: Any, y_train: Any, x_test: Any, y_test: Any) -> Arrays:
 
     Args:
         x_train, x_test: samples (N, features), grey images (N, H, W), or colour images (N, C, H, W) or
-            (N, H, W, C). uint8 is divided by 255; floating values are taken as they are, so standardise them.
+            (N, H, W, C), where C is 1, 3 or 4. uint8 is divided by 255; floating values are taken as they are, so
+            standardise them.
         y_train, y_test: integer labels (N,), classes numbered from 0.
 
     Raises:
@@ -179,7 +180,7 @@ def _samples(name: str, values: Any) -> Tensor:
         )
     if x.dim() == 3:
         x = x[:, None]
-    elif x.dim() == 4 and x.shape[-1] in (1, 3) and x.shape[1] not in (1, 3):
+    elif x.dim() == 4 and x.shape[1] not in (1, 3) and (x.shape[-1] in (1, 3) or x.shape[1] != x.shape[-1] == 4):
         x = x.permute(0, 3, 1, 2)
     return x.contiguous()
 

@@ -7,11 +7,11 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from ckd.errors import DataError
+from ckd.errors import ConfigError, DataError
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 LONGEST = 100
-"""Characters of a word; longer ones are unknown, as in BERT."""
+"""Characters of a word; longer ones are unknown. As in Hugging Face's tokenizers; BERT's original code has 200."""
 
 
 class WordPiece:
@@ -62,9 +62,16 @@ class WordPiece:
         return cls(lines[:-1] if lines[-1] == "" else lines)
 
     def encode(self, text: str, length: int | None = None) -> list[int]:
-        """The ids of a text, cut to `length` with [SEP] kept as the last."""
+        """The ids of a text, cut to `length` with [SEP] kept as the last.
+
+        Raises:
+            ConfigError: a length below 2, which has no room for [CLS] and [SEP].
+        """
+        if length is not None and length < 2:
+            expected, fix = "2 or more, for [CLS] and [SEP]", "Use 64."
+            raise ConfigError("length of a text", expected=expected, received=length, fix=fix)
         ids = [i for word in words(text) for i in self._cut.get(word) or self._pieces(word)]
-        room = None if length is None else max(0, length - 2)
+        room = None if length is None else length - 2
         return [self._first, *ids[:room], self._last]
 
     def _pieces(self, word: str) -> list[int]:

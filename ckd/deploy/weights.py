@@ -16,7 +16,7 @@ from ckd.errors import ConfigError, DataError, ModelError
 VERSION = 1
 
 
-def save_network(file: str | Path, network: nn.Module, **facts: Any) -> None:
+def save_network(file: str | Path, network: nn.Module, /, **facts: Any) -> None:
     """Write parameters and buffers as safetensors, with facts that `network_facts` gives back.
 
     The file is there whole or not at all. Facts are what is needed to build the network again, say.
@@ -39,7 +39,7 @@ def save_network(file: str | Path, network: nn.Module, **facts: Any) -> None:
         part.write_bytes(content)
 
 
-def pack_network(network: nn.Module, **facts: Any) -> bytes:
+def pack_network(network: nn.Module, /, **facts: Any) -> bytes:
     """What `save_network` writes; the same network and facts give the same bytes.
 
     Raises:

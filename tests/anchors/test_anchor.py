@@ -304,7 +304,8 @@ def test_it_needs_task_boundaries_and_the_data_of_the_experience():
         ({"decay": 1.1}, "decay of the anchor: expected from 0 to 1; received 1.1"),
         ({"decay": -0.1}, "decay of the anchor"),
         ({"decay": float("nan")}, "decay of the anchor"),
-        ({"samples": 0}, "samples of the anchor: expected 1 or more; received 0"),
+        ({"samples": 0}, "samples of the anchor: expected a whole number, 1 or more; received 0"),
+        ({"samples": 2000.0}, r"samples of the anchor: expected a whole number .*; received 2000\.0"),
     ],
 )
 def test_settings_outside_their_range_are_refused(given, expected):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from unittest.mock import MagicMock
 
 import numpy as np
 import psutil
@@ -128,6 +129,21 @@ def test_runs_move_their_bars_and_workers_have_one_thread_each_and_leave_interru
     if jobs == 2:
         assert [r.memory_bytes for r in results] == [{"threads": 1, "interrupts": 0}] * 2
         assert os.environ["OMP_NUM_THREADS"] == "2"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no signal masks")
+def test_a_worker_of_a_server_that_is_older_has_one_thread_and_leaves_interrupts_to_the_parent(monkeypatch):
+    monkeypatch.setattr(ckd.bench.jobs, "Thread", MagicMock())
+    monkeypatch.setattr(ckd.bench.jobs, "_reports", None, raising=False)
+    mask, threads = signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT]), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        ckd.bench.jobs._begin(None)
+        assert torch.get_num_threads() == 1
+        assert signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        torch.set_num_threads(threads)
 
 
 def test_an_interrupt_stops_the_workers_and_keeps_what_is_finished(suite, tmp_path, monkeypatch):

@@ -1,12 +1,13 @@
 """A loop of one's own that is killed at any step and run again ends bit for bit as one that was not."""
 
 import random
+from itertools import islice
 
 import pytest
 import torch
 from shared import equal_bits
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 
 from ckd import Engine, recipes
 from ckd.checkpoint import CheckpointError, Checkpoints, LoopCheckpoint
@@ -67,6 +68,79 @@ def test_it_ends_the_same(tmp_path, blobs, kills, own):
 def test_checkpoints_change_no_number(tmp_path, blobs):
     ends = [script(tmp_path / f"every{every}", blobs(), every=every) for every in (0, 1)]
     assert equal_bits(ends[0], ends[1])
+
+
+@pytest.mark.parametrize("batch_sampler", [False, True])
+@pytest.mark.parametrize("stop", [-1, 4, 5, 6, 10, 11])  # of 5 steps an experience; -1 is before the second
+@pytest.mark.parametrize("every", [0, 2])
+def test_a_generator_that_the_loaders_share_goes_on(tmp_path, blobs, stop, every, batch_sampler):
+    def learn(folder, stop=None):
+        model = net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        loop = LoopCheckpoint(folder, model=model, optimizer=optimizer, every=every)
+        generator, steps = torch.Generator().manual_seed(7), 0
+        for x, y in loop.experiences(blobs()):
+            data = TensorDataset(x, y)
+            loader = DataLoader(data, batch_size=8, shuffle=True, generator=generator)
+            if batch_sampler:
+                sampler = RandomSampler(data, generator=generator)
+                loader = DataLoader(data, batch_sampler=BatchSampler(sampler, 8, False))
+            if stop == -1 and loop.notes.get("ended"):
+                break
+            for bx, by in loop.batches(loader):
+                if steps == stop:
+                    return None
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(model(bx), by).backward()
+                optimizer.step()
+                steps += 1
+            loop.notes["ended"] = True
+        return model.state_dict()
+
+    learn(tmp_path / "stopped", stop)
+    assert equal_bits(learn(tmp_path / "stopped"), learn(tmp_path / "undisturbed"))
+
+
+@pytest.mark.parametrize("learnt", [0, 1])
+def test_a_stream_that_draws_random_numbers_is_refused(tmp_path, blobs, learnt):
+    def drawing():
+        for i, (x, y) in enumerate(blobs()):
+            if i >= learnt:
+                random.random()
+            yield x, y
+
+    model = net()
+    given = {"model": model, "optimizer": torch.optim.SGD(model.parameters(), lr=0.1)}
+    with pytest.raises(CheckpointError, match=f"received draws before experience {learnt + 1}. Make a list of it"):
+        list(LoopCheckpoint(tmp_path, **given).experiences(drawing()))
+    assert len(list(LoopCheckpoint(tmp_path, **given).experiences(list(drawing())))) == 3 - learnt
+
+
+def test_draws_while_what_was_learnt_is_passed_over_are_refused(tmp_path, blobs):
+    model = net()
+    given = {"model": model, "optimizer": torch.optim.SGD(model.parameters(), lr=0.1)}
+    next_two = LoopCheckpoint(tmp_path, **given).experiences(blobs())
+    next(next_two), next(next_two)
+    with pytest.raises(CheckpointError, match="draws before experience 2"):
+        next(LoopCheckpoint(tmp_path, **given).experiences((x + torch.rand(1), y) for x, y in blobs()))
+
+
+def test_what_was_restored_is_in_the_notes_that_one_holds(tmp_path, blobs):
+    def learn(steps):
+        model = net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        loop = LoopCheckpoint(tmp_path, model=model, optimizer=optimizer, every=2)
+        notes = loop.notes
+        for x, y in loop.experiences(blobs(n_experiences=1)):
+            notes["begun"] = notes.get("begun", 0) + 1  # done again, and overwritten
+            for _ in islice(loop.batches(DataLoader(TensorDataset(x, y), batch_size=8)), steps):
+                notes["steps"] = notes.get("steps", 0) + 1
+            if steps == 3:
+                break
+        return notes
+
+    assert learn(3) == {"begun": 1, "steps": 3}
+    assert learn(None) == {"begun": 1, "steps": 5}
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import zlib
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, RandomSampler, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 
 from ckd.checkpoint import Rest, labels_of
 from ckd.checkpoint.place import own_generators
@@ -44,4 +44,6 @@ def test_a_loader_s_own_generators_are_found_once_each():
     assert [id(one) for one in own_generators(shuffled)] == [id(of_loader)]
     both = DataLoader(data, sampler=RandomSampler(data, generator=of_sampler), generator=of_loader)
     assert {id(one) for one in own_generators(both)} == {id(of_loader), id(of_sampler)}
+    in_batches = DataLoader(data, batch_sampler=BatchSampler(RandomSampler(data, generator=of_sampler), 2, False))
+    assert [id(one) for one in own_generators(in_batches)] == [id(of_sampler)]
     assert own_generators(DataLoader(data)) == own_generators([1, 2]) == []

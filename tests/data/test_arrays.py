@@ -29,14 +29,21 @@ def of(x, y=LABELS, x_test=None, y_test=None):
         ((6, 5, 4, 1), (1, 5, 4)),
         ((6, 5, 4, 3), (3, 5, 4)),
         ((6, 3, 5, 3), (3, 5, 3)),
+        ((6, 8, 5, 4), (4, 8, 5)),
+        ((6, 4, 5, 3), (3, 4, 5)),
+        ((6, 4, 5, 8), (4, 5, 8)),
+        ((6, 4, 5, 4), (4, 5, 4)),
     ],
-    ids=["flat", "grey", "grey NCHW", "colour NCHW", "grey NHWC", "colour NHWC", "ambiguous is NCHW"],
+    ids=[
+        *("flat", "grey", "grey NCHW", "colour NCHW", "grey NHWC", "colour NHWC", "ambiguous is NCHW"),
+        *("RGBA NHWC", "colour NHWC of 4 rows", "RGBA NCHW", "ambiguous RGBA is NCHW"),
+    ],
 )
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
 def test_samples_are_held_channels_first(shape, held, dtype):
     x = values(*shape, dtype=dtype)
     data = of(x)
-    last = len(shape) == 4 and shape[1] not in (1, 3)
+    last = len(shape) == 4 and shape[1:] != held
     expected = (x.transpose(0, 3, 1, 2) if last else x).reshape(6, *held)
     assert data.x_train.dtype == (torch.uint8 if dtype == "uint8" else torch.float32)
     assert np.array_equal(data.x_train.numpy(), expected)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from ckd.data import WordPiece
+from ckd.data import WordPiece, text_arrays
 from ckd.data.wordpiece import words
-from ckd.errors import DataError
+from ckd.errors import ConfigError, DataError
 
 PIECES = [
     "[PAD]",
@@ -67,6 +67,11 @@ def test_a_long_text_is_cut_before_its_last_token():
     assert tokenizer.encode("unaffable wanted", 5) == [CLS, 4, 5, 6, SEP]
     assert tokenizer.encode("unaffable", 5) == [CLS, 4, 5, 6, SEP]
     assert tokenizer.encode("unaffable", 2) == [CLS, SEP]
+
+
+def test_a_length_without_room_for_the_first_and_the_last_token_is_refused():
+    with pytest.raises(ConfigError, match=r"length of a text: expected 2 or more, for \[CLS\] and \[SEP\]; received 1"):
+        text_arrays(["want", "aff"], [0, 1], ["aff"], [1], tokenizer=WordPiece(PIECES), length=1)
 
 
 def test_a_vocabulary_is_read_from_a_file(tmp_path):

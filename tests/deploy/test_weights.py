@@ -37,6 +37,12 @@ def test_weights_and_buffers_come_back(dtype, file):
     assert [one.name for one in file.parent.iterdir()] == [file.name]
 
 
+def test_facts_may_have_any_name(file):
+    facts = {"network": "mlp", "file": "student"}
+    save_network(file, nn.Linear(3, 2), **facts)
+    assert network_facts(file) == facts
+
+
 def test_any_reader_of_safetensors_reads_it(file):
     model = nn.Linear(3, 2)
     save_network(file, model, name="line")
