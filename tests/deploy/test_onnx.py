@@ -25,7 +25,7 @@ SHAPES = {
     **dict.fromkeys(("tiny-resnet", "small-resnet"), (1, 8, 8)),
 }
 TEXTS = ("text-pool", "text-attention", "text-transformer")
-LIKE_OTHERS = {"resnet32x4", "mobilenet-v2", "xavier-mlp"}
+LIKE_OTHERS = {"resnet32x4", "mobilenet-v2", "xavier-mlp", "resnet18", "small-resnet", "wide-resnet"}
 """Of the blocks of others: an export takes many seconds, and finds nothing that theirs does not."""
 
 
