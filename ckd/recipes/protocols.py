@@ -33,6 +33,10 @@ VALIDATED = (
     "chosen on held-out training data, memory 200, one seed, with the convnet and 3 epochs: "
     "benchmarks/results/split_cifar10.md"
 )
+BETTER_RATE = (
+    "of the learning rates 0.03 and 0.1 the better on held-out training data, one or two seeds: "
+    "benchmarks/results/split_mnist.md"
+)
 BALLAST = (
     "the recipe's own settings; of the learning rates 0.03 and 0.1 the better on held-out training data, three seeds: "
     "benchmarks/results/ballast_parts.md"
@@ -176,6 +180,16 @@ ROWS: dict[tuple[str, str, int], tuple[float, dict[str, Any], str]] = {
     ("split-mnist", "cls-er", 200): (0.03, _averages(2.0, 0.99, 1.0, 0.99, 0.9, 128), CLS_ER),
     ("split-mnist", "cls-er", 500): (0.1, _averages(2.0, 0.99, 1.0, 0.99, 0.9, 32), CLS_ER),
     ("split-mnist", "cls-er", 5120): (0.1, _averages(2.0, 0.99, 1.0, 0.99, 0.8, 32), CLS_ER),
+    ("split-mnist", "lwf-mc", 0): (0.1, {}, BETTER_RATE),
+    ("split-mnist", "fdr", 200): (0.1, {}, BETTER_RATE),
+    ("split-mnist", "er-ace", 200): (0.1, {}, BETTER_RATE),
+    ("split-mnist", "er-las", 200): (0.1, {}, BETTER_RATE),
+    ("split-mnist", "lode", 200): (0.1, {}, BETTER_RATE),
+    ("split-mnist", "x-der", 200): (0.1, {}, BETTER_RATE),
+    ("split-mnist", "wa", 200): (0.1, {}, BETTER_RATE),
+    ("split-mnist", "bic", 200): (0.1, {}, BETTER_RATE),
+    ("split-mnist", "ss-il", 200): (0.1, {}, BETTER_RATE),
+    ("split-mnist", "icarl", 200): (0.1, {}, BETTER_RATE),
     ("split-mnist", "ballast", 200): (0.1, {}, BALLAST),
     ("split-mnist", "self-distillation", 200): (0.1, {}, BALLAST),
     ("split-mnist", "mean-er", 200): (0.03, _average(2.0, 0.99, 0.9, 128), STABLE),

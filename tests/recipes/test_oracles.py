@@ -205,6 +205,22 @@ def test_ss_il(past):
     assert equal(step.total, separated + 0.6 * distillation)
 
 
+@PAST
+@pytest.mark.parametrize(("recipe", "times"), [(recipes.wa, 9), (recipes.bic, 1)])
+def test_wa_and_bic(recipe, times, past):
+    """BiC's eq. 1: (1 - λ) · cross entropy + λ · KL over the old classes, λ their share; wa weighs it by T² more."""
+    learner = learnt(recipe(temperature=3.0, **SIZES), past)
+    step = step_of(learner, past)
+    everything, old = both(step.stream, step.earlier("a")), until(past)
+    snapshot = learner[0].objective.teachers["snapshot"].model
+    before = snapshot(torch.tensor(everything.x)).detach().numpy()
+    log_p, log_q = (log_softmax(z[:, old] / 3, axis=1) for z in (before, everything.z))
+    distillation = (np.exp(log_p) * (log_p - log_q)).sum() / everything.n
+    share = len(old) / len(until(past + 1))
+    assert equal(step.criterion, (1 - share) * cross_entropy(everything))
+    assert equal(step.terms["distillation"], share * times * distillation)
+
+
 def rehearsed(step, alpha, beta):
     """The terms of DER++."""
     a, b = step.drawn("a"), step.drawn("b")
