@@ -43,7 +43,7 @@ def test_an_engine_is_told_by_its_terms_weights_and_memory():
 
 def test_a_weight_that_is_a_function_is_told_by_its_class():
     weights = about_engine(Engine(recipes.bic(memory_size=20)))["terms and weights"]
-    assert set(weights.values()) == {"function"}
+    assert set(weights.values()) == {"function", "partial"}
 
 
 def test_networks_differ_by_class_names_and_shapes():
