@@ -20,7 +20,7 @@ from ckd.bench.progress import SuiteProgress
 from ckd.bench.result import Result, check_writable, save, save_diverged
 from ckd.bench.saving import Saving
 from ckd.bench.spec import RunSpec
-from ckd.bench.tables import Published, by_method, canonical, table
+from ckd.bench.tables import Published, by_method, canonical, print_whole, table
 from ckd.bench.teachers import file_of, read_network
 from ckd.bench.tracking import Tracking
 from ckd.bench.training import check_device, run
@@ -267,14 +267,13 @@ def compare(
         against: a recipe that the others are tested against, seed by seed.
         diverged: runs without a result.
     """
-    console.width = max(console.width, 100)  # a narrow terminal wraps the table; numbers are not cut off
     benchmarks: dict[str, list[Result]] = {}
     for result in results:
         benchmarks.setdefault(short_name(result.spec.benchmark), []).append(result)
     plots = [f"forgetting-{name}.png" if len(benchmarks) > 1 else "forgetting.png" for name in benchmarks]
     for (name, found), plot in zip(benchmarks.items(), plots, strict=True):
         lost = [spec for spec in diverged if short_name(spec.benchmark) == name]
-        console.print(table(found, published, against, lost))
+        print_whole(console, table(found, published, against, lost))
         curves = {label: [r.matrix for r in group] for label, group in by_method(found).items()}
         seeds = len({r.spec.seed for r in found})
         over = f" (mean ± standard deviation over {seeds} seeds)" if seeds > 1 else " (one seed)"

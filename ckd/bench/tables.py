@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from rich import box
+from rich.console import Console
 from rich.table import Table
 
 from ckd.bench.result import Result
@@ -126,3 +127,10 @@ def mean_sd(values: Sequence[float]) -> str:
     percent = 100 * np.array(values)
     sd = f" ± {percent.std(ddof=1):.2f}" if len(values) > 1 else ""
     return f"{percent.mean():.2f}{sd}"
+
+
+def print_whole(console: Console, table: Table) -> None:
+    """Print a table as wide as it is: a terminal that is narrower wraps its lines, and no number is cut off."""
+    needed = console.measure(table, options=console.options.update(max_width=1000)).maximum
+    console.width = max(console.width, needed)
+    console.print(table)

@@ -87,6 +87,7 @@ def act(arguments: argparse.Namespace) -> None:
     from ckd.bench.diverged import DivergedError
     from ckd.bench.students import methods, save_methods, table
     from ckd.bench.suite import run_all
+    from ckd.bench.tables import print_whole
     from ckd.bench.teachers import file_of, loaded, read_network
     from ckd.data import tensor_stream
     from ckd.recipes import get
@@ -125,8 +126,7 @@ def act(arguments: argparse.Namespace) -> None:
         console=console,
     )
     found = methods(planned, results, out, stream)
-    console.width = max(console.width, 130)
-    console.print(table(arguments.data, found, [run.spec for run in failed]))
+    print_whole(console, table(arguments.data, found, [run.spec for run in failed]))
     save_methods(found, out / "students.json")
     finished = {result.spec.folder for result in results}
     student = next((spec for spec in planned.taught if spec.folder in finished), None)

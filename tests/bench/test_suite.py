@@ -1,14 +1,17 @@
 """Many runs: kept or repeated, tabulated, drawn."""
 
+import io
 import json
 import os
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import ckd.bench.suite
 from ckd.bench import Result, plan, run_suite, table
 from ckd.bench.suite import by_method
+from ckd.bench.tables import print_whole
 from ckd.errors import ConfigError, DataError, NonFiniteLossError
 from ckd.evaluation import AccuracyMatrix
 
@@ -253,6 +256,15 @@ def test_a_misspelt_recipe_to_compare_with_is_refused_before_anything_is_run(sui
     with pytest.raises(ConfigError, match="Did you mean 'er'"):
         suite(specs("er"), **given)
     assert not files(tmp_path)
+
+
+@pytest.mark.parametrize("width", [40, 80, 300])
+def test_a_printed_table_is_whole(width):
+    results = [result(r, s, [[0.5 + 0.01 * s]]) for r in ("self-distillation", "der++") for s in range(3)]
+    shown, printed = table(results, {("der++", 200): 88.0}, "der++"), io.StringIO()
+    print_whole(Console(file=printed, width=width), shown)
+    assert "…" not in printed.getvalue()
+    assert printed.getvalue().count("51.00 ± 1.00") == 2 * 2
 
 
 def test_methods_that_differ_only_in_a_setting_have_labels_of_their_own():
