@@ -20,7 +20,7 @@ from ckd.teachers import Snapshot
     paper="Zhao et al. 2020, arXiv:1911.07053",
     stores="inputs, labels, a snapshot",
     cost="2, and the snapshot on both",
-    use="long training, many exemplars, one head; far below er after short training",
+    use="long training, many exemplars, one head",
 )
 def wa(
     *, memory_size: int = 200, temperature: float = 2.0, memory_batch_size: int | None = None, seed: int = 0
