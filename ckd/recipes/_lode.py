@@ -21,7 +21,7 @@ from ckd.recipes.registry import recipe
     paper="Liang & Li 2023, NeurIPS",
     stores="inputs, labels, logits",
     cost="3",
-    use="class-incremental, long training",
+    use="class-incremental with boundaries",
 )
 def lode(
     *,

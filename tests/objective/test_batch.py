@@ -11,14 +11,14 @@ def batch(inputs, tasks=None, **more):
     return Batch(inputs, torch.arange(len(inputs)), tasks, **more)
 
 
-def test_batches_are_joined_row_by_row_and_what_only_some_have_is_left_out():
+def test_batches_are_joined_row_by_row_without_stored_logits():
     one, other = torch.randn(4, 3), torch.randn(2, 3)
-    joined = join([batch(one, logits=torch.randn(4, 5), experiences=torch.zeros(4)), batch(other)])
+    joined = join([batch(one, logits=torch.randn(4, 5), experiences=torch.tensor([0, 0, 1, 2])), batch(other)])
     assert torch.equal(joined.inputs, torch.cat([one, other]))
     assert joined.targets.tolist() == [0, 1, 2, 3, 0, 1]
     assert joined.samples == 6
     assert joined.logits is None
-    assert joined.experiences is None
+    assert joined.experiences.tolist() == [0, 0, 1, 2, -1, -1]
 
 
 def test_one_batch_alone_stays_as_it_is():
