@@ -33,8 +33,8 @@ class Memory(Part):
             does not rehearse (Wu et al. 2019, arXiv:1905.13260, section 4.1): every k-th slot, k the whole number
             nearest to 1/held_out.
         earlier_only: draw only samples of experiences that have ended, as methods do that fill their memory at
-            boundaries. Those of the running experience wait for its end, and take places meanwhile: in the second of
-            two equal experiences half the memory is drawn from at last. A single one that is left is not drawn, as
+            boundaries. Those of the running experience wait for its end, and take places meanwhile: late in the second
+            of two equal experiences, draws are from half the memory. A single sample that is left is not drawn, as
             batch normalisation needs two.
         device: where the columns live; that of the first samples unless given.
         seed: of the memory's own generator, which admission and draws use.
